@@ -1,0 +1,1 @@
+"""emerge: an OpenAI-compatible proxy whose answer is the decision of a diverse panel of models."""

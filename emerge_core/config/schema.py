@@ -1,0 +1,135 @@
+"""The shape of a config: what a user may write, with its defaults.
+
+Pydantic models, because a config is untrusted input; frozen, because it is shared by all requests.
+Cross references (a member that names no model, and so on) are checked in `load`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+ProviderKind = Literal["openai", "anthropic", "ollama", "simulated"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ProviderConfig(Section):
+    """An API that we can call. `api_key` is a reference (env:NAME), never a key itself."""
+
+    kind: ProviderKind
+    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    api_key: Annotated[str, Field(pattern=r"^(env|ssm|secret):\S+$")] | None = None
+    headers: dict[str, str] = {}
+    ca_file: str | None = None
+    seed: int = 0  # simulated only: the panel's seed
+    correlation: Probability = 0.0  # simulated only: how often its models err on the same questions
+
+
+class PriceConfig(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+
+
+class Supports(Section):
+    """Capabilities; None = unknown, and then it is asked."""
+
+    tools: bool | None = None
+    images: bool | None = None
+    json_schema: bool | None = None
+    logprobs: bool | None = None
+
+
+class ModelConfig(Section):
+    provider: Name
+    model: str
+    family: str | None = None
+    price: PriceConfig | None = None
+    supports: Supports = Supports()
+    context: Annotated[int, Field(gt=0)] | None = None  # tokens
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    accuracy: Probability | None = None  # simulated only: how often the model is right
+
+
+class EmbedderConfig(Section):
+    provider: Name
+    model: str
+    price: PriceConfig | None = None
+
+
+class MemberConfig(Section):
+    model: Name
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    reliability: Probability | None = None
+    calibration: tuple[tuple[Probability, Probability], ...] = ()
+
+
+class StrategyConfig(Section):
+    name: Literal["ensemble", "cascade"] = "ensemble"
+    stop: Literal["substantive", "agree"] = "substantive"
+    order: Literal["cost", "config"] = "cost"
+
+
+class AggregatorConfig(Section):
+    name: Literal["vote", "consensus", "confidence", "judge", "merge", "adaptive"] = "adaptive"
+    judge: Name | None = None  # judge: the model that picks
+    two_orders: bool = False  # judge: ask in two orders, fall back where they differ
+    merger: Name | None = None  # merge, adaptive: the model that writes
+    embedder: Name | None = None  # consensus, adaptive: else the built-in one
+    near: Probability = 0.5  # adaptive: mean similarity from which prose counts as close in meaning
+
+
+class EscalateConfig(Section):
+    to: Name
+    below_agreement: Annotated[float, Field(gt=0, le=1)] = 1.0
+    final: Literal["replace", "vote"] = "replace"
+
+
+class EnsembleConfig(Section):
+    members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=32)]
+    strategy: StrategyConfig = StrategyConfig()
+    aggregator: AggregatorConfig = AggregatorConfig()
+    deadline_s: Annotated[float, Field(gt=0, le=900)] = 25.0
+    min_answers: Annotated[int, Field(ge=1)] = 1
+    max_calls: Annotated[int, Field(ge=1, le=200)] = 24  # upstream attempts in one request, retries included
+    early_decision: bool = True
+    escalate: EscalateConfig | None = None
+    answer_key: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ()
+    usage: Literal["sum", "selected"] = "sum"
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _names_are_members(cls, value: Any) -> Any:
+        return [{"model": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+
+    @field_validator("strategy", "aggregator", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_escalating_cascade(self) -> EnsembleConfig:
+        if self.strategy.name == "cascade" and self.escalate:
+            raise ValueError("escalate cannot be combined with strategy cascade: a cascade already asks stronger models")
+        return self
+
+
+class Config(Section):
+    """A whole config. Names of models, embedders and ensembles are keys of the mappings."""
+
+    providers: dict[Name, ProviderConfig]
+    models: dict[Name, ModelConfig]
+    embedders: dict[Name, EmbedderConfig] = {}
+    ensembles: dict[Name, EnsembleConfig] = {}
+    default: Name | None = None
+    trace: Literal["off", "summary", "full"] = "summary"

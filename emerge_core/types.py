@@ -1,0 +1,354 @@
+"""The values that flow through one request, from the caller's body to the decision.
+
+A `ChatRequest` goes out to every member, each comes back as a `Completion` (a failure is one
+too), the fan-out records it as a `Call`, an aggregator looks at it as a `Candidate`, and the
+`Decision` says which message is the answer and why. Frozen dataclasses only: nothing here does
+I/O, and nothing is changed after it was made.
+
+Messages, tools and response formats keep the shape of OpenAI's chat completions API, which is the
+product's own surface; every provider adapter translates from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import fsum
+from typing import Any, Literal, NamedTuple, Protocol
+
+from emerge_core.errors import RequestError
+
+JsonObject = Mapping[str, Any]
+
+Role = Literal["member", "judge", "merge", "embed", "escalation", "repair"]
+Status = Literal["ok", "error", "timeout", "cancelled", "skipped"]
+
+ErrorKind = Literal[
+    "invalid_request",  # the upstream refuses the request as it is: asking again is useless
+    "context_length",
+    "auth",  # the upstream's 401 or 403: our credentials, never the client's
+    "not_found",
+    "rate_limit",
+    "timeout",
+    "connection",
+    "server",
+    "bad_response",  # a reply that is not what the API promises
+    "unsupported",  # not asked: the model lacks a capability that the request needs
+    "budget",  # not asked: the request's cost or call ceiling is reached
+    "cancelled",  # asked, then given up: the others had decided
+    "config",  # missing key, unknown model and the like
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallError:
+    """Why a call gave no completion. `message` is safe to show: no secret, no stack trace."""
+
+    kind: ErrorKind
+    message: str
+    status: int | None = None  # the upstream's HTTP status
+    retry_after_s: float | None = None
+    param: str | None = None  # as the upstream named it
+    code: str | None = None  # as the upstream named it
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed when it is made again."""
+        return self.kind in ("rate_limit", "connection", "server") or self.status in (408, 409)
+
+
+class UpstreamError(Exception):
+    """A provider call failed. Raised by provider adapters only; the fan-out turns it into a completion."""
+
+    def __init__(self, error: CallError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one or several calls. Cached and cache-writing tokens are *part of* `input_tokens`,
+    reasoning tokens are *part of* `output_tokens`, so each token is counted, and priced, once."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """US dollars. `known` is false where a price or a usage was missing: `usd` is then a lower
+    bound, not a bill. `estimated` marks a sum that contains a cancelled call's estimate."""
+
+    usd: float = 0.0
+    known: bool = True
+    estimated: bool = False
+
+    @staticmethod
+    def sum(costs: Sequence[Cost]) -> Cost:
+        return Cost(
+            usd=fsum(cost.usd for cost in costs),
+            known=all(cost.known for cost in costs),
+            estimated=any(cost.estimated for cost in costs),
+        )
+
+
+class TopLogprob(NamedTuple):
+    token: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """One generated token with its natural-log probability and its most likely alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One function call. `arguments` is the JSON text exactly as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """A chat completion request, validated by the API. Absent parameters are None or empty and are
+    not sent upstream. `extra` holds fields that we do not interpret; they are passed through to
+    providers that know them and dropped, by name, elsewhere."""
+
+    messages: tuple[JsonObject, ...]
+    tools: tuple[JsonObject, ...] = ()
+    tool_choice: str | JsonObject | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: JsonObject | None = None
+    max_tokens: int | None = None
+    max_tokens_param: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"  # as the caller said it
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    n: int = 1
+    logprobs: bool = False
+    top_logprobs: int | None = None
+    extra: JsonObject = field(default_factory=dict)
+
+    @property
+    def json_schema(self) -> JsonObject | None:
+        """The JSON schema that the answer must satisfy, or None (also for plain `json_object`)."""
+        if self.response_format and self.response_format.get("type") == "json_schema":
+            schema = self.response_format.get("json_schema", {}).get("schema")
+            return schema if isinstance(schema, Mapping) else {}
+        return None
+
+    @property
+    def wants_json(self) -> bool:
+        return bool(self.response_format) and self.response_format.get("type") in ("json_object", "json_schema")
+
+    @property
+    def offers_tools(self) -> bool:
+        return bool(self.tools) and self.tool_choice != "none"
+
+    @property
+    def has_images(self) -> bool:
+        return any(
+            isinstance(part, Mapping) and part.get("type") == "image_url"
+            for message in self.messages
+            if isinstance(message.get("content"), (list, tuple))
+            for part in message["content"]
+        )
+
+    @property
+    def last_user_text(self) -> str:
+        """The text of the last user message, its text parts joined by newlines; "" where there is none."""
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                return text_of(message.get("content"))
+        return ""
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string as it is, text parts joined by newlines, else ""."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, (list, tuple)):
+        return "\n".join(
+            part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+        )
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One model's reply in normal form, or the error that it ended in.
+
+    `finish_reason` is OpenAI's vocabulary: stop, length, tool_calls, content_filter.
+    `usage` is None where the upstream reported none. `latency_ms` covers all attempts.
+    """
+
+    text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    refusal: str | None = None
+    finish_reason: str | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    usage: Usage | None = None
+    upstream_model: str | None = None
+    dropped_params: tuple[str, ...] = ()
+    error: CallError | None = None
+    latency_ms: float = 0.0
+    attempts: int = 1
+    cost: Cost = Cost()
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+    def with_measures(self, *, latency_ms: float, attempts: int, cost: Cost) -> Completion:
+        return replace(self, latency_ms=latency_ms, attempts=attempts, cost=cost)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A model's place in a panel. `calibration` maps the answer-span probability to the probability
+    of being right: (upper bound of the bin, accuracy in it), ascending."""
+
+    model: str  # name of the model in the config
+    position: int = 0  # index in the ensemble: config order breaks the last ties
+    weight: float = 1.0
+    temperature: float | None = None  # overrides the caller's, to make one model's samples differ
+    reliability: float | None = None
+    calibration: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One upstream call in the trace."""
+
+    id: str  # unique in its request: "1", "2", …
+    role: Role
+    model: str  # name of the model in the config
+    provider: str  # name of the provider in the config
+    status: Status
+    completion: Completion
+    member: Member | None = None  # for panel members only
+
+
+class AnswerKey(NamedTuple):
+    """The canonical form of what a reply *says*. Equal keys are the same vote.
+
+    `kind` is one of: letter, number, boolean, literal, text, json, tools, names. Only `text` keys
+    may match without being equal (by containment, see `answers.group_keys`).
+    """
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A member's call while it is being aggregated. `why_unusable` is None for a usable reply;
+    `key` is None where the reply states no extractable answer (long prose, or nothing usable)."""
+
+    call: Call
+    member: Member
+    why_unusable: str | None = None
+    key: AnswerKey | None = None
+    confidence: float | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.why_unusable is None
+
+    @property
+    def completion(self) -> Completion:
+        return self.call.completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteGroup:
+    """The candidates that said the same. `weight` is the sum of theirs."""
+
+    key: AnswerKey
+    weight: float
+    members: tuple[str, ...]  # model names, in config order
+    call_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What an aggregator returns. `message` is the winner's own completion, except for merge."""
+
+    message: Completion
+    selected: tuple[str, ...]  # call ids
+    rule: str  # which rule decided, e.g. "vote:majority"
+    votes: tuple[VoteGroup, ...] = ()  # heaviest first
+    agreement: float | None = None  # 0 to 1; None where there are no keys
+    fallback: str | None = None  # why the configured way was not taken
+    early: bool = False
+    escalated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """The record of one request: every call, what was made of it, and the decision or the failure."""
+
+    request_id: str
+    name: str  # what the caller put in `model`
+    strategy: str
+    aggregator: str
+    calls: tuple[Call, ...]
+    candidates: tuple[Candidate, ...] = ()
+    decision: Decision | None = None
+    failure: RequestError | None = None  # set exactly when `decision` is None
+    usage_policy: Literal["sum", "selected"] = "sum"
+    latency_ms: float = 0.0
+    overhead_ms: float = 0.0  # latency less the time in which at least one upstream call was open
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a member that was asked, and not cancelled, gave no usable reply."""
+        return any(not c.usable for c in self.candidates if c.call.status not in ("cancelled", "skipped"))
+
+    @property
+    def cost(self) -> Cost:
+        return Cost.sum([call.completion.cost for call in self.calls])
+
+    @property
+    def usage(self) -> Usage:
+        """The sum over every call that reported usage."""
+        return sum((call.completion.usage or Usage() for call in self.calls), Usage())
+
+    @property
+    def selected_usage(self) -> Usage:
+        """The sum over the selected calls (one, except for n > 1)."""
+        selected = self.decision.selected if self.decision else ()
+        return sum((call.completion.usage or Usage() for call in self.calls if call.id in selected), Usage())
+
+
+class Asker(Protocol):
+    """How aggregators make further calls (judge, merge, embeddings) without seeing a provider.
+
+    Neither method raises for an upstream's failure: the call's completion carries the error.
+    """
+
+    async def ask(self, role: Role, model: str, request: ChatRequest) -> Call: ...
+
+    async def embed(self, embedder: str, texts: Sequence[str]) -> tuple[Call, list[list[float]] | None]: ...
