@@ -1,7 +1,7 @@
 """The shape of a config: what a user may write, with its defaults.
 
 Pydantic models, because a config is untrusted input; frozen, because it is shared by all requests.
-Cross references (a member that names no model, and so on) are checked in `load`.
+Cross references (a member that names no model, and so on) are checked in `references`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,19 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 ProviderKind = Literal["openai", "anthropic", "ollama", "simulated"]
 
+OLLAMA_URL = "http://127.0.0.1:11434"
+
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: Any) -> Any:
+        """`embedders:` with nothing after it means the default."""
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None or key not in cls.model_fields}
+        return value
 
 
 class ProviderConfig(Section):
@@ -30,13 +40,21 @@ class ProviderConfig(Section):
     seed: int = 0  # simulated only: the panel's seed
     correlation: Probability = 0.0  # simulated only: how often its models err on the same questions
 
+    @model_validator(mode="before")
+    @classmethod
+    def _ollama_is_local(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("kind") == "ollama" and value.get("base_url") is None:
+            return {**value, "base_url": OLLAMA_URL}
+        return value
+
 
 class PriceConfig(Section):
     """US dollars per million tokens."""
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
-    cached_input: Annotated[float, Field(ge=0)] | None = None
+    cached_input: Annotated[float, Field(ge=0)] | None = None  # else as input
+    cache_write: Annotated[float, Field(ge=0)] | None = None  # else as input
 
 
 class Supports(Section):
@@ -110,18 +128,14 @@ class EnsembleConfig(Section):
     @field_validator("members", mode="before")
     @classmethod
     def _names_are_members(cls, value: Any) -> Any:
-        return [{"model": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+        return (
+            [{"model": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+        )
 
     @field_validator("strategy", "aggregator", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _no_escalating_cascade(self) -> EnsembleConfig:
-        if self.strategy.name == "cascade" and self.escalate:
-            raise ValueError("escalate cannot be combined with strategy cascade: a cascade already asks stronger models")
-        return self
 
 
 class Config(Section):

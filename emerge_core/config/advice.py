@@ -1,0 +1,75 @@
+"""What a config may say but probably should not: warnings, as values, for `check` and `serve` to print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from emerge_core.config.schema import Config, EnsembleConfig
+
+
+def warnings(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """`environ` None leaves out what depends on this machine: missing keys and files."""
+    found = [warning for name in config.ensembles for warning in _ensemble(config, name, config.ensembles[name])]
+    found += _unused(config)
+    if environ is not None:
+        found += _machine(config, environ)
+    return found
+
+
+def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[str]:
+    panel = [member.model for member in ensemble.members]
+    yield from _same_family(config, name, panel)
+    aggregator = ensemble.aggregator
+    if aggregator.judge in panel:
+        yield f"{name}: the judge {aggregator.judge} is in the panel, and may favour its own answer"
+    if aggregator.merger in panel:
+        yield f"{name}: the merger {aggregator.merger} is in the panel, and may favour its own answer"
+    if ensemble.strategy.name == "cascade":
+        if len(panel) == 1:
+            yield f"{name}: a cascade of one model has nothing to escalate to"
+        if "aggregator" in ensemble.model_fields_set:
+            yield f"{name}: a cascade stops at one answer (stop: agree votes); its aggregator is not used"
+        return
+    if ensemble.max_calls < len(panel):
+        yield f"{name}: max_calls {ensemble.max_calls} leaves some of the {len(panel)} members unasked"
+    if ensemble.escalate:
+        if ensemble.escalate.to in panel:
+            yield f"{name}: the escalation target {ensemble.escalate.to} is in the panel already"
+        if len(panel) == 1:
+            yield f"{name}: a panel of one agrees with itself: it escalates only when it gives no answer"
+    elif len(panel) == 2 and aggregator.name in ("vote", "adaptive"):
+        yield f"{name}: a panel of two without escalation has no majority when its members differ"
+
+
+def _same_family(config: Config, name: str, panel: list[str]) -> Iterator[str]:
+    families: dict[str, list[str]] = {}
+    for model in dict.fromkeys(panel):
+        if family := config.models[model].family:
+            families.setdefault(family, []).append(model)
+    for family, models in families.items():
+        if len(models) > 1:
+            yield f"{name}: {' and '.join(models)} are of the same family ({family}) and tend to err together"
+
+
+def _unused(config: Config) -> Iterator[str]:
+    used = {model.provider for model in config.models.values()}
+    used |= {embedder.provider for embedder in config.embedders.values()}
+    for name in config.providers:
+        if name not in used:
+            yield f"provider {name} is not used by any model"
+    if not config.ensembles:
+        yield "there is no ensemble: models can only be called one by one"
+
+
+def _machine(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    for name, provider in config.providers.items():
+        kind, _, reference = (provider.api_key or "").partition(":")
+        if kind == "env" and not environ.get(reference, "").strip():
+            yield f"provider {name}: environment variable {reference} is not set: its models will fail"
+        elif kind in ("ssm", "secret"):
+            yield f"provider {name}: {kind}: references are read only on AWS"
+        elif not kind and provider.kind in ("openai", "anthropic") and not (provider.base_url or provider.headers):
+            yield f"provider {name} has no api_key: its models will fail"
+        if provider.ca_file and not Path(provider.ca_file).is_file():
+            yield f"provider {name}: ca_file {provider.ca_file} is not there"

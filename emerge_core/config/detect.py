@@ -1,0 +1,112 @@
+"""The config of someone who has none yet: the providers whose keys are at hand, else a simulated panel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from emerge_core.config.schema import (
+    OLLAMA_URL,
+    Config,
+    EnsembleConfig,
+    MemberConfig,
+    ModelConfig,
+    PriceConfig,
+    ProviderConfig,
+    ProviderKind,
+)
+
+PANEL_SIZE = 3  # local models are added up to here; a fourth member gains nothing on average
+
+
+class Known(NamedTuple):
+    variable: str  # the environment variable that its key is usually in
+    provider: str
+    model: str  # small and quick: a panel of such is what the product is about
+    family: str
+    kind: ProviderKind = "openai"
+    base_url: str | None = None
+
+
+KNOWN = (
+    Known("OPENAI_API_KEY", "openai", "gpt-4.1-mini", "gpt"),
+    Known("ANTHROPIC_API_KEY", "anthropic", "claude-haiku-4-5", "claude", "anthropic"),
+    Known(
+        "GEMINI_API_KEY",
+        "gemini",
+        "gemini-2.5-flash",
+        "gemini",
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
+    ),
+    Known("MISTRAL_API_KEY", "mistral", "mistral-small-latest", "mistral", base_url="https://api.mistral.ai/v1"),
+    Known("GROQ_API_KEY", "groq", "llama-3.3-70b-versatile", "llama", base_url="https://api.groq.com/openai/v1"),
+    Known("DEEPSEEK_API_KEY", "deepseek", "deepseek-chat", "deepseek", base_url="https://api.deepseek.com/v1"),
+    Known("XAI_API_KEY", "xai", "grok-4-1-fast-non-reasoning", "grok", base_url="https://api.x.ai/v1"),
+)
+
+NOT_FOR_CHAT = re.compile(r"embed|bge|minilm|e5-|rerank|[:-]cloud$")
+
+
+def default_config() -> Config:
+    """Three simulated models: no network, no key, no cost, and answers that show what a panel does."""
+    accuracies = {"sim-a": ("sim-alder", 0.85), "sim-b": ("sim-birch", 0.8), "sim-c": ("sim-cedar", 0.75)}
+    return Config(
+        providers={"simulated": ProviderConfig(kind="simulated")},
+        models={
+            name: ModelConfig(provider="simulated", model=name, family=family, accuracy=accuracy)
+            for name, (family, accuracy) in accuracies.items()
+        },
+        ensembles={"emerge": EnsembleConfig(members=tuple(MemberConfig(model=name) for name in accuracies))},
+        default="emerge",
+    )
+
+
+def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ()) -> tuple[Config, str]:
+    """One small model of each provider with a key, then local ones up to a panel of three."""
+    providers: dict[str, ProviderConfig] = {}
+    models: dict[str, ModelConfig] = {}
+    for known in KNOWN:
+        if environ.get(known.variable, "").strip():
+            providers[known.provider] = ProviderConfig(
+                kind=known.kind, base_url=known.base_url, api_key=f"env:{known.variable}"
+            )
+            models[known.model] = ModelConfig(provider=known.provider, model=known.model, family=known.family)
+    for name in _diverse(ollama_models, max(PANEL_SIZE - len(models), 0)):
+        providers["ollama"] = ProviderConfig(kind="ollama", base_url=OLLAMA_URL)
+        models[_config_name(name)] = ModelConfig(
+            provider="ollama", model=name, family=family_of(name), price=PriceConfig(input=0, output=0)
+        )
+    if not models:
+        return default_config(), "the simulated panel (no provider's key in the environment, no local Ollama)"
+    config = Config(
+        providers=providers,
+        models=models,
+        ensembles={"emerge": EnsembleConfig(members=_panel(models))},
+        default="emerge",
+    )
+    return config, ", ".join(f"{model.provider} ({model.model})" for model in models.values())
+
+
+def family_of(model: str) -> str:
+    """`library/qwen2.5:7b` → qwen."""
+    found = re.match(r"[a-z]+", model.rsplit("/", 1)[-1].lower())
+    return found[0] if found else model
+
+
+def _panel(models: Mapping[str, ModelConfig]) -> tuple[MemberConfig, ...]:
+    if len(models) > 1:
+        return tuple(MemberConfig(model=name) for name in models)
+    (only,) = models  # alone it is asked three times, and its samples vote
+    return tuple(MemberConfig(model=only, temperature=temperature) for temperature in (None, 0.7, 1.0))
+
+
+def _diverse(names: Sequence[str], count: int) -> list[str]:
+    """Chat models, a new family before a second one of the same."""
+    usable = [name for name in names if not NOT_FOR_CHAT.search(name.lower())]
+    first_of_family = {family_of(name): name for name in reversed(usable)}
+    return sorted(usable, key=lambda name: first_of_family[family_of(name)] != name)[:count]
+
+
+def _config_name(model: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._:/-]", "-", model).lstrip("._:/-")[:128] or "local"

@@ -1,0 +1,53 @@
+"""From YAML to a `Config` that holds together, or one error that lists every fault with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from emerge_core.config.problems import config_error, schema_problems
+from emerge_core.config.references import reference_problems
+from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig
+from emerge_core.config.yaml_text import read_yaml
+from emerge_core.errors import ConfigError
+
+
+def parse_config(text: str, *, source: str) -> Config:
+    document = read_yaml(text, source=source)
+    if document.value is None:
+        raise ConfigError(f"{source}: is empty; a config needs providers, models and ensembles")
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{source}: must be a mapping with the keys {', '.join(Config.model_fields)}")
+    try:
+        config = Config.model_validate(document.value)
+    except ValidationError as error:
+        problems = schema_problems(error, document.value)
+        raise config_error(problems, source=source, document=document) from None
+    if problems := reference_problems(config):
+        raise config_error(problems, source=source, document=document)
+    return config
+
+
+def load_config(path: Path) -> Config:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not a UTF-8 text file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse_config(text, source=str(path))
+
+
+def ensemble_of(config: Config, name: str) -> EnsembleConfig | None:
+    """What a client calls by `name`: an ensemble, or a model as an ensemble of one."""
+    if name in config.ensembles:
+        return config.ensembles[name]
+    model = config.models.get(name)
+    if model is None:
+        return None
+    return EnsembleConfig(
+        members=(MemberConfig(model=name),),
+        aggregator=AggregatorConfig(name="vote"),
+        deadline_s=min(max(25.0, model.timeout_s or 0.0), 900.0),  # alone, a slow model may take its own time
+    )

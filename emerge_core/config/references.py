@@ -1,0 +1,132 @@
+"""What the shape alone cannot say: names that must exist, and options that must make sense together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from emerge_core.config.problems import Place, Problem, did_you_mean
+from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig, ProviderConfig
+
+# Options of an aggregator beside its name, and who uses them. Aggregators that fall back to voting
+# may end at consensus, and so may use the embedder.
+OPTION_USERS: Mapping[str, tuple[str, ...]] = {
+    "judge": ("judge",),
+    "two_orders": ("judge",),
+    "merger": ("merge", "adaptive"),
+    "embedder": ("vote", "consensus", "confidence", "judge", "merge", "adaptive"),
+    "near": ("adaptive",),
+}
+
+
+def reference_problems(config: Config) -> list[Problem]:
+    return [
+        *_empty(config),
+        *_clashes(config),
+        *(found for name, provider in config.providers.items() for found in _provider(("providers", name), provider)),
+        *_models(config),
+        *(found for name, ensemble in config.ensembles.items() for found in _ensemble(config, name, ensemble)),
+        *_default(config),
+    ]
+
+
+def _unknown(place: Place, what: str, name: str, known: Mapping[str, object]) -> Iterator[Problem]:
+    if name not in known:
+        there = f" (there are: {', '.join(known)})" if known else " (there are none)"
+        yield Problem(place, f"there is no {what} `{name}`{did_you_mean(name, known)}{there}")
+
+
+def _empty(config: Config) -> Iterator[Problem]:
+    if not config.models:
+        yield Problem(("models",), "at least one model is needed")
+
+
+def _clashes(config: Config) -> Iterator[Problem]:
+    for name in config.ensembles:
+        if name in config.models:
+            yield Problem(("ensembles", name), f"there is also a model `{name}`: clients call both by name, rename one")
+
+
+def _provider(place: Place, provider: ProviderConfig) -> Iterator[Problem]:
+    simulated_only = ("seed", "correlation")
+    upstream_only = ("base_url", "api_key", "headers", "ca_file")
+    unused = upstream_only if provider.kind == "simulated" else simulated_only
+    for option in unused:
+        if option in provider.model_fields_set:
+            yield Problem((*place, option), f"is not used by a provider of kind {provider.kind}")
+
+
+def _models(config: Config) -> Iterator[Problem]:
+    for name, model in config.models.items():
+        yield from _unknown(("models", name, "provider"), "provider", model.provider, config.providers)
+        provider = config.providers.get(model.provider)
+        if model.accuracy is not None and provider and provider.kind != "simulated":
+            yield Problem(("models", name, "accuracy"), "is only for models of a simulated provider")
+    for name, embedder in config.embedders.items():
+        place = ("embedders", name, "provider")
+        yield from _unknown(place, "provider", embedder.provider, config.providers)
+        provider = config.providers.get(embedder.provider)
+        if provider and provider.kind == "anthropic":
+            yield Problem(place, "anthropic has no embeddings")
+
+
+def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[Problem]:
+    place = ("ensembles", name)
+    for index, member in enumerate(ensemble.members):
+        yield from _unknown((*place, "members", index), "model", member.model, config.models)
+        yield from _calibration((*place, "members", index, "calibration"), member)
+    yield from _aggregator(config, (*place, "aggregator"), ensemble.aggregator)
+    if ensemble.escalate:
+        yield from _unknown((*place, "escalate", "to"), "model", ensemble.escalate.to, config.models)
+    if ensemble.min_answers > len(ensemble.members):
+        fault = f"is more than the ensemble has members ({len(ensemble.members)})"
+        yield Problem((*place, "min_answers"), fault)
+    yield from _strategy(place, ensemble)
+    for index, pointer in enumerate(ensemble.answer_key):
+        if re.search(r"~(?![01])", pointer):
+            yield Problem((*place, "answer_key", index), "in a JSON pointer a ~ is written ~0")
+
+
+def _strategy(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
+    if ensemble.strategy.name == "cascade":
+        if ensemble.escalate:
+            fault = "cannot go with strategy cascade, which asks stronger models itself"
+            yield Problem((*place, "escalate"), fault)
+        return
+    for option in sorted(ensemble.strategy.model_fields_set - {"name"}):
+        yield Problem(
+            (*place, "strategy", option), f"is not used by strategy {ensemble.strategy.name}, only by cascade"
+        )
+
+
+def _aggregator(config: Config, place: Place, aggregator: AggregatorConfig) -> Iterator[Problem]:
+    for option in sorted(aggregator.model_fields_set - {"name"}):
+        users = OPTION_USERS[option]
+        if aggregator.name not in users:
+            yield Problem(
+                (*place, option), f"is not used by aggregator {aggregator.name}, only by {' and '.join(users)}"
+            )
+    for needs, option, reason in (("judge", "judge", "that picks"), ("merge", "merger", "that writes the answer")):
+        if aggregator.name == needs and getattr(aggregator, option) is None:
+            yield Problem((*place, option), f"is missing: aggregator {needs} needs the name of the model {reason}")
+    for option, known in (("judge", config.models), ("merger", config.models), ("embedder", config.embedders)):
+        name = getattr(aggregator, option)
+        if name is not None:
+            what = "embedder" if option == "embedder" else "model"
+            yield from _unknown((*place, option), what, name, known)
+
+
+def _calibration(place: Place, member: MemberConfig) -> Iterator[Problem]:
+    bounds = [bound for bound, _ in member.calibration]
+    if not bounds:
+        return
+    if any(later <= earlier for earlier, later in pairwise(bounds)):
+        yield Problem(place, "the upper bounds of its bins must ascend")
+    elif bounds[-1] != 1.0:
+        yield Problem(place, "the last bin must end at 1.0")
+
+
+def _default(config: Config) -> Iterator[Problem]:
+    if config.default is not None:
+        yield from _unknown(("default",), "ensemble or model", config.default, {**config.ensembles, **config.models})

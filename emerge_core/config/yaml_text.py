@@ -1,0 +1,110 @@
+"""YAML, read strictly: a key given twice is an error, and words stay words.
+
+YAML 1.1 turns `no`, `on` and `12:30` into booleans and numbers, which mangles names of models. Only
+`true`, `false`, `null` and numbers in decimal are anything but text here, and keys are always text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from emerge_core.errors import ConfigError
+
+try:
+    from yaml import CSafeLoader as BaseLoader
+except ImportError:  # PyYAML built without libyaml
+    from yaml import SafeLoader as BaseLoader  # type: ignore[assignment]
+
+MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
+class StrictLoader(BaseLoader):
+    """Resolves YAML 1.2's core schema, and refuses what would be silently lost."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own name)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key.start_mark)
+            if key.tag == MERGE_TAG:
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key `{shown_key(key.value)}` is there twice (first in line {seen[key.value]})",
+                    key.start_mark,
+                )  # fmt: skip
+            seen[key.value] = key.start_mark.line + 1
+            key.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep=deep)
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(node.value)
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(node.value)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", [*"tTfF"]),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", r"^[-+]?[0-9]+$", [*"-+0123456789"]),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", [*"-+.0123456789"]),
+    ("merge", r"^<<$", ["<"]),
+):
+    StrictLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+StrictLoader.add_constructor("tag:yaml.org,2002:int", _int)
+StrictLoader.add_constructor("tag:yaml.org,2002:float", _float)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed file: its value, and where in the text each part of it stands."""
+
+    value: Any
+    root: yaml.Node | None
+
+    def line(self, place: tuple[str | int, ...]) -> int | None:
+        """The line of the value at `place` (of its key, in a mapping), or of the nearest part above it."""
+        node, line = self.root, None
+        for step in place:
+            if isinstance(node, yaml.MappingNode):
+                found = next(((k, v) for k, v in node.value if k.value == str(step)), None)
+                if found is None:
+                    break
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return line
+
+
+def read_yaml(text: str, *, source: str) -> Document:
+    """Raises ConfigError with the line, and without the text that stands there: it may hold a secret."""
+    loader = StrictLoader(text)
+    try:
+        root = loader.get_single_node()
+        return Document(loader.construct_document(root) if root is not None else None, root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise ConfigError(f"{source}: not valid YAML{where}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: not valid YAML: {type(error).__name__}") from None
+    finally:
+        loader.dispose()
+
+
+def shown_key(key: str) -> str:
+    """A key as it may be shown: `api_key:sk-…` (the space forgotten) is one long key to YAML."""
+    name = key.split(":", 1)[0]
+    return (name if name != key else key)[:64]
