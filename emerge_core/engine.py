@@ -1,0 +1,107 @@
+"""One request, from the validated body to the trace: opens its budget, runs the strategy, closes
+every call, and hands the trace to telemetry. Providers and their HTTP pools live as long as the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+from uuid import uuid4
+
+from emerge_core import telemetry
+from emerge_core.answers import Extractor
+from emerge_core.config import ensemble_of, resolve_key
+from emerge_core.config.schema import Config, EnsembleConfig
+from emerge_core.errors import RequestError
+from emerge_core.failure import failure_of
+from emerge_core.fanout import Budget, FanOut
+from emerge_core.providers import Provider, make_provider
+from emerge_core.strategies import Outcome, get_strategy
+from emerge_core.types import ChatRequest, Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a caller may lower for one request. Seconds; US dollars."""
+
+    deadline_s: float | None = None
+    max_cost_usd: float | None = None
+
+
+class Engine:
+    """Answers requests with the ensembles of one config. Safe for concurrent use on one event loop."""
+
+    def __init__(self, config: Config, *, environ: Mapping[str, str] | None = None) -> None:
+        self.config = config
+        self._environ = os.environ if environ is None else environ
+        self._providers: dict[str, Provider] = {}
+
+    async def run(
+        self, request: ChatRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
+    ) -> Trace:
+        """The trace of the whole request. Raises RequestError for an unknown `name` only."""
+        ensemble = ensemble_of(self.config, name)
+        if ensemble is None:
+            known = ", ".join([*self.config.ensembles, *self.config.models])
+            raise RequestError(
+                f"The model `{name}` does not exist. Known here: {known}.",
+                status=404,
+                code="model_not_found",
+                param="model",
+            )
+        began = perf_counter()
+        fanout = FanOut(self.config, self._connect, _budget(ensemble, limits or Limits(), began))
+        strategy = get_strategy(ensemble.strategy.name)
+        try:
+            outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
+        finally:
+            await fanout.aclose()
+        trace = _trace(name, ensemble, outcome, fanout, began, request_id or uuid4().hex)
+        telemetry.record(trace)
+        return trace
+
+    async def aclose(self) -> None:
+        """Close every provider's connections."""
+        providers, self._providers = list(self._providers.values()), {}
+        await asyncio.gather(*(provider.aclose() for provider in providers), return_exceptions=True)
+
+    def _connect(self, name: str) -> Provider:
+        """The provider, made at its first use; ConfigError where its key is missing."""
+        provider = self._providers.get(name)
+        if provider is None:
+            config = self.config.providers[name]
+            models = {m.model: m for m in self.config.models.values() if m.provider == name}
+            provider = make_provider(config, api_key=resolve_key(config.api_key, self._environ), models=models)
+            self._providers[name] = provider
+        return provider
+
+
+def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:
+    deadline_s = min(ensemble.deadline_s, limits.deadline_s or ensemble.deadline_s)
+    return Budget(deadline=began + deadline_s, attempts=ensemble.max_calls, max_cost_usd=limits.max_cost_usd)
+
+
+def _trace(
+    name: str, ensemble: EnsembleConfig, outcome: Outcome, fanout: FanOut, began: float, request_id: str
+) -> Trace:
+    calls = tuple(sorted(fanout.calls, key=lambda call: int(call.id)))
+    usable = sum(c.usable for c in outcome.candidates)
+    decision = outcome.decision
+    # A stronger model's answer stands alone; so does the only thing a panel could say (cut off, refused).
+    enough = decision is not None and (decision.escalated or max(usable, 1) >= ensemble.min_answers)
+    latency_s = perf_counter() - began
+    trace = Trace(
+        request_id=request_id,
+        name=name,
+        strategy=ensemble.strategy.name,
+        aggregator=ensemble.aggregator.name,
+        calls=calls,
+        candidates=outcome.candidates,
+        decision=decision if enough else None,
+        usage_policy=ensemble.usage,
+        latency_ms=latency_s * 1000,
+        overhead_ms=max(latency_s - fanout.busy.total_s, 0.0) * 1000,
+    )
+    return trace if enough else replace(trace, failure=failure_of(trace, ensemble.min_answers))

@@ -1,0 +1,81 @@
+"""Which error a caller gets when the panel could not answer: every member's fault, summed up in one status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emerge_core.errors import RequestError
+from emerge_core.types import Call, CallError, Candidate, Trace
+
+
+def failure_of(trace: Trace, min_answers: int) -> RequestError:
+    """The error reply for a trace without a decision, by the table of the HTTP contract."""
+    asked = [c for c in trace.candidates if c.call.status != "cancelled"]
+    errors = [c.completion.error for c in asked if c.completion.error]
+    others = [call for call in trace.calls if call.role != "member" and call.completion.error]
+    billed = any(call.completion.cost.usd or call.completion.usage for call in trace.calls)
+    if errors and len(errors) == len(asked) and not any(c.usable for c in asked):
+        kinds = {error.kind for error in errors}
+        if kinds == {"context_length"}:
+            return RequestError(
+                "The request is longer than any model of this ensemble takes: shorten the messages. "
+                + _causes(asked, others),
+                code="context_length_exceeded",
+                param="messages",
+            )
+        if kinds <= {"invalid_request", "context_length"}:
+            first = next(error for error in errors if error.kind == "invalid_request")
+            return RequestError(first.message, code=first.code, param=first.param)
+        if kinds <= {"unsupported", "context_length"}:
+            return RequestError("No model of this ensemble can take this request. " + _causes(asked, others))
+        if kinds <= {"budget", "unsupported"}:
+            return RequestError(
+                "Nothing was asked: the request's ceilings are too low. " + _causes(asked, others),
+                code="budget_exceeded",
+                param="x-emerge-max-cost",
+            )
+        if kinds == {"rate_limit"}:
+            return RequestError(
+                "Every upstream is rate-limited. " + _causes(asked, others),
+                status=429,
+                type="rate_limit_error",
+                code="rate_limit_exceeded",
+                retry_after_s=_soonest(errors),
+                should_retry=True,
+            )
+    if any(error.kind == "timeout" for error in errors) and not any(
+        error.kind not in ("timeout", "cancelled", "unsupported", "budget") for error in errors
+    ):
+        return RequestError(
+            f"The deadline passed before {min_answers} usable answer(s). " + _causes(asked, others),
+            status=504,
+            type="timeout_error",
+            code="deadline_exceeded",
+            should_retry=False if billed else None,
+        )
+    return RequestError(
+        f"{sum(c.usable for c in asked)} of {len(asked)} members gave a usable answer, {min_answers} needed. "
+        + _causes(asked, others),
+        status=502,
+        type="upstream_error",
+        code="no_usable_answer",
+        should_retry=False if billed else None,
+    )
+
+
+def _causes(asked: Sequence[Candidate], others: Sequence[Call]) -> str:
+    causes = [f"{c.call.model}: {_cause(c.completion.error) or c.why_unusable}" for c in asked if not c.usable]
+    causes += [f"{call.model} ({call.role}): {_cause(call.completion.error)}" for call in others]
+    return "; ".join(causes)
+
+
+def _cause(error: CallError | None) -> str | None:
+    if error is None:
+        return None
+    status = f" {error.status}" if error.status else ""
+    return f"{error.kind}{status}: {error.message}"
+
+
+def _soonest(errors: Sequence[CallError]) -> float | None:
+    waits = [error.retry_after_s for error in errors if error.retry_after_s is not None]
+    return min(waits) if waits else None

@@ -1,0 +1,76 @@
+"""Cheapest first, stop when the answer is good enough.
+
+Sources: Chen, Zaharia, Zou, "FrugalGPT", 2023 (cascades); Yue et al., "Large Language Model Cascades
+with Mixture of Thoughts Representations for Cost-efficient Reasoning", ICLR 2024 (stop on agreement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from math import inf
+
+from emerge_core import pricing
+from emerge_core.aggregators import get_aggregator
+from emerge_core.aggregators.tally import agreement, groups, votes
+from emerge_core.answers import Extractor, candidate, hedges
+from emerge_core.config.schema import EnsembleConfig
+from emerge_core.fanout import FanOut
+from emerge_core.strategies import Outcome, members_of, whole_if_unusable
+from emerge_core.types import Candidate, ChatRequest, Decision, Member
+
+
+async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut) -> Outcome:
+    order = _order(ensemble, fanout)
+    agree = ensemble.strategy.stop == "agree"
+    # Two must be heard before any two can agree, so those are asked together.
+    steps = [order[:2], *([m] for m in order[2:])] if agree else [[m] for m in order]
+    asked: list[Candidate] = []
+    for step in steps:
+        async with aclosing(fanout.panel(step, request)) as panel:
+            landed = [candidate(extractor, call, call.member or step[0]) async for call in panel]
+        asked.extend(sorted(landed, key=lambda c: order.index(c.member)))
+        speaker = _agreed(asked) if agree else _substantive(asked[-1])
+        if speaker:
+            return Outcome(
+                candidates=tuple(asked),
+                decision=Decision(
+                    message=speaker.completion,
+                    selected=(speaker.call.id,),
+                    rule=f"cascade:{ensemble.strategy.stop}",
+                    votes=votes(asked),
+                    agreement=agreement(speaker, asked),
+                    early=len(asked) < len(order),
+                ),
+            )
+    candidates = tuple(asked)
+    if not any(c.usable for c in candidates):
+        return Outcome(candidates=candidates, decision=whole_if_unusable(candidates))
+    vote = await get_aggregator("vote")(candidates, request=request, options=ensemble.aggregator, asker=fanout)
+    return Outcome(candidates=candidates, decision=replace(vote, rule="cascade:exhausted"))
+
+
+def _order(ensemble: EnsembleConfig, fanout: FanOut) -> list[Member]:
+    members = members_of(ensemble)
+    if ensemble.strategy.order == "config":
+        return list(members)
+    return sorted(members, key=lambda member: (_list_price(member, fanout), member.position))
+
+
+def _list_price(member: Member, fanout: FanOut) -> float:
+    model = fanout.config.models[member.model]
+    price = pricing.list_price(model, fanout.config.providers[model.provider])
+    return price.input + price.output if price else inf
+
+
+def _substantive(last: Candidate) -> Candidate | None:
+    return last if last.usable and not hedges(last.completion.text or "") else None
+
+
+def _agreed(asked: Sequence[Candidate]) -> Candidate | None:
+    """The first, in the cascade's order, of a group of two or more."""
+    for group in groups(asked):
+        if len(group.candidates) >= 2:
+            return min(group.candidates, key=asked.index)
+    return None

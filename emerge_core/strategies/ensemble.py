@@ -1,0 +1,103 @@
+"""All members at once. Stops as soon as the rest cannot change the decision, and asks a stronger
+model only where the panel disagrees."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+from math import fsum
+
+from emerge_core.aggregators import get_aggregator
+from emerge_core.aggregators.tally import Verdict, decided, escalates
+from emerge_core.answers import Extractor, candidate
+from emerge_core.config.schema import EnsembleConfig, EscalateConfig
+from emerge_core.fanout import FanOut
+from emerge_core.strategies import Outcome, members_of, whole_if_unusable
+from emerge_core.types import Candidate, ChatRequest, Decision, Member
+
+
+async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut) -> Outcome:
+    candidates, verdict = await _ask_panel(ensemble, request, extractor, fanout)
+    decision: Decision | None = None
+    if sum(c.usable for c in candidates) >= ensemble.min_answers:
+        aggregate = get_aggregator(ensemble.aggregator.name)
+        decision = await aggregate(candidates, request=request, options=ensemble.aggregator, asker=fanout)
+        decision = replace(decision, early=verdict != "wait")
+    if ensemble.escalate and _disagrees(ensemble.escalate, candidates, decision):
+        return await _escalate(ensemble, ensemble.escalate, request, extractor, fanout, candidates, decision)
+    return Outcome(candidates=candidates, decision=decision or whole_if_unusable(candidates))
+
+
+async def _ask_panel(
+    ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut
+) -> tuple[tuple[Candidate, ...], Verdict]:
+    """Every member's candidate in config order, and the early verdict ("wait": there was none)."""
+    members = members_of(ensemble)
+    may_stop = ensemble.early_decision and ensemble.aggregator.name == "vote" and request.n == 1 and len(members) > 1
+    landed: dict[int, Candidate] = {}
+    verdict: Verdict = "wait"
+    async with aclosing(fanout.panel(members, request)) as panel:
+        async for call in panel:
+            member = call.member or members[0]
+            landed[member.position] = candidate(extractor, call, member)
+            out = [m for m in members if m.position not in landed]
+            if may_stop and out:
+                verdict = decided(
+                    list(landed.values()),
+                    out,
+                    request=request,
+                    below_agreement=ensemble.escalate.below_agreement if ensemble.escalate else None,
+                    final=ensemble.escalate.final if ensemble.escalate else "replace",
+                    min_answers=ensemble.min_answers,
+                )
+                if verdict != "wait":
+                    break
+    for call in fanout.calls:  # those cancelled by leaving the panel early
+        if call.role == "member" and call.member and call.member.position not in landed:
+            landed[call.member.position] = candidate(extractor, call, call.member)
+    return tuple(landed[position] for position in sorted(landed)), verdict
+
+
+def _disagrees(escalate: EscalateConfig, candidates: tuple[Candidate, ...], decision: Decision | None) -> bool:
+    if decision is None:
+        return any(c.call.status != "skipped" for c in candidates)  # nobody had an answer: no agreement at all
+    return escalates(decision.agreement, escalate.below_agreement)
+
+
+async def _escalate(
+    ensemble: EnsembleConfig,
+    escalate: EscalateConfig,
+    request: ChatRequest,
+    extractor: Extractor,
+    fanout: FanOut,
+    candidates: tuple[Candidate, ...],
+    decision: Decision | None,
+) -> Outcome:
+    call = await fanout.ask("escalation", escalate.to, request)
+    # In a final vote the stronger model is one more member: of mean weight, last in the order.
+    weight = fsum(c.member.weight for c in candidates) / len(candidates)
+    stronger = candidate(extractor, call, Member(model=escalate.to, position=len(candidates), weight=weight))
+    if not stronger.usable:
+        why = f"escalation to {escalate.to} gave no usable answer: {stronger.why_unusable}"
+        kept = decision or whole_if_unusable((*candidates, stronger))
+        return Outcome(candidates=candidates, decision=replace(kept, fallback=why) if kept else None)
+    if escalate.final == "vote" and decision is not None:
+        voted = await get_aggregator("vote")(
+            (*candidates, stronger), request=request, options=ensemble.aggregator, asker=fanout
+        )
+        return Outcome(
+            candidates=(*candidates, stronger),
+            decision=replace(voted, rule="escalation:vote", escalated=True, early=decision.early),
+        )
+    return Outcome(
+        candidates=candidates,
+        decision=Decision(
+            message=stronger.completion,
+            selected=(call.id,),
+            rule="escalation:replace",
+            votes=decision.votes if decision else (),
+            agreement=decision.agreement if decision else 0.0,
+            early=decision.early if decision else False,
+            escalated=True,
+        ),
+    )

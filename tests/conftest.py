@@ -1,0 +1,143 @@
+"""Fixtures for all rooms: a real HTTP upstream on loopback that speaks OpenAI's wire format and
+answers per model as scripted, and configs whose members it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from emerge_core.config import parse_config
+from emerge_core.config.schema import Config
+
+
+@dataclass
+class Says:
+    """What the upstream answers for one model: text, tool calls or an error, after a delay in seconds."""
+
+    text: str | None = None
+    tool_calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    finish_reason: str | None = None
+    status: int = 200
+    error: str = "scripted"
+    code: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    prompt_tokens: int = 100
+    completion_tokens: int = 10
+
+
+@dataclass
+class Upstream:
+    """`script[model]` is one `Says`, or a list of them for successive calls (the last one repeats)."""
+
+    script: dict[str, Says | list[Says]] = field(default_factory=dict)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    open: int = 0
+    url: str = ""
+
+    def asked(self, model: str) -> list[dict[str, Any]]:
+        return [body for body in self.bodies if body["model"] == model]
+
+    async def chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        said = self.script[body["model"]]
+        if isinstance(said, list):
+            said = said[min(len(self.asked(body["model"])), len(said)) - 1]
+        self.open += 1
+        try:
+            if said.delay:
+                await asyncio.sleep(said.delay)
+        finally:
+            self.open -= 1
+        if said.status != 200:
+            error = {"message": said.error, "type": "scripted", "param": None, "code": said.code}
+            return JSONResponse({"error": error}, status_code=said.status, headers=said.headers)
+        calls = [
+            {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+            for i, (name, arguments) in enumerate(said.tool_calls)
+        ]
+        message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
+        if calls:
+            message["tool_calls"] = calls
+        reason = said.finish_reason or ("tool_calls" if calls else "stop")
+        usage = {
+            "prompt_tokens": said.prompt_tokens,
+            "completion_tokens": said.completion_tokens,
+            "total_tokens": said.prompt_tokens + said.completion_tokens,
+        }
+        choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
+        reply = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+        return JSONResponse({**reply, "usage": usage})
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server in a thread, on a free port, gone when the block ends."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+
+    def __enter__(self) -> str:
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        while not (self.started and self.servers):
+            if not self.thread.is_alive():
+                raise RuntimeError("the test server did not start")
+            threading.Event().wait(0.005)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def __exit__(self, *_: object) -> None:
+        self.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture
+def server() -> type[Server]:
+    return Server
+
+
+@pytest.fixture
+def says() -> type[Says]:
+    return Says
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    scripted = Upstream()
+    app = Starlette(routes=[Route("/v1/chat/completions", scripted.chat, methods=["POST"])])
+    with Server(app) as url:
+        scripted.url = f"{url}/v1"
+        yield scripted
+
+
+class Panels:
+    """Configs of models a, b, c, d (a member of no panel) and e served by the scripted upstream.
+    Prices are 1 USD per million tokens in, 2 out; `frontier` costs ten times as much."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __call__(self, ensembles: str, **models: dict[str, Any]) -> Config:
+        parts = {name: {"provider": "up", "model": name, "price": {"input": 1, "output": 2}} for name in "abcde"}
+        parts["frontier"] = {"provider": "up", "model": "frontier", "price": {"input": 10, "output": 20}}
+        for name, changes in models.items():
+            parts[name] = {**parts.get(name, {"provider": "up", "model": name}), **changes}
+        head = {"providers": {"up": {"kind": "openai", "base_url": self.url}}, "models": parts}
+        return parse_config(json.dumps(head)[:-1] + f', "ensembles": {ensembles}}}', source="test")
+
+
+@pytest.fixture
+def panels(upstream: Upstream) -> Panels:
+    return Panels(upstream.url)
