@@ -12,7 +12,7 @@ from math import fsum, inf
 from typing import Literal
 
 from emerge_core.answers import group_keys, strongest
-from emerge_core.types import AnswerKey, Candidate, ChatRequest, Member, VoteGroup
+from emerge_core.types import AnswerKey, Candidate, ChatRequest, Decision, Member, VoteGroup
 
 TOLERANCE = 1e-9
 
@@ -121,6 +121,24 @@ def agreement(winner: Candidate, candidates: Iterable[Candidate]) -> float | Non
 def escalates(agreement: float | None, below: float | None) -> bool:
     """Whether a panel with that agreement is to be escalated. Without keys there is no verdict."""
     return agreement is not None and below is not None and agreement < below - TOLERANCE
+
+
+def sole(candidates: Iterable[Candidate]) -> Candidate | None:
+    """The only usable candidate, or None where there are several: it is then returned as it is."""
+    able = usable(candidates)
+    return able[0] if len(able) == 1 else None
+
+
+def decision(winner: Candidate, candidates: Sequence[Candidate], *, rule: str, fallback: str | None = None) -> Decision:
+    """The decision that this candidate's own message is the answer."""
+    return Decision(
+        message=winner.completion,
+        selected=(winner.call.id,),
+        rule=rule,
+        votes=votes(candidates),
+        agreement=agreement(winner, candidates),
+        fallback=fallback,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,72 @@
+"""Looks at the candidates once and takes the way that suits them.
+
+Tools or JSON         vote
+short answers         the majority's most confident member; without a majority the most confident
+                      candidate where all have a confidence, else the vote's tie rule
+prose, near           consensus
+prose, far apart      merge where the config names a merger, else consensus
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from emerge_core.aggregators import consensus, merge
+from emerge_core.aggregators.confidence import surest
+from emerge_core.aggregators.tally import TOLERANCE, asked, decision, groups, pick, sole, usable, weight_of
+from emerge_core.config.schema import AggregatorConfig
+from emerge_core.types import Asker, Candidate, ChatRequest, Decision
+
+
+async def aggregate(
+    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+) -> Decision:
+    """Rules: single, vote, majority, confidence, consensus, merge."""
+    if only := sole(candidates):
+        return decision(only, candidates, rule="adaptive:single")
+    able = usable(candidates)
+    if request.offers_tools or request.wants_json or any(c.completion.tool_calls for c in able):
+        outcome = pick(candidates)
+        if outcome.winner:
+            return decision(outcome.winner, candidates, rule="adaptive:vote")
+        winner, trouble = await consensus.middle(outcome.among, options=options, asker=asker)
+        return decision(winner, candidates, rule="adaptive:consensus", fallback=trouble)
+    keyed = [c for c in able if c.key is not None]
+    if 2 * weight_of(keyed) > weight_of(able) + TOLERANCE:
+        return _short(candidates, keyed)
+    return await _prose(candidates, able, request=request, options=options, asker=asker)
+
+
+def _short(candidates: Sequence[Candidate], keyed: Sequence[Candidate]) -> Decision:
+    first = groups(candidates)[0]
+    if 2 * first.weight > weight_of(asked(candidates)) + TOLERANCE:
+        speaker = surest(first.candidates) if _sure(first.candidates) else first.strongest
+        return decision(speaker, candidates, rule="adaptive:majority")
+    if _sure(keyed):
+        return decision(surest(keyed), candidates, rule="adaptive:confidence")
+    return decision(first.strongest, candidates, rule="adaptive:vote")
+
+
+async def _prose(
+    candidates: Sequence[Candidate],
+    able: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+) -> Decision:
+    near, trouble = await consensus.similarities(able, options=options, asker=asker)
+    reasons = [trouble] if trouble else []
+    if options.merger and consensus.mean_similarity(near) < options.near:
+        call, failure = await merge.write(able, request=request, merger=options.merger, asker=asker)
+        if failure is None:
+            written = merge.merged(call, candidates, request=request, rule="adaptive:merge")
+            return replace(written, fallback=trouble)
+        reasons.append(f"{failure}: consensus")
+    winner = consensus.medoid(able, near)
+    return decision(winner, candidates, rule="adaptive:consensus", fallback="; ".join(reasons) or None)
+
+
+def _sure(candidates: Sequence[Candidate]) -> bool:
+    return all(c.confidence is not None for c in candidates)

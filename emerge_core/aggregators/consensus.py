@@ -1,0 +1,107 @@
+"""The candidate nearest to all others in meaning: the medoid of the embeddings.
+
+Embeddings come from the configured embedder, else (and when that fails) from the built-in one,
+which needs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from emerge_core.aggregators.tally import decision, sole, usable
+from emerge_core.answers import strongest
+from emerge_core.config.schema import AggregatorConfig
+from emerge_core.types import Asker, Candidate, ChatRequest, Completion, Decision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float32]
+
+# Single precision: two candidates that are equally near must tie, whatever the order of the sums.
+TOLERANCE = 1e-5
+
+# Beyond this an embedder would refuse the text; the beginning tells enough of what it is about.
+MAX_CHARACTERS = 24_000
+
+
+async def aggregate(
+    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+) -> Decision:
+    if only := sole(candidates):
+        return decision(only, candidates, rule="consensus:single")
+    winner, trouble = await middle(usable(candidates), options=options, asker=asker)
+    return decision(winner, candidates, rule="consensus:medoid", fallback=trouble)
+
+
+async def middle(
+    candidates: Sequence[Candidate], *, options: AggregatorConfig, asker: Asker
+) -> tuple[Candidate, str | None]:
+    """The medoid of these candidates, and why the configured embedder was not used (None: it was)."""
+    if len(candidates) == 1:
+        return candidates[0], None
+    near, trouble = await similarities(candidates, options=options, asker=asker)
+    return medoid(candidates, near), trouble
+
+
+async def similarities(
+    candidates: Sequence[Candidate], *, options: AggregatorConfig, asker: Asker
+) -> tuple[Matrix, str | None]:
+    """Cosine similarities of all pairs of replies, and why the configured embedder was not used."""
+    texts = [content(c.completion)[:MAX_CHARACTERS] or " " for c in candidates]
+    if options.embedder is None:
+        return _cosines(_built_in(texts)), None
+    call, vectors = await asker.embed(options.embedder, texts)
+    if vectors is not None and (matrix := _matrix(vectors, len(texts))) is not None:
+        return _cosines(matrix), None
+    error = call.completion.error.message if call.completion.error else "it gave no usable vectors"
+    return _cosines(_built_in(texts)), f"embedder {options.embedder} failed ({error}): built-in embedder"
+
+
+def medoid(candidates: Sequence[Candidate], near: Matrix) -> Candidate:
+    """The candidate with the highest weighted mean similarity to the others."""
+    import numpy as np
+
+    weights = np.array([c.member.weight for c in candidates], dtype=np.float32)
+    others = weights.sum() - weights
+    means = (near @ weights - np.diagonal(near) * weights) / others
+    best = means.max()
+    return strongest([c for c, mean in zip(candidates, means, strict=True) if mean >= best - TOLERANCE])
+
+
+def mean_similarity(near: Matrix) -> float:
+    """Over all pairs of different candidates."""
+    count = len(near)
+    return float((near.sum() - near.trace()) / (count * (count - 1)))
+
+
+def content(completion: Completion) -> str:
+    """What a reply says, in words: its text, then its calls."""
+    calls = [f"{call.name}({call.arguments})" for call in completion.tool_calls]
+    return "\n".join([completion.text or "", *calls]).strip()
+
+
+def _built_in(texts: Sequence[str]) -> Matrix:
+    from emerge_core.aggregators.embedding import embed
+
+    return embed(texts)
+
+
+def _matrix(vectors: Sequence[Sequence[float]], count: int) -> Any:
+    """The vectors as rows, or None where they are not `count` finite vectors of one length."""
+    import numpy as np
+
+    if len(vectors) != count or not vectors[0] or len({len(vector) for vector in vectors}) != 1:
+        return None
+    matrix = np.asarray(vectors, dtype=np.float32)
+    return matrix if np.isfinite(matrix).all() else None
+
+
+def _cosines(matrix: Matrix) -> Matrix:
+    import numpy as np
+
+    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    unit: Matrix = (matrix / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return unit @ unit.T

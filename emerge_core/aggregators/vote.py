@@ -1,0 +1,33 @@
+"""Weighted plurality over answer keys. The words are the strongest voter's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from emerge_core.aggregators import consensus
+from emerge_core.aggregators.tally import decision, pick, sole
+from emerge_core.config.schema import AggregatorConfig
+from emerge_core.types import Asker, Candidate, ChatRequest, Decision
+
+
+async def aggregate(
+    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+) -> Decision:
+    """Rules: single, majority (of all asked), plurality, tie; calls, names (of tool calls); consensus."""
+    if only := sole(candidates):
+        return decision(only, candidates, rule="vote:single")
+    outcome = pick(candidates)
+    if outcome.winner:
+        return decision(outcome.winner, candidates, rule=f"vote:{outcome.rule}")
+    winner, trouble = await consensus.middle(outcome.among, options=options, asker=asker)
+    reason = "no usable reply states an answer that can be counted: consensus"
+    return decision(winner, candidates, rule="vote:consensus", fallback=f"{reason}; {trouble}" if trouble else reason)
+
+
+async def instead(
+    candidates: Sequence[Candidate], *, reason: str, request: ChatRequest, options: AggregatorConfig, asker: Asker
+) -> Decision:
+    """The vote that stands in for another way, and says why."""
+    voted = await aggregate(candidates, request=request, options=options, asker=asker)
+    return replace(voted, fallback=f"{reason}; {voted.fallback}" if voted.fallback else reason)
