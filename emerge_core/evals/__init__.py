@@ -1,0 +1,1 @@
+"""Measuring ensembles on recorded answers: read recordings, replay them, score and compare."""
