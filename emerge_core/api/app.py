@@ -1,0 +1,110 @@
+"""The OpenAI surface as a FastAPI application.
+
+Endpoints are plain functions of a request that return finished bytes: bodies are checked by `parse`,
+so that every error is OpenAI's shape, and nothing is validated twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from emerge_core.api.auth import Keyring
+from emerge_core.api.chat import Chat, Engine, unknown_model
+from emerge_core.api.errors import as_request_error, error_response, json_response
+from emerge_core.api.openapi import document
+from emerge_core.api.surface import Surface
+from emerge_core.config.schema import Config
+from emerge_core.errors import ConfigError, EmergeError, RequestError
+
+_NOT_SERVED = {
+    "/v1/completions": "Legacy completions are not served: use POST /v1/chat/completions.",
+    "/v1/responses": "The responses API is not served: use POST /v1/chat/completions.",
+    "/v1/embeddings": "Embeddings are not served: use POST /v1/chat/completions.",
+}
+
+
+def create_app(engine: Engine, *, api_keys: Sequence[str] = (), keepalive_s: float = 10.0) -> FastAPI:
+    """The application. With `api_keys`, every route but /healthz wants one of them. The engine is
+    closed at shutdown."""
+    started = int(time.time())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.aclose()
+
+    async def list_models(_: Request) -> Response:
+        models = [_model_json(name, owner, started) for name, owner in _models(engine.config).items()]
+        return json_response({"object": "list", "data": models})
+
+    async def get_model(request: Request) -> Response:
+        config, name = engine.config, request.path_params["id"]
+        owner = _models(config).get(name)
+        if owner is None:
+            raise unknown_model(config, name)
+        return json_response(_model_json(name, owner, started))
+
+    async def healthz(_: Request) -> Response:
+        try:
+            healthy = bool(engine.config.models)
+        except ConfigError:
+            healthy = False
+        return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
+
+    app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
+    app.router.redirect_slashes = False
+    chat = Chat(engine, keepalive_s=keepalive_s)
+
+    async def complete(request: Request) -> Response:
+        return await chat(request)
+
+    app.add_route("/v1/chat/completions", complete, methods=["POST"])
+    app.add_route("/v1/models", list_models, methods=["GET"])
+    app.add_route("/v1/models/{id:path}", get_model, methods=["GET"])
+    app.add_route("/healthz", healthz, methods=["GET"])
+    app.add_exception_handler(EmergeError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_middleware(Surface, keyring=Keyring(api_keys))
+    return app
+
+
+def _models(config: Config) -> dict[str, str]:
+    """Every name that `model` may be, with its owner: ensembles first."""
+    owners = dict.fromkeys(config.ensembles, "emerge")
+    for name, model in config.models.items():
+        owners.setdefault(name, model.provider)
+    return owners
+
+
+def _model_json(name: str, owner: str, created: int) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": created, "owned_by": owner}
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, EmergeError)  # noqa: S101  (what it is registered for)
+    return error_response(as_request_error(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """The router's own: unknown path, wrong method."""
+    assert isinstance(error, HTTPException)  # noqa: S101  (what it is registered for)
+    path, method = request.url.path, request.method
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{method} is not allowed on {path}: use {allowed}."
+        code = "method_not_allowed"
+    else:
+        hint = "Paths start with /v1, for example POST /v1/chat/completions."
+        message = _NOT_SERVED.get(path) or f"There is no {method} {path[:200]}. {hint}"
+        code = "unknown_url"
+    return error_response(
+        RequestError(message, status=error.status_code, code=code, should_retry=False), headers=error.headers
+    )

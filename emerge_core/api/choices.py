@@ -1,0 +1,83 @@
+"""Which replies become the choices of a response: the decision first, then the panel's other answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from emerge_core.types import Candidate, ChatRequest, Completion, Decision, Trace
+
+
+class Choice(NamedTuple):
+    completion: Completion
+    call_ids: tuple[str, ...]
+
+
+def choices(trace: Trace, decision: Decision, n: int) -> list[Choice]:
+    """One per distinct key by weight, then the remaining usable members in config order. Where members
+    failed there may be fewer than `n`: a reply is never shown twice, and nothing is made up."""
+    picked = [Choice(decision.message, decision.selected)]
+    if n == 1:
+        return picked
+    others = [c for c in trace.candidates if c.usable and c.call.id not in decision.selected]
+    said = {c.key for c in trace.candidates if c.call.id in decision.selected}
+    for group in decision.votes:
+        members = [c for c in others if c.call.id in group.call_ids]
+        if members and group.key not in said and not set(group.call_ids) & set(decision.selected):
+            speaker = _speaker(members)
+            picked.append(Choice(speaker.completion, (speaker.call.id,)))
+            others.remove(speaker)
+    picked += [Choice(c.completion, (c.call.id,)) for c in others]
+    return picked[:n]
+
+
+def message_of(completion: Completion) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content_of(completion),
+        "refusal": completion.refusal,
+    }
+    if completion.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in completion.tool_calls
+        ]
+    return message
+
+
+def content_of(completion: Completion) -> str | None:
+    """Null beside tool calls and refusals, where there is no text; else at least an empty string."""
+    if completion.tool_calls or completion.refusal is not None:
+        return completion.text or None
+    return completion.text or ""
+
+
+def finish_reason_of(completion: Completion) -> str:
+    return completion.finish_reason or ("tool_calls" if completion.tool_calls else "stop")
+
+
+def logprobs_of(completion: Completion, request: ChatRequest) -> Mapping[str, Any] | None:
+    """Only for those who asked: what was asked upstream for the sake of confidence is not shown."""
+    if not request.logprobs or completion.logprobs is None:
+        return None
+    shown = request.top_logprobs or 0
+    return {
+        "content": [
+            {
+                **_token(entry.token, entry.logprob),
+                "top_logprobs": [_token(token, logprob) for token, logprob in entry.top[:shown]],
+            }
+            for entry in completion.logprobs
+        ],
+        "refusal": None,
+    }
+
+
+def _token(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "replace"))}
+
+
+def _speaker(members: list[Candidate]) -> Candidate:
+    from emerge_core.answers import strongest
+
+    return strongest(members)

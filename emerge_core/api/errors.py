@@ -1,0 +1,66 @@
+"""Error replies in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from emerge_core.errors import ConfigError, EmergeError, RequestError
+
+INTERNAL = RequestError(
+    "The server had an error while processing this request. It is logged under the request's id.",
+    status=500,
+    type="server_error",
+    code="internal_error",
+)
+
+
+def invalid(param: str | None, message: str, *, code: str | None = None) -> RequestError:
+    """A 400 that names the faulty field in the caller's terms."""
+    return RequestError(message, param=param, code=code)
+
+
+def as_request_error(error: EmergeError) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    kind = "config_error" if isinstance(error, ConfigError) else "server_error"
+    return RequestError(str(error), status=503, type=kind, code=kind)
+
+
+def error_body(error: RequestError, emerge: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if emerge is not None:
+        fields["emerge"] = emerge
+    return {"error": fields}
+
+
+def error_response(
+    error: RequestError,
+    *,
+    emerge: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    headers = dict(headers or {})
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
+    if error.should_retry is not None:
+        headers["x-should-retry"] = "true" if error.should_retry else "false"
+    return json_response(error_body(error, emerge), status=error.status, headers=headers)
+
+
+def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(encode_json(body), status_code=status, headers=headers, media_type="application/json")
+
+
+def encode_json(body: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8. A model may have written half of a surrogate pair: it becomes "?", not a crash."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

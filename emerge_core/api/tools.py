@@ -1,0 +1,89 @@
+"""Checks what shapes the answer: tools, the choice among them, and the response format."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, boolean, items, mapping, one_of, shown, string, text
+from emerge_core.api.schemas import why_invalid
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def read_tools(value: Any) -> tuple[Body, ...]:
+    if value is None:
+        return ()
+    names: set[str] = set()
+    tools = []
+    for place, tool in items(value, "tools", at_most=128):
+        one_of(tool.get("type"), ("function",), f"{place}.type")
+        place = f"{place}.function"
+        function = mapping(tool, "function", place)
+        name = _name(function, place)
+        if name in names:
+            raise invalid(f"{place}.name", f"`{place}.name` {shown(name)} is taken by an earlier tool: rename one.")
+        names.add(name)
+        string(function, "description", f"{place}.description", required=False)
+        boolean(function, "strict", f"{place}.strict")
+        if function.get("parameters") is not None:
+            _check_schema(function, "parameters", f"{place}.parameters")
+        tools.append(tool)
+    return tuple(tools)
+
+
+def read_tool_choice(value: Any, tools: tuple[Body, ...]) -> str | Body | None:
+    """Without tools "none" and "auto" say nothing and are taken as absent; more cannot be fulfilled."""
+    if value is None or (not tools and value in ("none", "auto")):
+        return None
+    place = "tool_choice"
+    if not tools:
+        raise invalid(place, "`tool_choice` needs `tools`: send them, or leave it out.")
+    if isinstance(value, str):
+        return one_of(value, ("none", "auto", "required"), place)
+    if not isinstance(value, dict):
+        raise invalid(place, f'`{place}` must be "none", "auto", "required" or an object, not {shown(value)}.')
+    one_of(value.get("type"), ("function",), f"{place}.type")
+    name = text(mapping(value, "function", f"{place}.function"), "name", f"{place}.function.name")
+    known = [tool["function"]["name"] for tool in tools]
+    if name not in known:
+        raise invalid(
+            f"{place}.function.name",
+            f"`{place}.function.name` {shown(name)} names no tool of this request. Its tools: {', '.join(known)}.",
+        )
+    return value
+
+
+def read_response_format(value: Any) -> Body | None:
+    if value is None:
+        return None
+    place = "response_format"
+    if not isinstance(value, dict):
+        raise invalid(place, f'`{place}` must be an object such as {{"type": "json_object"}}, not {shown(value)}.')
+    kind = one_of(value.get("type"), ("text", "json_object", "json_schema"), f"{place}.type")
+    if kind == "text":
+        return None  # the default, and so nothing to tell a provider
+    if kind == "json_schema":
+        place = f"{place}.json_schema"
+        wanted = mapping(value, "json_schema", place)
+        _name(wanted, place)
+        boolean(wanted, "strict", f"{place}.strict")
+        _check_schema(wanted, "schema", f"{place}.schema")
+    return value
+
+
+def _name(body: Body, place: str) -> str:
+    name = text(body, "name", f"{place}.name")
+    if not _NAME.fullmatch(name):
+        raise invalid(
+            f"{place}.name",
+            f"`{place}.name` must be 1 to 64 letters, digits, underscores or dashes, not {shown(name)}.",
+        )
+    return name
+
+
+def _check_schema(body: Body, name: str, place: str) -> None:
+    fault = why_invalid(mapping(body, name, place))
+    if fault:
+        raise invalid(place, f"`{place}` is not a valid JSON schema: {fault}.")
