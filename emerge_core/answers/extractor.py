@@ -1,0 +1,253 @@
+"""The answer key of a reply: what it says, in a form in which equal answers are equal.
+
+An `Extractor` is built once per request and holds what the request tells: options, schema, tools,
+the configured answer fields. It never looks at a gold answer, a task or a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from emerge_core.answers import json_keys
+from emerge_core.answers.confidence import calibrated, span_probability
+from emerge_core.answers.letters import lists_options
+from emerge_core.answers.question import Question
+from emerge_core.answers.statement import Statement, statements, visible_from
+from emerge_core.answers.tool_keys import Tools, schema_fault
+from emerge_core.answers.usable import is_refusal
+from emerge_core.answers.values import gold_key, leading_boolean, short_string, statement_key, value_key
+from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
+
+_SHORT_REPLY = 200
+_LAST_LINE = 300
+_OPENING_LETTER = re.compile(r"[*_`\s]*(?:\(([A-Z])\)|([A-Z])[.):])(?=[*_`\s]|$)")
+_BRACKETED = re.compile(r"\(([A-Z])\)")
+_CONCLUSION = re.compile(
+    r"(?:therefore|thus|so|hence|consequently|in total|overall|in conclusion|as a result|this means)\b", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What was read from a text reply, and where it stands."""
+
+    key: AnswerKey
+    start: int
+    end: int
+    explicit: bool  # stated as the answer, or the whole reply
+
+
+class Extractor:
+    """Reads replies to one request."""
+
+    def __init__(self, request: ChatRequest, answer_key: Sequence[str] = ()) -> None:
+        self._question = Question.of(request.last_user_text)
+        self._paths = tuple(answer_key)
+        self._wants_json = request.wants_json
+        self._schema = request.json_schema
+        self._enums = json_keys.enum_paths(self._schema)
+        self._tools = Tools(request)
+        self._last: tuple[Completion, _Reading | None] | None = None
+
+    @classmethod
+    def of(cls, request: ChatRequest, answer_key: Sequence[str] = ()) -> Extractor:
+        return cls(request, answer_key)
+
+    def key(self, completion: Completion) -> AnswerKey | None:
+        """What the reply says, or None where it states no answer (long prose, a refusal, an error)."""
+        if not completion.ok:
+            return None
+        if completion.tool_calls:
+            return self._tools.key(completion.tool_calls)
+        text = completion.text
+        if not text or not text.strip() or completion.refusal:
+            return None
+        if self._wants_json:
+            found = json_keys.parse_fenced(text)
+            return self._json_key(found[0]) if found else None
+        reading = self._read(completion)
+        return reading.key if reading else None
+
+    def why_unusable(self, completion: Completion) -> str | None:
+        """Why the reply is no answer to the request, or None for a usable one."""
+        if completion.error is not None:
+            return f"error: {completion.error.kind}"
+        if completion.finish_reason == "content_filter":
+            return "content filter"
+        if completion.tool_calls:
+            fault = self._tools.fault(completion.tool_calls)
+            return f"invalid tool call: {fault}" if fault else None
+        text = completion.text or ""
+        if completion.refusal:
+            return "refusal"
+        if not text.strip():
+            return "empty"
+        if self._tools.demanded:
+            return "invalid tool call: none was made, and the request demands one"
+        if self._wants_json:
+            return self._json_fault(text, completion.finish_reason == "length")
+        if is_refusal(text) and not self._states(completion):
+            return "refusal"
+        if completion.finish_reason == "length" and self.key(completion) is None:
+            return "truncated"
+        return None
+
+    def confidence(self, completion: Completion, member: Member) -> float | None:
+        """The calibrated probability of the stated answer, else the member's configured reliability."""
+        if member.calibration and completion.logprobs and completion.text:
+            spans = self._spans(completion)
+            found = [span_probability(completion.logprobs, completion.text, start, end) for start, end in spans]
+            if found and None not in found:
+                product = 1.0
+                for probability in found:
+                    product *= probability or 0.0
+                return calibrated(member, product)
+        return member.reliability
+
+    def gold_key(self, text: str) -> AnswerKey | None:
+        """The key of a gold answer, in the same normal forms."""
+        if self._wants_json:
+            found = json_keys.parse_fenced(text)
+            if found and isinstance(found[0], (dict, list)):
+                return self._json_key(found[0])
+            if len(self._paths) == 1:
+                return AnswerKey(
+                    "json", json_keys.canonical([[self._paths[0], found[0] if found else self._normal(text)]])
+                )
+        return gold_key(self._question, text)
+
+    # JSON
+
+    def _normal(self, text: str) -> str:
+        return short_string(self._question, text)
+
+    def _json_key(self, value: Any) -> AnswerKey | None:
+        return json_keys.json_key(
+            value, paths=self._paths, enums=self._enums, normal=partial(short_string, self._question)
+        )
+
+    def _json_fault(self, text: str, cut: bool) -> str | None:
+        found = json_keys.parse(text)
+        if found is None:
+            if cut:
+                return "truncated"
+            return "refusal" if is_refusal(text) else "invalid JSON"
+        if self._schema is None:
+            return None if isinstance(found[0], dict) else "invalid JSON: not an object"
+        fault = schema_fault(found[0], self._schema)
+        return f"invalid against the schema: {fault}" if fault else None
+
+    # text
+
+    def _read(self, completion: Completion) -> _Reading | None:
+        if self._last is None or self._last[0] is not completion:
+            self._last = (completion, self._reading(completion.text or "", completion.finish_reason == "length"))
+        return self._last[1]
+
+    def _states(self, completion: Completion) -> bool:
+        reading = self._read(completion)
+        return reading is not None and reading.explicit
+
+    def _reading(self, text: str, cut: bool) -> _Reading | None:
+        if self._paths and (found := json_keys.parse_fenced(text)) and isinstance(found[0], (dict, list)):
+            key = self._json_key(found[0])
+            return _Reading(key, 0, len(text), True) if key else None
+        whole_end = len(text.rstrip())
+        for statement in statements(text):
+            key = statement_key(self._question, statement)
+            if key is None:
+                if statement.closed and statement.source == "json":
+                    return None  # it did state an answer, but none to vote on
+                continue
+            if cut and not statement.closed and statement.end >= whole_end and key.kind not in ("letter", "boolean"):
+                continue  # "The answer is 12": perhaps of 125
+            return _Reading(key, statement.start, statement.end, True)
+        return self._unstated(text, cut)
+
+    def _unstated(self, text: str, cut: bool) -> _Reading | None:
+        """The answer of a reply that does not say "the answer is": a short reply is one as a whole."""
+        begin = visible_from(text)
+        body = text[begin:].strip()
+        if not body:
+            return None
+        start = text.index(body[0], begin)
+        end = start + len(body)
+        key: AnswerKey | None = None
+        if len(body) <= _SHORT_REPLY and not is_refusal(body):
+            key = statement_key(self._question, Statement(body, start, end, True, "reply"))
+            if key and cut and key.kind not in ("letter", "boolean"):
+                return None
+            if key:
+                return _Reading(key, start, end, False)
+        if self._question.options is not None:
+            return self._unstated_letter(text, start, end)
+        if self._question.exact:
+            return None
+        if body[0] in "{`" and (found := json_keys.parse_fenced(body)) and isinstance(found[0], dict):
+            key = self._json_key(found[0])
+            return _Reading(key, start, end, False) if key else None
+        if self._question.polar and (key := leading_boolean(body[:80])):
+            return _Reading(key, start, start + 5, False)
+        return None if cut else self._concluded(text, start, end)
+
+    def _unstated_letter(self, text: str, start: int, end: int) -> _Reading | None:
+        if not lists_options(text[start:end]) and (match := _OPENING_LETTER.match(text, start)):
+            found = Statement(match.group().strip(), match.start(), match.end(), True, "reply")
+            if key := statement_key(self._question, found):
+                return _Reading(key, found.start, found.end, False)
+        last = max(text.rfind("\n", start, end) + 1, start)
+        if end - last <= _LAST_LINE:
+            if key := statement_key(self._question, Statement(text[last:end], last, end, True, "reply")):
+                return _Reading(key, last, end, False)
+            named = {match.group(1): match for match in _BRACKETED.finditer(text, last, end)}
+            if len(named) == 1:
+                ((_, match),) = named.items()
+                found = Statement(match.group(), match.start(), match.end(), True, "reply")
+                if key := statement_key(self._question, found):
+                    return _Reading(key, found.start, found.end, False)
+        return None
+
+    def _concluded(self, text: str, start: int, end: int) -> _Reading | None:
+        """A number that is the last line, or the one new number of a closing "Therefore, …"."""
+        last = max(text.rfind("\n", start, end) + 1, start)
+        line = text[last:end].strip()
+        if not line or len(line) > _LAST_LINE:
+            return None
+        key = value_key(self._question, line) if len(line) <= 60 else None
+        if key and key.kind in ("number", "boolean"):
+            return _Reading(key, last, end, False)
+        sentences = [part for part in re.split(r"(?<=[.!?])\s+", line) if part]
+        if self._question.numeric and sentences and _CONCLUSION.match(sentences[-1]):
+            key = value_key(self._question, sentences[-1])
+            if key and key.kind == "number":
+                return _Reading(key, end - len(sentences[-1]), end, False)
+        return None
+
+    # confidence
+
+    def _spans(self, completion: Completion) -> list[tuple[int, int]]:
+        text = completion.text or ""
+        if self._wants_json or (self._paths and json_keys.parse_fenced(text)):
+            found = json_keys.parse_fenced(text)
+            return json_keys.voted_spans(text, found[0], self._paths, self._enums) if found else []
+        reading = self._read(completion)
+        return [(reading.start, reading.end)] if reading else []
+
+
+def candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:
+    """A call as the aggregators see it. An unusable reply has no key and no confidence."""
+    reason = extractor.why_unusable(call.completion)
+    if call.status != "ok" and reason is None:
+        reason = f"error: {call.status}"
+    if reason is not None:
+        return Candidate(call=call, member=member, why_unusable=reason)
+    return Candidate(
+        call=call,
+        member=member,
+        key=extractor.key(call.completion),
+        confidence=extractor.confidence(call.completion, member),
+    )

@@ -1,0 +1,42 @@
+"""Which keys are the same vote, and who speaks for a group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emerge_core.answers.text import contains
+from emerge_core.types import AnswerKey, Candidate
+
+
+def same(a: AnswerKey, b: AnswerKey) -> bool:
+    """Whether two keys say the same: equal, or short texts of which one contains the other."""
+    return a == b or (a.kind == b.kind == "text" and contains(a.value, b.value))
+
+
+def group_keys(keys: Sequence[AnswerKey]) -> list[int]:
+    """A group number per key, counted from 0 in order of first appearance. Sameness is transitive
+    here, so the partition does not depend on the order."""
+    parent = list(range(len(keys)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for later in range(len(keys)):
+        for earlier in range(later):
+            if root(earlier) != root(later) and same(keys[earlier], keys[later]):
+                parent[root(later)] = root(earlier)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(index), len(numbers)) for index in range(len(keys))]
+
+
+def strongest(candidates: Sequence[Candidate]) -> Candidate:
+    """Who speaks for candidates that said the same: the heaviest, then the most confident (if every one
+    has a confidence), then the first in config order."""
+    rated = all(candidate.confidence is not None for candidate in candidates)
+    return min(
+        candidates,
+        key=lambda one: (-one.member.weight, -(one.confidence or 0.0) if rated else 0.0, one.member.position),
+    )

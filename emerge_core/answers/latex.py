@@ -1,0 +1,90 @@
+"""LaTeX around an answer: wrappers are taken off, fractions and symbols become plain characters."""
+
+from __future__ import annotations
+
+import re
+
+_WRAPPER = re.compile(
+    r"\\(?:text(?:bf|it|rm|tt)?|math(?:rm|bf|it|sf|tt)|mbox|boxed|fbox|operatorname|displaystyle)\s*\{([^{}]*)\}"
+)
+_DROPPED = re.compile(
+    r"\\(?:left|right|displaystyle|limits|Big|big|quad|qquad)(?![A-Za-z])|\\[,!;:> ]|\\[()\[\]]|\\\\$"
+)
+_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
+_SYMBOLS = (
+    ("\\$", "$"),
+    ("\\%", "%"),
+    ("\\times", "×"),
+    ("\\cdot", "×"),
+    ("^{\\circ}", "°"),
+    ("^\\circ", "°"),
+    ("\\degree", "°"),
+    ("\\circ", "°"),
+    ("\\pi", "π"),
+    ("\\infty", "∞"),
+    ("\\approx", "≈"),
+    ("\\neq", "≠"),
+    ("\\ne", "≠"),
+    ("\\leq", "≤"),
+    ("\\le", "≤"),
+    ("\\geq", "≥"),
+    ("\\ge", "≥"),
+    ("{,}", ","),
+    ("\\{", "{"),
+    ("\\}", "}"),
+    ("~", " "),
+)
+
+
+def _fraction(match: re.Match[str]) -> str:
+    top = match.group(1) if match.group(1) is not None else match.group(2)
+    bottom = match.group(3) if match.group(3) is not None else match.group(4)
+    top, bottom = (part if part.isalnum() else f"({part})" for part in (top.strip(), bottom.strip()))
+    return f" {top}/{bottom}"
+
+
+def plain(text: str) -> str:
+    """The text with wrappers such as `\\text{…}` and `\\boxed{…}`, spacing commands and `$` pairs taken
+    off. Nothing else is evaluated: `\\sqrt{2}` stays as it is."""
+    if "\\" in text:
+        for _ in range(4):  # nesting is bounded: deeper than this is no short answer
+            unwrapped = _WRAPPER.sub(r" \1 ", text)
+            if unwrapped == text:
+                break
+            text = unwrapped
+        text = _DROPPED.sub("", text)
+        for _ in range(3):
+            rewritten = _FRACTION.sub(_fraction, text)
+            if rewritten == text:
+                break
+            text = rewritten
+        for command, symbol in _SYMBOLS:
+            if command in text:
+                text = text.replace(command, symbol)
+    text = text.strip()
+    if text.startswith("$$") and text.endswith("$$") and len(text) > 4:
+        text = text[2:-2].strip()
+    if text.startswith("$") and text.endswith("$") and len(text) > 2:
+        text = text[1:-1].strip()
+    return text
+
+
+_SPACE = re.compile(r"\s+")
+_MATH = re.compile(r"[\\^=+*/√π∞×°<>≤≥±|(){}\[\]]|\d[a-z]\b|\d,\s*-?\d|-\d")
+_BRACED_CHAR = re.compile(r"\{(\w)\}")
+
+
+def expression(text: str) -> str | None:
+    """The normal form of a short formula that is no plain number, or None where it is none."""
+    text = plain(text)
+    if not 0 < len(text) <= 160 or not _MATH.search(text):
+        return None
+    if sum(len(word) > 3 for word in re.findall(r"(?<!\\)\b[A-Za-z]+", text)) > 2:
+        return None  # words around a formula: prose
+    text = _SPACE.sub("", text.replace("−", "-").replace("–", "-")).replace("$", "").replace("sqrt(", "sqrt{")
+    text = _BRACED_CHAR.sub(r"\1", text.replace("\\sqrt", "sqrt").replace("√", "sqrt").replace("**", "^"))
+    text = text.replace("·", "×").replace("*", "×")
+    head, sign, tail = text.rpartition("=")
+    if sign and head.isalpha() and len(head) <= 2:
+        text = tail
+    return text.strip(".,;") or None

@@ -1,0 +1,159 @@
+"""Multiple choice: the options of the request, and the letter that a stated answer votes for.
+
+A letter counts when it stands alone, in brackets, or before a full stop, colon or closing bracket,
+and is one of the options; "A city on…" is no vote for A. An answer in an option's own words is a
+vote for that option.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from emerge_core.answers import numbers
+from emerge_core.answers.latex import plain
+from emerge_core.answers.text import bare, find_run, words
+
+MAX_SCANNED = 60_000  # of the last user message, from its end: options stand there
+
+_OPTION_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([A-Z])([.):])[*_]{0,2}[ \t]+(\S.*)$", re.M)
+_LETTER = re.compile(
+    r"(?:(?:the\s+)?(?:option|choice|letter|answer|statement)s?\s*:?\s*)?"
+    r"(?P<open>[(\[{])?\s*(?P<letter>[A-Za-z])\s*(?P<close>[)\]}])?(?P<rest>.*)",
+    re.I | re.S,
+)
+_ANOTHER = re.compile(
+    r"\s*(?:,\s*)?(?:and|or|/|&|,|\+)\s*(?:also\s+)?(?:option\s+)?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w'’]))"
+)
+_AFTER = re.compile(r"[.:),;*\]!?]|\s*[-–—:=>(]|\s*$|\n")
+_EXPLAINS = re.compile(
+    r"[\s,;]*(?:because|since|as|for|which|where|is|was|with|given|due|based|from|in|so|that|option|if|by|and|the)\b",
+    re.I,
+)
+_NEGATED = re.compile(r"(?:definitely |clearly |certainly )?(?:not|neither|none|nor|isn't|cannot|can't|no)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    letter: str
+    text: str
+    words: tuple[str, ...]
+    number: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options that a request offers, in order from A."""
+
+    items: tuple[Option, ...]
+
+    @property
+    def letters(self) -> str:
+        return "".join(option.letter for option in self.items)
+
+    @classmethod
+    def find(cls, text: str) -> Options | None:
+        """The last run of lines `A. …`, `A) …`, `(A) …` that starts at A and has at least two of them."""
+        best: list[tuple[str, str]] = []
+        run: list[tuple[str, str]] = []
+        for match in _OPTION_LINE.finditer(text[-MAX_SCANNED:]):
+            letter, option_text = match.group(2), match.group(4).strip()
+            if bool(match.group(1)) and match.group(3) != ")":
+                continue
+            if letter == "A":
+                run = [(letter, option_text)]
+            elif run and ord(letter) == ord(run[-1][0]) + 1:
+                run.append((letter, option_text))
+            if len(run) >= 2:
+                best = run
+        if not best:
+            return None
+        return cls(
+            tuple(
+                Option(letter, option_text, tuple(words(option_text)), numbers.parse(option_text))
+                for letter, option_text in best
+            )
+        )
+
+    def vote(self, value: str) -> str | None:
+        """The letter that a stated answer votes for, or None."""
+        value = bare(plain(bare(value)))
+        if not value or _NEGATED.match(value):
+            return None
+        return self._by_letter(value) or self._by_text(value)
+
+    def _by_letter(self, value: str) -> str | None:
+        match = _LETTER.match(value)
+        if not match:
+            return None
+        letter, rest = match["letter"].upper(), match["rest"]
+        option = next((option for option in self.items if option.letter == letter), None)
+        if option is None:
+            return None
+        bracketed = bool(match["open"]) and bool(match["close"])
+        closed = bracketed or bool(match["close"])
+        if match["letter"].islower() and not bracketed and rest.strip(" .):*_"):
+            return None  # "a city": an article
+        if _ANOTHER.match(rest.lstrip(".)*_")) and not (rest[:1] in ".:" and self._is_text(option, rest)):
+            return None  # "A and B": no single vote
+        if closed or not rest.strip() or _AFTER.match(rest):
+            return letter
+        if self._is_text(option, rest):
+            return letter
+        if letter not in "AI" and _EXPLAINS.match(rest):
+            return letter
+        return None
+
+    @staticmethod
+    def _is_text(option: Option, rest: str) -> bool:
+        said = words(rest[: len(option.text) + 200])
+        return bool(option.words) and said[: len(option.words)] == list(option.words)
+
+    def _by_text(self, value: str) -> str | None:
+        if len(value) > 1000:
+            return None
+        said = words(value)
+        if not said:
+            return None
+        equal = [option for option in self.items if list(option.words) == said]
+        if len(equal) > 1 or not equal:
+            # Signs and operators tell such options apart: "-2" and "2", "x+1" and "x-1".
+            squeezed = _squeeze(value)
+            equal = [option for option in self.items if _squeeze(option.text) == squeezed]
+        if len(equal) == 1:
+            other = numbers.parse(value)
+            return equal[0].letter if other is None or equal[0].number in (None, other) else None
+        number = numbers.parse(value)
+        if number is not None:
+            same = [option.letter for option in self.items if option.number == number]
+            return same[0] if len(same) == 1 else None
+        if len(said) < 2:
+            held = [option for option in self.items if said[0] in option.words] if len(said[0]) > 3 else []
+            return held[0].letter if len(held) == 1 else None
+        return self._by_containment(said)
+
+    def _by_containment(self, said: list[str]) -> str | None:
+        holding = [
+            option
+            for option in self.items
+            if option.words
+            and len(said) <= 3 * len(option.words) + 8
+            and find_run(list(option.words), said) >= 0
+            and (len(option.words) > 1 or len(option.words[0]) > 3)
+        ]
+        if holding:
+            widest = max(holding, key=lambda option: len(option.words))
+            inside = all(find_run(list(option.words), list(widest.words)) >= 0 for option in holding)
+            return widest.letter if inside and sum(o.words == widest.words for o in holding) == 1 else None
+        held = [option.letter for option in self.items if find_run(said, list(option.words)) >= 0]
+        return held[0] if len(held) == 1 else None
+
+
+def _squeeze(text: str) -> str:
+    return "".join(bare(plain(text)).casefold().split())
+
+
+def lists_options(text: str) -> bool:
+    """Whether a reply goes through several options line by line, so that its first letter is no vote."""
+    return sum(1 for _ in zip(_OPTION_LINE.finditer(text), range(2), strict=False)) > 1

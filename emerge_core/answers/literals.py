@@ -1,0 +1,103 @@
+"""Answers that are data or code, compared by value: `[ -4, 4 ]` is `[-4, 4]`, `1.0` is `1`.
+
+Texts are kept to the letter. The quotes around a whole text answer do not count, since models that
+reply in JSON leave them out as often as not; quotes inside a list or a dict do.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from typing import Any
+
+from emerge_core.types import AnswerKey
+
+MAX_CHARS = 20_000
+_MAX_DEPTH = 40
+_JSON_WORDS = {"true": "True", "false": "False", "null": "None"}
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+_JSON_WORD = re.compile(r"\b(?:true|false|null)\b")
+
+
+def evaluate(text: str) -> tuple[Any] | None:
+    """The literal's value in a tuple of one, or None where the text is no Python or JSON literal."""
+    text = text.strip()
+    if not text or len(text) > MAX_CHARS or _too_deep(text):
+        return None
+    if text in _JSON_WORDS:
+        text = _JSON_WORDS[text]
+    first = text[0]
+    if not (
+        first in "[({'\"-+.0123456789"
+        or text[:4] in ("True", "None", "set(")
+        or text[:5] == "False"
+        or text[1:2] in "'\""
+    ):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in strings warn when compiled
+            return (ast.literal_eval(text),)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    if first in "[{" and _JSON_WORD.search(text):
+        spelled = _JSON_WORD.sub(lambda match: _JSON_WORDS[match.group()], text)
+        return evaluate(spelled) if spelled != text and not _JSON_WORD.search(spelled) else None
+    return None
+
+
+def _too_deep(text: str) -> bool:
+    depth = 0
+    for char in text:
+        if char in "[({-+~":
+            depth += 1
+            if depth > _MAX_DEPTH and char in "[({":
+                return True
+        elif char in "])}":
+            depth -= 1
+    return text.count("-") + text.count("+") + text.count("~") > 2000
+
+
+def spelled(value: Any) -> str:
+    """One spelling per value."""
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return repr(int(value))
+    if isinstance(value, list):
+        return "[" + ", ".join(map(spelled, value)) + "]"
+    if isinstance(value, tuple):
+        return "(" + "".join(spelled(item) + "," for item in value) + ")"
+    if isinstance(value, dict):
+        return "{" + ", ".join(sorted(f"{spelled(key)}: {spelled(item)}" for key, item in value.items())) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(spelled, value))) + "}" if value else "set()"
+    if isinstance(value, int) and abs(value) >= 10**600:
+        return hex(value)  # Python refuses to print very long integers
+    return repr(value)
+
+
+def literal_key(text: str) -> AnswerKey:
+    """The key of an answer to the letter: a literal's value, else the text itself."""
+    found = evaluate(text)
+    if found is not None:
+        value = found[0]
+        if isinstance(value, str):
+            return _text_key(value)
+        return AnswerKey("literal", spelled(value))
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]  # quoted, but broken: a raw newline, an unescaped quote
+    return _text_key(text)
+
+
+def _text_key(text: str) -> AnswerKey:
+    inner = evaluate(text) if len(text) < 400 and text == text.strip() else None
+    if inner is not None and not isinstance(inner[0], str):
+        return AnswerKey("literal", spelled(inner[0]))
+    return AnswerKey("literal", repr(text))
+
+
+def looks_structured(text: str) -> bool:
+    """Whether the text is wholly inside one kind of bracket: a list, tuple, dict or set."""
+    return len(text) > 1 and _BRACKETS.get(text[0]) == text[-1]

@@ -1,0 +1,179 @@
+"""Numbers in all their clothes, as exact fractions.
+
+`parse` reads a text that *is* a number, with its currency, thousands separators, percent sign or
+unit; anything more ("5 hours 30 minutes", "8 of 10", "2√3", "July 4") is not a number here, for a
+wrong key is worse than none. `mentioned` lists the numbers that occur in a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from emerge_core.answers.latex import plain
+
+MAX_CHARS = 160
+_MAX_DIGITS = 600
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:[   ]\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
+_LEAD = re.compile(
+    r"(?:(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|a total of|total of|"
+    r"total|is|are|be|equals?|in|at least|at most|the number|the year|usd|us|rs\.?|eur|gbp|inr|php)(?=[\s$€£₹:\d])|"
+    r"[≈~=:≃])\s*)+",
+    re.I,
+)
+_SHAPE = re.compile(
+    r"(?P<open>\()?\s*(?P<sign>[-+]|minus\s|negative\s)?\s*(?:US)?(?P<money>[$€£¥₹])?\s*(?P<sign2>[-+])?"
+    rf"(?:(?P<whole>\d+)[\s-]+(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
+    rf"|\(?(?P<num>[-+]?{_DIGITS})\)?"
+    rf"(?:\s*/\s*[$€£]?\(?(?P<den>-?{_DIGITS})\)?"
+    r"|(?:[eE](?P<exp>[+-]?\d{1,3})|\s*[×x*]\s*10\s*(?:\^|\*\*)?\s*[{(]?\s*(?P<pow>[+-]?\d{1,3})\s*[})]?))?)"
+    r"(?P<close>\s*\))?(?P<rest>.*)",
+    re.I | re.S,
+)
+_SCALE = {
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "mn": 10**6,
+    "billion": 10**9,
+    "bn": 10**9,
+    "trillion": 10**12,
+    "dozen": 12,
+}
+# What may follow a number without a space, or be its one-letter unit.
+_UNITS = frozenset(
+    "m g s h l kg km cm mm nm mg ml mi ft in lb lbs oz hr hrs min mins sec secs ms kb mb gb tb kj kw kwh mph kph rpm "
+    "hz khz mhz ghz pa kpa mpa mol ev kev mev cal kcal cents c ¢ n v a w j k f d yr yrs dollars eggs th st nd rd".split()
+)
+_UNIT_NAMES = frozenset(
+    "usd eur gbp inr celsius fahrenheit kelvin newton newtons joule joules watt watts ohm ohms volt volts hertz btu "
+    "dollar dollars pounds euros".split()
+)
+# A word after a number that makes it more than that number with a unit.
+_NO_UNIT = frozenset(
+    "and or to of out plus minus but if sqrt pi mod than am pm bc bce ad ce o'clock half quarter if when where "
+    "january february march april may june july august september october november december jan feb mar apr jun jul "
+    "aug sep sept oct nov dec not factorial squared cubed remainder r choose".split()
+)
+_UNIT_WORD = re.compile(r"[A-Za-z¢°Ωµμ]+")
+_REST = re.compile(r"\s*(?:%|°|[A-Za-z¢°Ωµμ'’%./^²³ -]|(?<=\^)-?[23]|(?<=\^\{)[23]|[{}](?=[23}]|$))*")
+_TAIL_NOTE = re.compile(r"\s*\([^()\d]{1,60}\)$")
+_NAMED = {
+    name: value
+    for value, name in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {
+    name: 10 * value
+    for value, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+}
+_DASHES = str.maketrans({"−": "-", "–": "-", "‒": "-", "—": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "×": "×"})
+
+
+def canonical(value: Fraction) -> str:
+    """`12`, `-7/2`: one spelling per value."""
+    return str(value)
+
+
+def _decimal(digits: str) -> Fraction | None:
+    digits = digits.replace(",", "").replace(" ", "")
+    if len(digits) > _MAX_DIGITS:
+        return None
+    unsigned = digits.lstrip("+-")
+    if len(unsigned) > 1 and unsigned[0] == "0" and unsigned[1].isdigit():
+        return None  # "007", "01234": a code, not a quantity
+    return Fraction(digits.rstrip(".") or "0")
+
+
+def _named(text: str) -> Fraction | None:
+    first, _, second = text.lower().replace("-", " ").partition(" ")
+    if first in _NAMED and not second:
+        return Fraction(_NAMED[first])
+    if first in _TENS and (not second or 0 < _NAMED.get(second, 0) < 10):
+        return Fraction(_TENS[first] + _NAMED.get(second, 0))
+    return None
+
+
+def _unit(rest: str) -> Fraction | None:
+    """The factor that what follows a number stands for: 1 for a unit, 1000 for "thousand", None where
+    it is more than a unit."""
+    rest = _TAIL_NOTE.sub("", rest)
+    factor = Fraction(1)
+    if not rest:
+        return factor
+    attached = not rest[0].isspace() and rest[0] not in "-%°¢"
+    if not _REST.fullmatch(rest):
+        return None
+    found = _UNIT_WORD.findall(rest.strip())
+    if len(found) > 7:
+        return None
+    for index, word in enumerate(found):
+        lower = word.lower()
+        if index == 0 and attached and lower not in _UNITS:
+            return None
+        if index == 0 and lower in _SCALE:
+            factor *= _SCALE[lower]
+        elif lower in _NO_UNIT or (len(word) == 1 and lower not in _UNITS and lower != "a" and word not in "°Ωµμ"):
+            return None
+        elif index == 0 and word[0].isupper() and word[1:].islower() and lower not in _UNIT_NAMES:
+            return None  # "50 Cent", "12 Monkeys"
+    return factor
+
+
+def parse(text: str) -> Fraction | None:
+    """The number that the text is, or None."""
+    if len(text) > max(MAX_CHARS, _MAX_DIGITS):
+        return None
+    text = plain(text).translate(_DASHES).strip(" \t\r\n*_`\"'")
+    text = text.rstrip(".!;, ")
+    text = text.removesuffix("$").strip() if text.count("$") == 1 and text.endswith("$") else text
+    head, sign, tail = text.rpartition("=")
+    if sign and len(head) <= 80 and (tail := tail.strip()):
+        text = tail
+    text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
+    match = _SHAPE.fullmatch(text)
+    if not match:
+        return _named(text)
+    if bool(match["close"]) and not match["open"] and "(" not in text:
+        return None
+    factor = _unit(match["rest"])
+    if factor is None:
+        return None
+    if match["whole"] is not None:
+        bottom = int(match["bottom"][:20])
+        if not bottom or max(map(len, (match["whole"], match["top"], match["bottom"]))) > 18:
+            return None
+        value: Fraction | None = int(match["whole"]) + Fraction(int(match["top"]), bottom)
+    else:
+        value = _decimal(match["num"])
+        if value is not None and match["den"] is not None:
+            divisor = _decimal(match["den"])
+            value = value / divisor if divisor else None
+        exponent = match["exp"] or match["pow"]
+        if value is not None and exponent is not None:
+            value *= Fraction(10) ** int(exponent)
+    if value is None:
+        return None
+    negative = (match["sign"] or "").strip().lower() in ("-", "minus", "negative") or match["sign2"] == "-"
+    return (-value if negative else value) * factor
+
+
+_MENTION = re.compile(
+    rf"(?<![\w.,/^]){{0,1}}(?<![\w.^])(?P<sign>-(?=[$€£]?\d))?[$€£]?(?P<num>{_DIGITS})(?P<den>/\d+)?(?![\d])"
+)
+
+
+def mentioned(text: str) -> list[Fraction]:
+    """Every number that the text mentions, in order."""
+    found: list[Fraction] = []
+    for match in _MENTION.finditer(plain(text).translate(_DASHES)):
+        value = _decimal(match["num"])
+        if value is None:
+            continue
+        if match["den"] and len(match["den"]) < 20 and int(match["den"][1:]):
+            value /= int(match["den"][1:])
+        found.append(-value if match["sign"] else value)
+    return found

@@ -1,0 +1,186 @@
+"""From a stated value to its key, by what the question wants and what the value looks like."""
+
+from __future__ import annotations
+
+import re
+
+from emerge_core.answers import numbers
+from emerge_core.answers.latex import expression, plain
+from emerge_core.answers.literals import evaluate, literal_key, looks_structured, spelled
+from emerge_core.answers.question import Question
+from emerge_core.answers.statement import Statement, is_placeholder
+from emerge_core.answers.text import bare, text_value
+from emerge_core.types import AnswerKey
+
+_TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah", "correct"))
+_FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't", "incorrect"))
+_LEADING_BOOLEAN = re.compile(r"(?P<word>yes|no|true|false)\s*(?:[,;:—–]|\.(?!\s*\d)|-\s|because\b|since\b|as\b)", re.I)
+_SENTENCE_END = re.compile(r"(?<![\s.][A-Za-z])(?<!\b(?:Dr|Mr|Ms|St|vs|No))(?<!\bMrs)[.!?](?=[\s*_\"')\]]|$)|\n")
+_CLAUSE_END = re.compile(
+    r"[,;:](?=\s|$)|\s[-–—]\s|\s(?:because|since|as|which|where|when|so|after|assuming|given|if|for|with|based|due)\b|\s\("
+)
+_NEGATIVE = re.compile(
+    r"\b(?:not|cannot|can't|no|never|without|unknown|undefined|impossible|undetermined|insufficient)\b", re.I
+)
+_ASSERTION = re.compile(r"assert\b.{1,2000}?==\s*(?P<value>(?:(?!==).)+)", re.S)
+_PROSE_VALUE = re.compile(
+    r"(?:that|as|given|found|based|not|in the|to be|obtained|determined|calculated|derived|shown|provided|simply|in (?:a|this)|"
+    r"a (?:string|list|number|single|function)|the (?:string|list|number|function|output|result|following|same))\b",
+    re.I,
+)
+
+
+def boolean_key(value: bool) -> AnswerKey:
+    return AnswerKey("boolean", "true" if value else "false")
+
+
+def _boolean(value: str) -> AnswerKey | None:
+    lowered = value.lower().rstrip(".!").replace(",", "")
+    if lowered in _TRUE or lowered in _FALSE:
+        return boolean_key(lowered in _TRUE)
+    return None
+
+
+def leading_boolean(value: str) -> AnswerKey | None:
+    """`Yes, because …`: a yes or no that opens a sentence."""
+    match = _LEADING_BOOLEAN.match(value.lstrip(" \t\r\n*_\"'"))
+    return boolean_key(match["word"].lower() in ("yes", "true")) if match else None
+
+
+def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
+    """The key of an explicit statement, or None where it says nothing that can be voted on."""
+    if question.options is not None:
+        return _letter(question, statement)
+    if question.exact:
+        return _exact(statement)
+    if statement.closed:
+        return value_key(question, statement.value)
+    return _open(question, statement.value)
+
+
+def value_key(question: Question, value: str) -> AnswerKey | None:
+    """The key of a value whose both ends are known."""
+    if value.strip() in ("''", '""'):
+        return AnswerKey("literal", "''")
+    inner = bare(plain(bare(value)))
+    if not inner or is_placeholder(inner):
+        return None
+    return (
+        _boolean(inner)
+        or _number(value)
+        or _number(inner)
+        or _structured(inner)
+        or _formula(inner)
+        or _number_of_sentence(question, inner)
+        or _text(inner)
+    )
+
+
+def gold_key(question: Question, text: str) -> AnswerKey | None:
+    """The key of a gold answer: a value as it stands."""
+    if question.options is not None:
+        letter = question.options.vote(text)
+        return AnswerKey("letter", letter) if letter else None
+    if question.exact:
+        return literal_key(text)
+    return value_key(question, text)
+
+
+def short_string(question: Question, text: str) -> str:
+    """The normal form of a short string in a JSON answer."""
+    found = gold_key(question, text)
+    return f"{found.kind}:{found.value}" if found else " ".join(text.split()).casefold()
+
+
+def _letter(question: Question, statement: Statement) -> AnswerKey | None:
+    assert question.options is not None  # noqa: S101
+    value = statement.value
+    letter = question.options.vote(value)
+    if letter is None and not statement.closed:
+        letter = next(filter(None, (question.options.vote(part) for part in _cuts(value))), None)
+    return AnswerKey("letter", letter) if letter else None
+
+
+def _exact(statement: Statement) -> AnswerKey | None:
+    value = statement.value
+    if match := _ASSERTION.fullmatch(value.strip().strip("`")):
+        value = match["value"].strip()
+    if statement.closed:
+        return literal_key(plain(value) if statement.source == "boxed" else value) if len(value) <= 6_000 else None
+    value = value.strip().strip("*").strip()
+    for part in (value, value.rstrip(".,;"), value.rstrip(".,;*` ").lstrip("*` "), *_code_spans(value), *_cuts(value)):
+        found = evaluate(part)
+        if found is not None:
+            return literal_key(part)
+    value = value.rstrip(".").strip("*` ")
+    if not value or len(value) > 200 or _PROSE_VALUE.match(value):
+        return None
+    return literal_key(value) if len(value.split()) <= 6 else None
+
+
+def _code_spans(value: str) -> list[str]:
+    return re.findall(r"`([^`\n]{1,300})`", value)[:1]
+
+
+def _open(question: Question, value: str) -> AnswerKey | None:
+    """A value that starts at the statement and ends somewhere in its line."""
+    parts = [value, *_cuts(value)]
+    for part in parts:
+        inner = bare(plain(bare(part)))
+        if not inner or is_placeholder(inner):
+            continue
+        if found := _boolean(inner) or _number(part) or _number(inner) or _structured(inner):
+            return found
+    if found := leading_boolean(value):
+        return found
+    for part in parts:
+        inner = bare(plain(bare(part)))
+        if inner and (found := _formula(inner)):
+            return found
+    sentence = bare(_cuts(value)[0])
+    if found := _number_of_sentence(question, sentence):
+        return found
+    if _PROSE_VALUE.match(sentence) or is_placeholder(sentence):
+        return None
+    return _text(sentence)
+
+
+def _cuts(value: str) -> list[str]:
+    """The value up to the end of its sentence, and up to the end of its first clause."""
+    match = _SENTENCE_END.search(value)
+    sentence = value[: match.start()] if match else value
+    clause = _CLAUSE_END.search(sentence, 1) if sentence else None
+    return [sentence, sentence[: clause.start()]] if clause else [sentence]
+
+
+def _number(value: str) -> AnswerKey | None:
+    number = numbers.parse(value)
+    return AnswerKey("number", numbers.canonical(number)) if number is not None else None
+
+
+def _structured(value: str) -> AnswerKey | None:
+    if not looks_structured(value):
+        return None
+    found = evaluate(value)
+    return AnswerKey("literal", spelled(found[0])) if found is not None and not isinstance(found[0], str) else None
+
+
+def _formula(value: str) -> AnswerKey | None:
+    found = expression(value)
+    return AnswerKey("literal", found) if found else None
+
+
+def _number_of_sentence(question: Question, value: str) -> AnswerKey | None:
+    """The one number that a sentence gives to a question that asks for one: of several, the only one
+    that the question did not bring up itself."""
+    if not question.numeric or len(value) > 300 or " " not in value or _NEGATIVE.search(value):
+        return None
+    found = numbers.mentioned(value)
+    if len(set(found)) > 1:
+        found = [number for number in found if number not in question.numbers]
+    return AnswerKey("number", numbers.canonical(found[0])) if len(set(found)) == 1 else None
+
+
+def _text(value: str) -> AnswerKey | None:
+    found = text_value(value)
+    return AnswerKey("text", found) if found else None
