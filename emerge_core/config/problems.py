@@ -109,6 +109,7 @@ FAULTS = {
     "dict_type": "must be a mapping",
     "tuple_type": "must be a list",
     "finite_number": "must be a finite number",
+    "too_short": "must have at least one entry",
 }
 
 
