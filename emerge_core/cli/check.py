@@ -79,9 +79,8 @@ def price_warnings(config: Config) -> Iterator[str]:
     for name, model in priced:
         provider = config.providers[model.provider]
         if list_price(model, provider) is None:
-            advice = "a local model may say" if provider.kind == "ollama" else "give its"
-            example = " {input: 0, output: 0}" if provider.kind == "ollama" else " {input: …, output: …}"
-            yield f"{name}: its price is not known, nor is then the cost of answers: {advice} price:{example}"
+            hint = "for a local model, price: {input: 0, output: 0}" if provider.kind == "ollama" else "give it a price"
+            yield f"{name}: its price is unknown, and so is the cost of its answers: {hint}"
 
 
 class Probe(NamedTuple):

@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from emerge_core.config import Config, find_config, warnings
 from emerge_core.errors import ConfigError, EmergeError
@@ -30,12 +29,15 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML config (default: EMERGE_CONFIG, or what is found)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--log", action="store_true", help="log each call and each request as JSON on standard error")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     config, source = find_config(args.config, os.environ)
     keys = client_keys(os.environ)
+    if args.log:
+        _log_to_stderr()
     with listen(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
         print(banner(config, source, url=base_url(host, port), keyed=bool(keys)), flush=True)
@@ -60,11 +62,11 @@ def client_keys(environ: Mapping[str, str]) -> list[str]:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket, so that what is printed about it is true before the server starts."""
+    if not 0 <= port <= 65535:
+        raise EmergeError(f"port {port} is not between 0 and 65535")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
-    except OverflowError:
-        raise EmergeError(f"port {port} is not between 0 and 65535") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise EmergeError(f"port {port} on {host} is in use; choose another with --port") from None
@@ -117,16 +119,18 @@ async def _serve(config: Config, keys: list[str], listener: socket.socket) -> No
     from emerge_core.pricing import load_catalogue
 
     load_catalogue(config)
-    engine = Engine(config)
-    try:
-        await uvicorn.Server(_uvicorn(create_app(engine, api_keys=keys))).serve(sockets=[listener])
-    finally:
-        await engine.aclose()
-
-
-def _uvicorn(app: Any) -> Any:
-    import uvicorn
-
-    return uvicorn.Config(
+    app = create_app(Engine(config), api_keys=keys)  # which closes the engine at its shutdown
+    settings = uvicorn.Config(
         app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
     )
+    await uvicorn.Server(settings).serve(sockets=[listener])
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("emerge")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)

@@ -1,0 +1,161 @@
+"""`emerge serve`, started and stopped as its user does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emerge_core.cli.serve import banner, base_url, client_keys, listen
+from emerge_core.config import default_config
+from emerge_core.errors import ConfigError, EmergeError
+
+SIMULATED = """
+providers: {p: {kind: simulated}}
+models:
+  a: {provider: p, model: a, accuracy: 1, family: x}
+  b: {provider: p, model: b, accuracy: 1, family: y}
+  c: {provider: p, model: c, accuracy: 1, family: z}
+ensembles: {emerge: {members: [a, b, c], early_decision: false}}
+default: emerge
+"""
+
+
+class Served:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.said = ""
+        while "try" not in self.said:
+            line = process.stdout.readline()
+            assert line, f"it ended: {process.communicate()[1]}"
+            self.said += line
+        self.url = re.findall(r"emerge serves (\S+)", self.said)[0]
+
+    def stop(self, number: signal.Signals) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
+
+    def get(self, path: str, **headers: str) -> Any:
+        request = urllib.request.Request(self.url + path, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+
+@contextmanager
+def serving(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[Served]:
+    file = tmp_path / "emerge.yaml"
+    file.write_text(SIMULATED)
+    environ = {name: value for name, value in os.environ.items() if name != "EMERGE_API_KEYS"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emerge_core", "serve", "--config", str(file), "--port", "0", *arguments],
+        env={**environ, **variables}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Served(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the printed line is for curl")
+def test_the_printed_line_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        assert f"config     {tmp_path / 'emerge.yaml'}" in served.said
+        assert "ensemble   emerge: a + b + c (default)" in served.said
+        line = re.findall(r"try\s+(.*)", served.said)[0]
+        reply = subprocess.check_output([*shlex.split(line), "-sS", "--noproxy", "*"], text=True, timeout=60)
+        answer = json.loads(reply)
+        assert "391" in answer["choices"][0]["message"]["content"]
+        assert len(answer["emerge"]["calls"]) == 3
+        status, errors = served.stop(signal.SIGINT)
+        assert status == 0
+        assert errors == "stopped\n"
+
+
+def test_keys_close_it_and_calls_can_be_logged(tmp_path: Path) -> None:
+    with serving(tmp_path, "--log", EMERGE_API_KEYS="one, two") as served:
+        assert "-H 'authorization: Bearer YOUR_KEY'" in served.said
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            served.get("/models")
+        refused.value.close()
+        assert refused.value.code == 401
+        assert served.get("/models", authorization="Bearer two")["data"][0]["id"] == "emerge"
+        body = json.dumps({"model": "a", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}).encode()
+        headers = {"authorization": "Bearer one", "content-type": "application/json"}
+        request = urllib.request.Request(served.url + "/chat/completions", data=body, headers=headers)
+        urllib.request.urlopen(request, timeout=30).close()
+        status, errors = served.stop(signal.SIGTERM)
+        assert status == -signal.SIGTERM
+        assert [json.loads(line)["event"] for line in errors.splitlines()] == ["call", "request"]
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "emerge_core", "serve", "--port", str(port)],
+            env={**os.environ, "EMERGE_CONFIG": ""}, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == f"error: port {port} on 127.0.0.1 is in use; choose another with --port\n"
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "expected"),
+    [
+        ("no.such.host.invalid", 0, "cannot listen on no.such.host.invalid, port 0: "),
+        ("203.0.113.1", 0, "cannot listen on 203.0.113.1, port 0: "),
+        ("127.0.0.1", 99999, "port 99999 is not between 0 and 65535"),
+    ],
+)
+def test_an_address_that_cannot_be_had(host: str, port: int, expected: str) -> None:
+    with pytest.raises(EmergeError, match=expected):
+        listen(host, port)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/v1"),
+        ("0.0.0.0", "http://127.0.0.1:8000/v1"),
+        ("10.0.0.7", "http://10.0.0.7:8000/v1"),
+        ("::1", "http://[::1]:8000/v1"),
+        ("::", "http://[::1]:8000/v1"),
+    ],
+)
+def test_the_base_url_is_one_to_connect_to(host: str, expected: str) -> None:
+    assert base_url(host, 8000) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"), [("", []), ("  ", []), ("one", ["one"]), (" one , two,", ["one", "two"])]
+)  # fmt: skip
+def test_client_keys(text: str, keys: list[str]) -> None:
+    assert client_keys({"EMERGE_API_KEYS": text}) == keys
+
+
+def test_keys_without_a_key_do_not_leave_it_open() -> None:
+    with pytest.raises(ConfigError, match="EMERGE_API_KEYS is set but holds no key"):
+        client_keys({"EMERGE_API_KEYS": " , "})
+
+
+def test_without_an_ensemble_the_line_names_a_model() -> None:
+    config = default_config().model_copy(update={"default": None, "ensembles": {}})
+    assert '"model": "sim-a"' in banner(config, "x", url="http://127.0.0.1:1/v1", keyed=False)
