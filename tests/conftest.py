@@ -134,7 +134,8 @@ class Panels:
         parts["frontier"] = {"provider": "up", "model": "frontier", "price": {"input": 10, "output": 20}}
         for name, changes in models.items():
             parts[name] = {**parts.get(name, {"provider": "up", "model": name}), **changes}
-        head = {"providers": {"up": {"kind": "openai", "base_url": self.url}}, "models": parts}
+        up = {"kind": "openai", "base_url": self.url}
+        head = {"providers": {"up": up, "keyless": {**up, "api_key": "env:NO_SUCH_KEY"}}, "models": parts}
         return parse_config(json.dumps(head)[:-1] + f', "ensembles": {ensembles}}}', source="test")
 
 

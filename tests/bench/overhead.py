@@ -22,7 +22,8 @@ from pathlib import Path
 
 import httpx
 
-SEQUENTIAL, CONCURRENT, AT_ONCE = 400, 1500, 64
+SCALE = float(os.environ.get("EMERGE_BENCH_SCALE", "1"))
+SEQUENTIAL, CONCURRENT, AT_ONCE = int(400 * SCALE), int(1500 * SCALE), 64
 MODELS = ("a", "b", "c")
 QUESTION = {"messages": [{"role": "user", "content": "What is 6 times 7?"}], "max_tokens": 100}
 
@@ -99,7 +100,7 @@ def process(*command: str, port: int) -> Iterator[None]:
 
 
 async def measure(name: str, once: Callable[[], Awaitable[None]]) -> tuple[float, float, float]:
-    for _ in range(50):
+    for _ in range(max(SEQUENTIAL // 8, 3)):
         await once()
     times = []
     for _ in range(SEQUENTIAL):

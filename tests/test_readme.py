@@ -1,0 +1,196 @@
+"""Every command and every example in the README is run, as a newcomer would run it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+ENVIRON = {
+    name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and name != "EMERGE_CONFIG"
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def commands() -> list[str]:
+    return [line.strip() for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    """`make run` on a free port; its base URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made = subprocess.Popen(
+        ["make", "run", f"PORT={port}"],
+        cwd=ROOT,
+        env=ENVIRON,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/healthz")
+                break
+            except httpx.TransportError:
+                assert made.poll() is None, "make run ended"
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(made.pid, signal.SIGINT)
+        said, _ = made.communicate(timeout=20)
+        assert f"http://127.0.0.1:{port}/v1" in said
+        assert "curl" in said
+
+
+def test_no_command_is_left_out() -> None:
+    known = (
+        "make run",
+        "make test",
+        "curl ",
+        ".venv/bin/emerge check",
+        ".venv/bin/emerge serve",
+        ".venv/bin/emerge compare",
+    )
+    assert [line for line in commands() if not line.startswith(known)] == []
+
+
+def test_the_curl_line(running: str) -> None:
+    (line,) = [line for line in commands() if line.startswith("curl ")]
+    done = subprocess.run(
+        line.replace("http://127.0.0.1:8000", running), shell=True, capture_output=True, text=True, check=True
+    )
+    reply = json.loads(done.stdout)
+    assert "391" in reply["choices"][0]["message"]["content"]
+    assert len(reply["emerge"]["calls"]) == 3
+
+
+def test_the_python_example(running: str) -> None:
+    (code,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("http://127.0.0.1:8000", running)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=ENVIRON,
+    )
+    assert "391" in done.stdout
+
+
+def test_make_test_is_what_ci_runs() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    dry = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "pytest" in dry.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the README's user stands: a config, a panel of recorded models and their recordings."""
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(BIN)
+    (tmp_path / "emerge.yaml").write_text(blocks("yaml")[0])
+    names = ("red", "green", "blue")
+    panel = {
+        "providers": {"up": {"kind": "openai"}},
+        "models": {name: {"provider": "up", "model": name, "price": {"input": 1, "output": 2}} for name in names},
+        "ensembles": {"panel": {"members": list(names), "aggregator": "vote"}},
+    }
+    (tmp_path / "panel.yaml").write_text(json.dumps(panel))
+    task = tmp_path / "recordings" / "gsm8k"
+    task.mkdir(parents=True)
+    (tmp_path / "recordings" / "models.json").write_text(json.dumps({"models": [{"model": n} for n in names]}))
+    questions = [
+        {
+            "id": f"q{i}",
+            "task": "gsm8k",
+            "question": f"How many is {i} and {i}?",
+            "answers": [str(2 * i)],
+            "answer_format": "number",
+        }
+        for i in range(1, 5)
+    ]
+    rows = [
+        {
+            "id": q["id"],
+            "model": name,
+            "response_text": f"The answer is {2 * i + (name == 'blue')}.",
+            "completion_tokens_est": 5,
+        }
+        for i, q in enumerate(questions, 1)
+        for name in names
+    ]
+    for name, content in (("questions", questions), ("responses", rows)):
+        with gzip.open(task / f"{name}.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(row) + "\n" for row in content)
+    return tmp_path
+
+
+def test_the_config_checks(folder: Path) -> None:
+    (line,) = [line for line in commands() if "emerge check" in line]
+    done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "careful" in done.stdout
+    assert "gpt-4o-mini" in done.stdout
+
+
+def test_the_config_serves(folder: Path) -> None:
+    (line,) = [line for line in commands() if "emerge serve" in line]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = subprocess.Popen([*line.split(), "--port", str(port)], cwd=folder, env=ENVIRON, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            try:
+                names = [m["id"] for m in httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["data"]]
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        assert {"emerge", "careful", "mini", "qwen"} <= set(names)
+    finally:
+        served.send_signal(signal.SIGINT)
+        served.wait(20)
+
+
+def test_compare_prints_and_writes_its_table(folder: Path) -> None:
+    (line,) = [line for line in commands() if "emerge compare" in line]
+    done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "panel" in done.stdout
+    out = json.loads((folder / "out.json").read_text())
+    assert out["ensembles"]["panel"]["accuracy"] == 1.0
+    assert out["models"]["blue"]["accuracy"] == 0.0
+    assert out["questions"] == 4
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_bench_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "bench" / "overhead.py")],
+        env={**ENVIRON, "EMERGE_BENCH_SCALE": "0.05"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "requests/s ratio" in done.stdout
