@@ -1,0 +1,51 @@
+"""The APIs that we can call: one adapter per kind behind one small protocol.
+
+An adapter translates a `ChatRequest` to its wire format, makes one call, and translates the reply
+back to a `Completion`. It never retries, never prices and never logs: the fan-out does. Its SDK is
+imported when the first provider of its kind is made, so that a config pays only for what it names.
+
+Adding a kind: a module with `make(config, api_key=..., models=...)`, and a line in `_MODULES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.types import ChatRequest, Completion, Usage
+
+__all__ = ["Embeddings", "Provider", "make_provider"]
+
+
+class Embeddings(NamedTuple):
+    """One vector per text, in the order of the texts."""
+
+    vectors: list[list[float]]
+    usage: Usage | None
+
+
+class Provider(Protocol):
+    """`model` is the upstream's name for it. Both calls raise nothing but `UpstreamError`, besides
+    the cancellation of their task, which closes the connection."""
+
+    async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion: ...
+
+    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings: ...
+
+    async def aclose(self) -> None: ...
+
+
+_MODULES = {
+    "openai": "emerge_core.providers.openai",
+    "anthropic": "emerge_core.providers.anthropic",
+    "ollama": "emerge_core.providers.ollama",
+    "simulated": "emerge_core.providers.simulated",
+}
+
+
+def make_provider(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> Provider:
+    """The adapter of the config's kind. `models` are the models that the config places at this provider."""
+    provider: Provider = import_module(_MODULES[config.kind]).make(config, api_key=api_key, models=models)
+    return provider

@@ -1,0 +1,180 @@
+"""From what an upstream sends or does when a call fails to a `CallError` that is safe to show."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Collection, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from emerge_core.types import CallError, ErrorKind, UpstreamError
+
+MAX_MESSAGE = 500
+
+_CONTEXT_LENGTH = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long|"
+    r"exceeds? (the )?(available |maximum |model'?s )*context|context (window|length|size) (is )?exceeded|"
+    r"input token count .{0,40}exceeds|reduce the length of the (messages|prompt)|input length exceeds",
+    re.IGNORECASE,
+)
+_OUT_OF_CREDIT = re.compile(r"insufficient_quota|credit balance is too low|billing_", re.IGNORECASE)
+_NOT_TAKEN = re.compile(
+    r"unsupported|(not|n't) support|deprecated|not permitted|extra (inputs|fields)|unrecognized|"
+    r"unknown (parameter|field|argument)|cannot both|not (allowed|available|compatible)|incompatible",
+    re.IGNORECASE,
+)
+
+
+class Scrubber:
+    """Cuts what must not be seen (our key, values of configured headers) out of upstream texts."""
+
+    def __init__(self, api_key: str | None, headers: Mapping[str, str]) -> None:
+        secrets = [api_key or "", *headers.values()]
+        secrets += [secret.split(" ", 1)[1] for secret in secrets if " " in secret]  # Bearer …
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[redacted]")
+        text = " ".join(text.split())
+        return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def http_failure(
+    status: int, headers: Mapping[str, str], body: bytes | str, *, scrub: Scrubber, now: float | None = None
+) -> UpstreamError:
+    """The error for a reply whose status is not 2xx, with the upstream's own message."""
+    message, code, param = _told(body)
+    return UpstreamError(
+        CallError(
+            kind=_kind(status, f"{code} {message}"),
+            message=scrub(message) or _status_line(status, headers),
+            status=status,
+            retry_after_s=retry_after(headers, now=now),
+            param=param,
+            code=code,
+        )
+    )
+
+
+def timed_out(timeout_s: float) -> UpstreamError:
+    return UpstreamError(CallError(kind="timeout", message=f"no complete reply within {timeout_s:g} s"))
+
+
+def not_connected(error: BaseException, *, scrub: Scrubber) -> UpstreamError:
+    cause = _root(error)
+    text = scrub(str(cause)) or type(cause).__name__
+    return UpstreamError(CallError(kind="connection", message=f"connection failed: {text}"))
+
+
+def bad_response(what: str, *, status: int | None = 200) -> UpstreamError:
+    return UpstreamError(CallError(kind="bad_response", message=what, status=status))
+
+
+def unsupported(what: str, *, param: str | None = None) -> UpstreamError:
+    return UpstreamError(CallError(kind="unsupported", message=what, param=param))
+
+
+def not_encodable(error: Exception) -> UpstreamError:
+    return UpstreamError(CallError(kind="invalid_request", message=f"the request is not valid JSON text: {error}"))
+
+
+def json_object(content: bytes) -> dict[str, Any]:
+    """The object in a 2xx reply; anything else is not what the API promises."""
+    try:
+        reply = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        what = "HTML" if content.lstrip()[:1] == b"<" else "no JSON"
+        raise bad_response(f"the upstream answered 200 with {what}") from error
+    if not isinstance(reply, dict):
+        raise bad_response(f"the upstream answered 200 with a JSON {type(reply).__name__}, not an object")
+    return reply
+
+
+def refused_param(error: CallError, sent: Collection[str]) -> str | None:
+    """Which of the optional parameters that were sent this model does not take, if that is the fault."""
+    if error.status not in (400, 422) or not _NOT_TAKEN.search(f"{error.code} {error.message}"):
+        return None
+    if error.param is not None:
+        return error.param if error.param in sent else None
+    named = re.findall(r"[A-Za-z_]\w*", error.message[:300])
+    found = [name for name in named if name in sent]
+    return found[-1] if found else None  # "`temperature` and `top_p` cannot both be specified": the first stays
+
+
+def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
+    """Seconds to wait as the upstream asks: `retry-after-ms`, or Retry-After in seconds or as a date."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
+    text = headers.get("retry-after")
+    seconds = _number(text)
+    if seconds is not None or text is None:
+        return None if seconds is None else max(0.0, seconds)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _kind(status: int, told: str) -> ErrorKind:
+    if _OUT_OF_CREDIT.search(told):
+        return "auth"  # our account, and asking again does not help
+    if status in (400, 413, 422) and _CONTEXT_LENGTH.search(told):
+        return "context_length"
+    by_status: dict[int, ErrorKind] = {
+        401: "auth",
+        402: "auth",
+        403: "auth",
+        404: "not_found",
+        408: "timeout",
+        425: "server",
+        429: "rate_limit",
+    }
+    if status in by_status:
+        return by_status[status]
+    if status >= 500:
+        return "server"
+    return "invalid_request" if status >= 400 else "bad_response"
+
+
+def _told(body: bytes | str) -> tuple[str, str | None, str | None]:
+    """(message, code, param) of an error body, in any of the shapes that upstreams use."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return ("" if text.lstrip()[:1] == "<" else text), None, None
+    error = told.get("error", told) if isinstance(told, dict) else told
+    if not isinstance(error, dict):
+        return (error if isinstance(error, str) else json.dumps(told)), None, None
+    message = error.get("message", error.get("detail"))
+    code, param = error.get("code") or error.get("type"), error.get("param")
+    return (
+        message if isinstance(message, str) else json.dumps(error if message is None else message),
+        str(code) if isinstance(code, (str, int)) else None,
+        param if isinstance(param, str) else None,
+    )
+
+
+def _status_line(status: int, headers: Mapping[str, str]) -> str:
+    if 300 <= status < 400:
+        return f"HTTP {status}: the base_url redirects elsewhere"
+    return f"HTTP {status} without a message ({headers.get('content-type', 'no content type')})"
+
+
+def _root(error: BaseException) -> BaseException:
+    while (cause := error.__cause__ or error.__context__) is not None and str(cause):
+        error = cause
+    return error

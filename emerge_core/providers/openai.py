@@ -1,0 +1,267 @@
+"""OpenAI's chat completions and embeddings, at api.openai.com or at any compatible base URL.
+
+The official SDK sends the request (authentication, headers, timeouts) and maps its faults; the reply
+is read as plain JSON, because compatible servers stray from the SDK's types and because building
+those takes longer than the rest of the call.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx2
+import openai
+
+from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.providers import Embeddings
+from emerge_core.providers.failures import (
+    Scrubber,
+    bad_response,
+    http_failure,
+    json_object,
+    not_connected,
+    not_encodable,
+    refused_param,
+    timed_out,
+)
+from emerge_core.providers.http import http_client
+from emerge_core.providers.parts import count, function_of, logprobs_of, whole_usage
+from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, UpstreamError, Usage, text_of
+
+_URL = "https://api.openai.com/v1"
+_NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
+_NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n")
+
+# Reasoning models and compatible servers refuse some of these by name; the answer is worth more than they are.
+_REFUSABLE = (
+    "temperature top_p presence_penalty frequency_penalty seed stop logprobs top_logprobs parallel_tool_calls "
+    "max_tokens reasoning_effort user store metadata service_tier"
+)
+_OPTIONAL = frozenset(_REFUSABLE.split())
+_FINISH = {
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "eos": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "end_turn": "stop",
+    "STOP": "stop",
+}
+
+
+def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> OpenAI:
+    return OpenAI(config, api_key=api_key)
+
+
+class OpenAI:
+    def __init__(self, config: ProviderConfig, *, api_key: str | None) -> None:
+        base_url = config.base_url or _URL  # never the environment's: it may well point at ourselves
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or _NO_KEY,
+            base_url=base_url,
+            max_retries=0,
+            default_headers=config.headers,
+            http_client=http_client(httpx2, base_url, ca_file=config.ca_file),
+        )
+        if config.base_url:  # the environment's OpenAI organization is nobody else's business
+            self._client.organization = self._client.project = None
+        self._scrub = Scrubber(api_key, config.headers)
+        self._compact = config.base_url is None  # compatible servers may not know base64 embeddings
+        self._refused: dict[str, frozenset[str]] = {}  # what a model once refused by name
+
+    async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._complete(model, request, timeout_s)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+
+    async def _complete(self, model: str, request: ChatRequest, timeout_s: float) -> Completion:
+        attempts = 0
+        while True:
+            attempts += 1
+            refused = self._refused.get(model, frozenset())
+            body, dropped = to_wire(model, request, refused)
+            try:
+                reply = await self._post("/chat/completions", body, timeout_s)
+            except UpstreamError as failure:
+                param = refused_param(failure.error, _OPTIONAL & body.keys())
+                if param is None or param in refused:
+                    raise
+                self._refused[model] = refused | {param}
+                continue
+            return from_wire(reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
+
+    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
+        body = {"model": model, "input": list(texts), "encoding_format": "base64" if self._compact else "float"}
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await self._post("/embeddings", body, timeout_s)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+        return Embeddings(_vectors(reply, len(texts)), usage_of(reply.get("usage")))
+
+    async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        try:
+            response = await self._client.post(path, cast_to=httpx2.Response, body=body, options={"timeout": timeout_s})
+        except openai.APIStatusError as error:
+            raise _failure(error.response, self._scrub) from None
+        except openai.APITimeoutError:
+            raise timed_out(timeout_s) from None
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            raise not_connected(error, scrub=self._scrub) from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise not_encodable(error) from None
+        if response.status_code != 200:
+            raise _failure(response, self._scrub)
+        return json_object(response.content)
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+
+def _failure(response: httpx2.Response, scrub: Scrubber) -> UpstreamError:
+    return http_failure(response.status_code, response.headers, response.content, scrub=scrub)
+
+
+def to_wire(
+    model: str, request: ChatRequest, refused: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The request's body, and the parameters left out because the model is known to refuse them."""
+    max_tokens_param = request.max_tokens_param
+    if max_tokens_param in refused:  # a rename, not a loss
+        max_tokens_param = "max_completion_tokens" if max_tokens_param == "max_tokens" else "max_tokens"
+    optional: dict[str, Any] = {
+        "tools": list(request.tools) or None,
+        "tool_choice": request.tool_choice,
+        "parallel_tool_calls": request.parallel_tool_calls,
+        "response_format": request.response_format,
+        max_tokens_param: request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "logprobs": True if request.logprobs else None,
+        "top_logprobs": request.top_logprobs if request.logprobs else None,
+    }
+    body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
+    body |= {"model": model, "messages": list(request.messages)}
+    body |= {name: value for name, value in optional.items() if value is not None}
+    if "logprobs" in refused:
+        refused |= {"top_logprobs"}
+    dropped = tuple(name for name in body if name in refused)
+    for name in dropped:
+        del body[name]
+    return body, dropped
+
+
+def from_wire(
+    reply: JsonObject, request: ChatRequest, *, dropped: tuple[str, ...], attempts: int, scrub: Scrubber
+) -> Completion:
+    choices = reply.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = reply.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
+    if error:  # some gateways put an upstream's failure into a 200
+        raise _told_in_200(error, scrub)
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise bad_response("the upstream's reply has no choices" if choice is None else "the choice has no message")
+
+    calls = _tool_calls(message)
+    finish = choice.get("finish_reason")
+    content, refusal = message.get("content"), message.get("refusal")
+    logprobs = choice.get("logprobs")
+    found = logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None
+    if request.logprobs and found is None and "logprobs" not in dropped:
+        dropped += ("logprobs",)
+    named = reply.get("model")
+    return Completion(
+        text=text_of(content) if content is not None else None,
+        tool_calls=calls,
+        refusal=refusal if isinstance(refusal, str) and refusal else None,
+        finish_reason=_FINISH.get(finish, finish) if isinstance(finish, str) else ("tool_calls" if calls else "stop"),
+        logprobs=found if request.logprobs else None,
+        usage=usage_of(reply.get("usage")),
+        upstream_model=named if isinstance(named, str) else None,
+        dropped_params=dropped,
+        attempts=attempts,
+    )
+
+
+def _told_in_200(error: Any, scrub: Scrubber) -> UpstreamError:
+    code = error.get("code") if isinstance(error, Mapping) else None
+    text = error.get("message") if isinstance(error, Mapping) else error
+    shown = scrub(str(text))
+    if isinstance(code, int) and 400 <= code < 600:
+        return http_failure(code, {}, shown, scrub=scrub)
+    return bad_response(f"the upstream answered 200 with an error: {shown}")
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    listed = message.get("tool_calls")
+    if not listed and isinstance(message.get("function_call"), Mapping):  # before there were tools
+        listed = [{"function": message["function_call"]}]
+    if not isinstance(listed, list):
+        return ()
+    return tuple(_tool_call(index, call) for index, call in enumerate(listed))
+
+
+def _tool_call(index: int, call: Any) -> ToolCall:
+    function = function_of(call) if isinstance(call, Mapping) else {}
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str):
+        raise bad_response("a tool call in the upstream's reply has no function name")
+    if arguments is None:
+        arguments = ""
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return ToolCall(id=str(call.get("id") or f"call_{index}"), name=name, arguments=arguments)
+
+
+def usage_of(counts: Any) -> Usage | None:
+    """None where it is missing or impossible. Some count reasoning beside the completion, in the total only."""
+    if not isinstance(counts, Mapping) or "prompt_tokens" not in counts:
+        return None
+    try:
+        prompt, completion = count(counts, "prompt_tokens"), count(counts, "completion_tokens")
+        hidden = max(0, count(counts, "total_tokens") - prompt - completion)
+        reasoning = count(counts, "completion_tokens_details", "reasoning_tokens")
+        return whole_usage(
+            input_tokens=prompt,
+            output_tokens=completion + hidden,
+            cached=count(counts, "prompt_tokens_details", "cached_tokens") or count(counts, "prompt_cache_hit_tokens"),
+            cache_write=count(counts, "prompt_tokens_details", "cache_write_tokens"),
+            reasoning=max(reasoning, hidden),
+        )
+    except ValueError:
+        return None
+
+
+def _vectors(reply: JsonObject, expected: int) -> list[list[float]]:
+    rows = reply.get("data")
+    if not isinstance(rows, list) or len(rows) != expected:
+        raise bad_response("the upstream's reply does not have one embedding per text")
+    try:
+        ordered = sorted(rows, key=lambda row: int(row.get("index", 0)))
+        return [_vector(row["embedding"]) for row in ordered]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise bad_response("an embedding in the upstream's reply is malformed") from error
+
+
+def _vector(embedding: Any) -> list[float]:
+    if not isinstance(embedding, str):
+        return [float(number) for number in embedding]
+    floats = array.array("f", base64.b64decode(embedding))
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return floats.tolist()

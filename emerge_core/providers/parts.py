@@ -1,0 +1,127 @@
+"""Pieces of OpenAI messages that more than one adapter has to take apart or to put together."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from emerge_core.providers.failures import unsupported
+from emerge_core.types import JsonObject, TokenLogprob, TopLogprob, Usage
+
+_MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
+
+
+class Image(NamedTuple):
+    """`data` is base64 text, and `media_type` its type, for a data URL; else `url` is set."""
+
+    url: str | None
+    media_type: str = ""
+    data: str = ""
+
+
+def pieces(content: Any) -> Iterator[str | Image]:
+    """The texts and images of a message's content in their order, whatever form it has."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, (list, tuple)):
+        for part in content:
+            yield _piece(part)
+
+
+def _piece(part: Any) -> str | Image:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in ("text", "refusal") and isinstance(part.get(kind), str):
+        return str(part[kind])
+    if kind == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, Mapping) else image
+        if isinstance(url, str):
+            return _image(url)
+    raise unsupported(f"this provider takes no content part of type {kind!r}", param="messages")
+
+
+def _image(url: str) -> Image:
+    if not url.startswith("data:"):
+        return Image(url=url)
+    head, _, data = url[len("data:") :].partition(",")
+    media_type, *flags = head.split(";")
+    if "base64" not in flags:
+        raise unsupported("an image in a data: URL must be base64", param="messages")
+    try:
+        base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise unsupported("an image in a data: URL is not valid base64", param="messages") from error
+    return Image(url=None, media_type=media_type, data=data)
+
+
+def function_of(tool: JsonObject) -> Mapping[str, Any]:
+    """The function of a tool or of a tool call; empty for any other kind of tool."""
+    function = tool.get("function")
+    return function if isinstance(function, Mapping) else {}
+
+
+def arguments_object(arguments: Any) -> dict[str, Any]:
+    """A call's arguments as an object: providers that take no text need one, even if it is broken."""
+    try:
+        value = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        return {"arguments": arguments}
+    return dict(value) if isinstance(value, Mapping) else {} if value is None else {"arguments": value}
+
+
+def logprobs_of(content: Any) -> tuple[TokenLogprob, ...] | None:
+    """OpenAI's list of token logprobs (Ollama has the same); None where it is missing or malformed."""
+    try:
+        return (
+            tuple(
+                TokenLogprob(
+                    token=str(entry["token"]),
+                    logprob=_logprob(entry["logprob"]),
+                    top=tuple(
+                        TopLogprob(str(top["token"]), _logprob(top["logprob"]))
+                        for top in entry.get("top_logprobs") or ()
+                    ),
+                )
+                for entry in content
+            )
+            or None
+        )
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+
+
+def _logprob(value: Any) -> float:
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError("not a number")
+    return max(number, -9999.0)  # OpenAI's own "very unlikely"; JSON has no infinity
+
+
+def count(counts: Any, *path: str) -> int:
+    """A token count, 0 where it is absent. Raises ValueError for what cannot be one."""
+    value = counts
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:
+        raise ValueError("not a token count")
+    return value
+
+
+def whole_usage(
+    *, input_tokens: int, output_tokens: int, cached: int = 0, cache_write: int = 0, reasoning: int = 0
+) -> Usage:
+    """A usage whose parts are not larger than their wholes."""
+    cached = min(cached, input_tokens)
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached,
+        cache_write_tokens=min(cache_write, input_tokens - cached),
+        reasoning_tokens=min(reasoning, output_tokens),
+    )
