@@ -19,6 +19,11 @@ try:
 except ImportError:  # PyYAML built without libyaml
     from yaml import SafeLoader as BaseLoader  # type: ignore[assignment]
 
+FAULTS = {
+    yaml.reader.ReaderError: "a character that YAML does not allow",
+    UnicodeEncodeError: "a character that is no Unicode",
+    RecursionError: "nested too deeply",
+}
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -90,8 +95,8 @@ class Document:
 
 def read_yaml(text: str, *, source: str) -> Document:
     """Raises ConfigError with the line, and without the text that stands there: it may hold a secret."""
-    loader = StrictLoader(text)
     try:
+        loader = StrictLoader(text)
         root = loader.get_single_node()
         return Document(loader.construct_document(root) if root is not None else None, root)
     except yaml.MarkedYAMLError as error:
@@ -99,9 +104,9 @@ def read_yaml(text: str, *, source: str) -> Document:
         where = f" (line {mark.line + 1})" if mark else ""
         raise ConfigError(f"{source}: not valid YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: not valid YAML: {type(error).__name__}") from None
-    finally:
-        loader.dispose()
+        raise ConfigError(
+            f"{source}: not valid YAML: {FAULTS.get(type(error), 'a value that cannot be read')}"
+        ) from None
 
 
 def shown_key(key: str) -> str:

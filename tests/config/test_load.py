@@ -198,6 +198,9 @@ def test_a_forgotten_space_is_seen() -> None:
         ("- a\n- b\n", "emerge.yaml: must be a mapping with the keys providers, models,"),
         ("just words", "emerge.yaml: must be a mapping"),
         ("{}", "providers: is missing"),
+        ("a: \x00", "emerge.yaml: not valid YAML: a character that YAML does not allow"),
+        ("a: \ud800", "emerge.yaml: not valid YAML: a character that is no Unicode"),
+        ("a: " + "9" * 5000, "emerge.yaml: not valid YAML: a value that cannot be read"),
         ("{providers: {}, models: {}}", "models (line 1): at least one model is needed"),
     ],
 )
