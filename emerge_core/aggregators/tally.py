@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import fsum, inf
 from typing import Literal
 
-from emerge_core.answers import group_keys, strongest
+from emerge_core.answers import group_keys, names_key, strongest
 from emerge_core.types import AnswerKey, Candidate, ChatRequest, Decision, Member, VoteGroup
 
 TOLERANCE = 1e-9
@@ -176,10 +176,9 @@ def _pick_call(calls: Sequence[Candidate]) -> Pick:
     found = groups(calls)
     if found and 2 * found[0].weight > weight_of(calls) + TOLERANCE:
         return Pick(found[0].strongest, found[0].candidates, "calls")
-    by_names: dict[tuple[str, ...], list[Candidate]] = {}
+    by_names: dict[AnswerKey, list[Candidate]] = {}
     for candidate in calls:
-        names = tuple(sorted(call.name for call in candidate.completion.tool_calls))
-        by_names.setdefault(names, []).append(candidate)
+        by_names.setdefault(names_key(candidate.completion.tool_calls), []).append(candidate)
     first = ranked([Group.of(part) for part in by_names.values()])[0]
     return Pick(first.strongest, first.candidates, "names")
 

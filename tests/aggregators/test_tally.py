@@ -219,14 +219,14 @@ def any_usable(landed: Sequence[Candidate], rest: Sequence[Candidate]) -> bool:
 
 
 WORDS = ["paris", "rome", "paris texas", "rome paris"]
-SHORT = [
+SHORT: list[dict[str, Any]] = [
     *({"says": word, "kind": "text"} for word in WORDS),
     *({"says": word, "kind": "text", "confidence": 0.9} for word in WORDS),
     {"says": "paris", "kind": "text", "confidence": 1.0},
     {"says": "42", "kind": "number"},
     *SILENT,
 ]
-CALLS = [
+CALLS: list[dict[str, Any]] = [
     *({"calls": [call]} for call in ("f:1", "f:2", "g:1")),
     {"calls": ["f:1", "g:1"]},
     *({"says": key} for key in "AB"),
