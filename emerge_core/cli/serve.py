@@ -108,7 +108,7 @@ def _panels(config: Config) -> list[str]:
 def _exposure(host: str, keys: list[str]) -> list[str]:
     if keys or ipaddress.ip_address(host).is_loopback:
         return []
-    return [f"anyone who reaches {host} can spend your providers' money: set {KEYS_VARIABLE}"]
+    return [f"it listens on {host} and anyone there may call it: set {KEYS_VARIABLE} to ask for a key"]
 
 
 async def _serve(config: Config, keys: list[str], listener: socket.socket) -> None:
