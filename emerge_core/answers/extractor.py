@@ -16,7 +16,7 @@ from emerge_core.answers import json_keys
 from emerge_core.answers.confidence import calibrated, span_probability
 from emerge_core.answers.letters import lists_options
 from emerge_core.answers.question import Question
-from emerge_core.answers.statement import Statement, statements, visible_from
+from emerge_core.answers.statement import Statement, is_placeholder, statements, visible_from
 from emerge_core.answers.tool_keys import Tools, schema_fault
 from emerge_core.answers.usable import is_refusal
 from emerge_core.answers.values import gold_key, leading_boolean, short_string, statement_key, value_key
@@ -25,7 +25,9 @@ from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completio
 _SHORT_REPLY = 200
 _LAST_LINE = 300
 _OPENING_LETTER = re.compile(r"[*_`\s]*(?:\(([A-Z])\)|([A-Z])[.):])(?=[*_`\s]|$)")
-_BRACKETED = re.compile(r"\(([A-Z])\)")
+_LISTED = re.compile(r"[\s*_-]*\(?[A-Z][.):]")
+_BETWEEN = re.compile(r"(?<=[a-z0-9)%][.!?])\s+(?=\S)")
+_LAST_SENTENCE = 500
 _CONCLUSION = re.compile(
     r"(?:therefore|thus|so|hence|consequently|in total|overall|in conclusion|as a result|this means)\b", re.I
 )
@@ -158,6 +160,8 @@ class Extractor:
             return _Reading(key, 0, len(text), True) if key else None
         whole_end = len(text.rstrip())
         for statement in statements(text):
+            if is_placeholder(statement.value, exact=self._question.exact):
+                continue
             key = statement_key(self._question, statement)
             if key is None:
                 if statement.closed and statement.source == "json":
@@ -199,16 +203,19 @@ class Extractor:
             found = Statement(match.group().strip(), match.start(), match.end(), True, "reply")
             if key := statement_key(self._question, found):
                 return _Reading(key, found.start, found.end, False)
+        assert self._question.options is not None  # noqa: S101
         last = max(text.rfind("\n", start, end) + 1, start)
-        if end - last <= _LAST_LINE:
-            if key := statement_key(self._question, Statement(text[last:end], last, end, True, "reply")):
-                return _Reading(key, last, end, False)
-            named = {match.group(1): match for match in _BRACKETED.finditer(text, last, end)}
-            if len(named) == 1:
-                ((_, match),) = named.items()
-                found = Statement(match.group(), match.start(), match.end(), True, "reply")
-                if key := statement_key(self._question, found):
-                    return _Reading(key, found.start, found.end, False)
+        if end - last <= _LAST_LINE and (
+            key := statement_key(self._question, Statement(text[last:end], last, end, True, "reply"))
+        ):
+            return _Reading(key, last, end, False)
+        sentence = max(
+            (match.end() for match in _BETWEEN.finditer(text, max(last, end - _LAST_SENTENCE), end)), default=last
+        )
+        if text[end - 1] in ".!)*\"'" and end - sentence <= _LAST_SENTENCE and not _LISTED.match(text, sentence):
+            named = self._question.options.named_in(text[sentence:end])
+            if named:
+                return _Reading(AnswerKey("letter", named[0]), sentence + named[1], sentence + named[2], False)
         return None
 
     def _concluded(self, text: str, start: int, end: int) -> _Reading | None:

@@ -70,7 +70,7 @@ def plain(text: str) -> str:
 
 
 _SPACE = re.compile(r"\s+")
-_MATH = re.compile(r"[\\^=+*/√π∞×°<>≤≥±|(){}\[\]]|\d[a-z]\b|\d,\s*-?\d|-\d")
+_MATH = re.compile(r"[\\^=+*/√π∞×°<>≤≥±|(){}\[\]]|\d[a-z]\b|\d,(?!\d{3}(?!\d))\s*-?\d|-\d")
 _BRACED_CHAR = re.compile(r"\{(\w)\}")
 
 
@@ -79,7 +79,7 @@ def expression(text: str) -> str | None:
     text = plain(text)
     if not 0 < len(text) <= 160 or not _MATH.search(text):
         return None
-    if sum(len(word) > 3 for word in re.findall(r"(?<!\\)\b[A-Za-z]+", text)) > 2:
+    if sum(len(word) > 3 for word in re.findall(r"(?<!\\)\b[A-Za-z]+", text)) > 1:
         return None  # words around a formula: prose
     text = _SPACE.sub("", text.replace("−", "-").replace("–", "-")).replace("$", "").replace("sqrt(", "sqrt{")
     text = _BRACED_CHAR.sub(r"\1", text.replace("\\sqrt", "sqrt").replace("√", "sqrt").replace("**", "^"))
@@ -87,4 +87,4 @@ def expression(text: str) -> str | None:
     head, sign, tail = text.rpartition("=")
     if sign and head.isalpha() and len(head) <= 2:
         text = tail
-    return text.strip(".,;") or None
+    return text.strip(".,;\"'`") or None

@@ -17,7 +17,7 @@ from emerge_core.answers.text import bare, find_run, words
 
 MAX_SCANNED = 60_000  # of the last user message, from its end: options stand there
 
-_OPTION_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([A-Z])([.):])[*_]{0,2}[ \t]+(\S.*)$", re.M)
+_OPTION_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([A-Z])([.):])[*_]{0,2}(?:[ \t\v\f]+(.*))?$", re.M)
 _LETTER = re.compile(
     r"(?:(?:the\s+)?(?:option|choice|letter|answer|statement)s?\s*:?\s*)?"
     r"(?P<open>[(\[{])?\s*(?P<letter>[A-Za-z])\s*(?P<close>[)\]}])?(?P<rest>.*)",
@@ -26,7 +26,8 @@ _LETTER = re.compile(
 _ANOTHER = re.compile(
     r"\s*(?:,\s*)?(?:and|or|/|&|,|\+)\s*(?:also\s+)?(?:option\s+)?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w'’]))"
 )
-_AFTER = re.compile(r"[.:),;*\]!?]|\s*[-–—:=>(]|\s*$|\n")
+_AFTER = re.compile(r"[.:),;*\]!?](?!\w)|\s*[-–—:]\s|\s+\(|\s*$|\n")
+_NAMED = re.compile(r"(?<!\w)\((?P<bracketed>[A-Z])\)|(?<![\w.])(?P<dotted>[A-Z])[.):](?=\s)")
 _EXPLAINS = re.compile(
     r"[\s,;]*(?:because|since|as|for|which|where|is|was|with|given|due|based|from|in|so|that|option|if|by|and|the)\b",
     re.I,
@@ -58,7 +59,7 @@ class Options:
         best: list[tuple[str, str]] = []
         run: list[tuple[str, str]] = []
         for match in _OPTION_LINE.finditer(text[-MAX_SCANNED:]):
-            letter, option_text = match.group(2), match.group(4).strip()
+            letter, option_text = match.group(2), (match.group(4) or "").strip()
             if bool(match.group(1)) and match.group(3) != ")":
                 continue
             if letter == "A":
@@ -93,8 +94,8 @@ class Options:
             return None
         bracketed = bool(match["open"]) and bool(match["close"])
         closed = bracketed or bool(match["close"])
-        if match["letter"].islower() and not bracketed and rest.strip(" .):*_"):
-            return None  # "a city": an article
+        if match["letter"].islower() and rest.strip(" .):*_") and not self._is_text(option, rest):
+            return None  # "a city": an article; "(b) The cost is …": a part of the reasoning
         if _ANOTHER.match(rest.lstrip(".)*_")) and not (rest[:1] in ".:" and self._is_text(option, rest)):
             return None  # "A and B": no single vote
         if closed or not rest.strip() or _AFTER.match(rest):
@@ -104,6 +105,19 @@ class Options:
         if letter not in "AI" and _EXPLAINS.match(rest):
             return letter
         return None
+
+    def named_in(self, sentence: str) -> tuple[str, int, int] | None:
+        """The one option that a sentence names, as `(B)` or with its text ("known as B. Paris"), and where."""
+        found = {match["bracketed"]: match for match in _NAMED.finditer(sentence) if match["bracketed"]}
+        if not found:
+            for match in _NAMED.finditer(sentence):
+                option = next((one for one in self.items if one.letter == match["dotted"]), None)
+                if option is not None and self._is_text(option, sentence[match.end() :]):
+                    found[option.letter] = match
+        if len(found) != 1:
+            return None
+        ((letter, match),) = found.items()
+        return (letter, match.start(), match.end()) if letter in self.letters else None
 
     @staticmethod
     def _is_text(option: Option, rest: str) -> bool:

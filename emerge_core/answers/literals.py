@@ -80,22 +80,35 @@ def spelled(value: Any) -> str:
 
 def literal_key(text: str) -> AnswerKey:
     """The key of an answer to the letter: a literal's value, else the text itself."""
-    found = evaluate(text)
-    if found is not None:
-        value = found[0]
-        if isinstance(value, str):
-            return _text_key(value)
-        return AnswerKey("literal", spelled(value))
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        text = text[1:-1]  # quoted, but broken: a raw newline, an unescaped quote
-    return _text_key(text)
+    for _ in range(3):
+        found = evaluate(text)
+        if found is not None and not isinstance(found[0], str):
+            return AnswerKey("literal", spelled(found[0]))
+        if found is not None:
+            text = found[0]
+        elif _quoted(text.strip()):
+            text = text.strip()[1:-1]  # quoted, but broken: a raw newline, an unescaped quote
+        else:
+            break
+        if text != text.strip():
+            break  # the spaces are part of it now
+    else:
+        return AnswerKey("literal", repr(text))
+    return AnswerKey("literal", repr(_unescaped(text) if found is None else text))
 
 
-def _text_key(text: str) -> AnswerKey:
-    inner = evaluate(text) if len(text) < 400 and text == text.strip() else None
-    if inner is not None and not isinstance(inner[0], str):
-        return AnswerKey("literal", spelled(inner[0]))
-    return AnswerKey("literal", repr(text))
+def _quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+
+
+def _unescaped(text: str) -> str:
+    """An unquoted text in which the model wrote `\\n` for a newline, as it would inside quotes."""
+    if "\\" not in text:
+        return text
+    for quote in "'\"":
+        if quote not in text and (found := evaluate(quote + text + quote)) is not None:
+            return str(found[0])
+    return text
 
 
 def looks_structured(text: str) -> bool:

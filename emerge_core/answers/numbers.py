@@ -18,7 +18,8 @@ _MAX_DIGITS = 600
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:[   ]\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
 _LEAD = re.compile(
     r"(?:(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|a total of|total of|"
-    r"total|is|are|be|equals?|in|at least|at most|the number|the year|usd|us|rs\.?|eur|gbp|inr|php)(?=[\s$€£₹:\d])|"
+    r"total|is|are|be|equals?|in|over|at least|at most|the number|the year|usd|us|rs\.?|eur|gbp|inr|"
+    r"php)(?=[\s$€£₹:\d])|"
     r"[≈~=:≃])\s*)+",
     re.I,
 )
@@ -41,34 +42,42 @@ _SCALE = {
     "trillion": 10**12,
     "dozen": 12,
 }
+
+
+def _listed(*lines: str) -> list[str]:
+    return [word for line in lines for word in line.split()]
+
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(_listed(*lines))
+
+
 # What may follow a number without a space, or be its one-letter unit.
-_UNITS = frozenset(
-    "m g s h l kg km cm mm nm mg ml mi ft in lb lbs oz hr hrs min mins sec secs ms kb mb gb tb kj kw kwh mph kph rpm "
-    "hz khz mhz ghz pa kpa mpa mol ev kev mev cal kcal cents c ¢ n v a w j k f d yr yrs dollars eggs th st nd rd".split()
+_UNITS = _words(
+    "m g s h l kg km cm mm nm mg ml mi ft in lb lbs oz hr hrs min mins sec secs ms kb mb gb tb kj kw kwh mph kph rpm ",
+    "hz khz mhz ghz pa kpa mpa mol ev kev mev cal kcal cents c ¢ n v a w j k f d yr yrs dollars eggs th st nd rd",
 )
-_UNIT_NAMES = frozenset(
-    "usd eur gbp inr celsius fahrenheit kelvin newton newtons joule joules watt watts ohm ohms volt volts hertz btu "
-    "dollar dollars pounds euros".split()
+_UNIT_NAMES = _words(
+    "usd eur gbp inr celsius fahrenheit kelvin newton newtons joule joules watt watts ohm ohms volt volts hertz btu ",
+    "dollar dollars pounds euros",
 )
 # A word after a number that makes it more than that number with a unit.
-_NO_UNIT = frozenset(
-    "and or to of out plus minus but if sqrt pi mod than am pm bc bce ad ce o'clock half quarter if when where "
-    "january february march april may june july august september october november december jan feb mar apr jun jul "
-    "aug sep sept oct nov dec not factorial squared cubed remainder r choose".split()
+_NO_UNIT = _words(
+    "and or to of out plus minus but if sqrt pi mod than am pm bc bce ad ce o'clock half quarter if when where ",
+    "january february march april may june july august september october november december jan feb mar apr jun jul ",
+    "aug sep sept oct nov dec not factorial squared cubed remainder r choose",
 )
 _UNIT_WORD = re.compile(r"[A-Za-z¢°Ωµμ]+")
 _REST = re.compile(r"\s*(?:%|°|[A-Za-z¢°Ωµμ'’%./^²³ -]|(?<=\^)-?[23]|(?<=\^\{)[23]|[{}](?=[23}]|$))*")
-_TAIL_NOTE = re.compile(r"\s*\([^()\d]{1,60}\)$")
-_NAMED = {
-    name: value
-    for value, name in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
-    )
-}
+_TAIL_NOTE = re.compile(r"(?:\s+\([^()]{1,120}\)|(?<=[a-z])\([^()]{1,120}\))$")
+_SMALL = _listed(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
+    "seventeen eighteen nineteen",
+)
+_NAMED = {name: value for value, name in enumerate(_SMALL)}
 _TENS = {
     name: 10 * value
-    for value, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+    for value, name in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
 }
 _DASHES = str.maketrans({"−": "-", "–": "-", "‒": "-", "—": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "×": "×"})
 
@@ -116,7 +125,9 @@ def _unit(rest: str) -> Fraction | None:
             return None
         if index == 0 and lower in _SCALE:
             factor *= _SCALE[lower]
-        elif lower in _NO_UNIT or (len(word) == 1 and lower not in _UNITS and lower != "a" and word not in "°Ωµμ"):
+        elif (lower in _NO_UNIT and not (index and lower == "of")) or (
+            len(word) == 1 and lower not in _UNITS and lower != "a" and word not in "°Ωµμ"
+        ):
             return None
         elif index == 0 and word[0].isupper() and word[1:].islower() and lower not in _UNIT_NAMES:
             return None  # "50 Cent", "12 Monkeys"

@@ -16,23 +16,30 @@ from emerge_core.answers.letters import Options
 MAX_SCANNED = 60_000
 
 _CODE = re.compile(
-    r"```|^\[/?(?:PYTHON|CODE|JAVA|SQL|ANSWER)\]|^[ \t]*(?:def \w+\(|class \w+[(:]|assert |import \w|from \w+ import |"
-    r"(?:export )?(?:async )?function \w*\(|(?:const|let|var) \w+ =|#include|public (?:static|class) |SELECT .+ FROM )",
+    r"```|^\[/?(?:PYTHON|CODE|JAVA|SQL|ANSWER)\]|^[ \t]*(?:def \w+\(|class \w+[(:]|assert |import \w|"
+    r"from \w+ import |"
+    r"(?:export )?(?:async )?function \w*\(|(?:const|let|var) \w+ =|#include|public (?:static|class) |"
+    r"SELECT .+ FROM )",
     re.M,
 )
 _VERBATIM = re.compile(
-    r"\b(?:outputs?|prints?|returns?|literal|assert\w*|evaluates?|execut\w+|result|exactly|verbatim|expression|repr)\b|== *\?",
+    r"\b(?:outputs?|prints?|returns?|literal|assert\w*|evaluates?|execut\w+|result|exactly|verbatim|expression|"
+    r"repr)\b|== *\?",
     re.I,
 )
 _NUMERIC = re.compile(
-    r"\bhow (?:many|much|old|far|long|tall|fast|often|big|large|high|deep|heavy|wide)\b|\b(?:number|amount|percent(?:age)?|sum|"
-    r"product|total|average|mean|area|volume|perimeter|probability|remainder|value|cost|price|profit|distance|length|speed|"
+    r"\bhow (?:many|much|old|far|long|tall|fast|often|big|large|high|deep|heavy|wide)\b|\b(?:number|amount|"
+    r"percent(?:age)?|sum|"
+    r"product|total|average|mean|area|volume|perimeter|probability|remainder|value|cost|price|profit|distance|"
+    r"length|speed|"
     r"age|difference|ratio|integer|digit|term|median) (?:of|is|are|will|was|does|did|between|per|should|when|in)\b|"
-    r"\b(?:calculate|compute|evaluate|simplify|solve|find|determine|what (?:is|percent|fraction|number))\b[^?]{0,200}\d|\$[^$]+\$",
+    r"\b(?:calculate|compute|evaluate|simplify|solve|find|determine|what (?:is|percent|fraction|"
+    r"number))\b[^?]{0,200}\d|\$[^$]+\$",
     re.I,
 )
 _POLAR = re.compile(
-    r"\b(?:yes or no|yes/no|true or false|true/false)\b|(?:\A|[.?!:\n]\s*)(?:is|are|was|were|do|does|did|can|could|will|would|"
+    r"\b(?:yes or no|yes/no|true or false|true/false)\b|(?:\A|[.?!:\n]\s*)(?:is|are|was|were|do|does|did|can|"
+    r"could|will|would|"
     r"should|has|have|had|isn't|aren't|doesn't|am)\b[^?\n]{1,600}\?\s*\Z",
     re.I,
 )

@@ -48,15 +48,18 @@ class Statement:
     start: int
     end: int
     closed: bool
-    source: str  # json | phrase | boxed | hashes | subject
+    source: str  # json | phrase | boxed | hashes | subject | reply
+    after: int = 0  # where the JSON object that holds it ends
 
 
 _THINKING = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
 _ANCHOR = re.compile(
     r"(?P<boxed>\\f?boxed\s*\{)"
     r"|(?P<hashes>^[ \t]*####+[ \t]*(?=[^\s#]))"
-    r"|(?P<word>\b(?:answer|(?:correct|right|best|closest|nearest|appropriate|accurate|suitable|final|likely|plausible|"
-    r"matching|true) (?:option|choice|statement|result|response|conclusion)|(?:option|choice) that (?:is|best) [a-z ]{0,40})\b)",
+    r"|(?P<word>\b(?:answer|(?:correct|right|best|closest|nearest|appropriate|accurate|suitable|final|likely|"
+    r"plausible|"
+    r"matching|true) (?:option|choice|statement|result|response|conclusion)|(?:option|choice) that (?:is|"
+    r"best) [a-z ]{0,40})\b)",
     re.I | re.M,
 )
 _LINK = re.compile(
@@ -71,7 +74,8 @@ _LINK = re.compile(
 )
 _SUBJECT = re.compile(
     r"(?:\b(?:option|choice|answer|statement)\s+)?(?P<value>\([A-Z]\)|\b[A-Z])[*_.)]{0,3}(?:\s+[^.\n]{0,80}?)?"
-    r"\s+(?:is|would be|must be|seems to be|appears to be)\s+(?:therefore\s+|thus\s+|clearly\s+|indeed\s+)?(?:the\s+)?"
+    r"\s+(?:is|would be|must be|seems to be|appears to be)\s+(?:therefore\s+|thus\s+|clearly\s+|"
+    r"indeed\s+)?(?:the\s+)?"
     r"(?:most\s+)?(?:correct|right|best|closest|accurate|appropriate|true one)\b(?!\s+(?:if|when|only))",
 )
 _END_QUOTE = re.compile(r"[\"”]\s*(?:,\s*)?(?:\}|```|\Z|(?<=,)\s*[\"']\w+[\"']\s*:)|[\"”],\s*[\"']\w[\w ]*[\"']\s*:")
@@ -79,17 +83,39 @@ _END_RAW = re.compile(r"\s*,?\s*(?:\n\s*)?\}\s*(?:`{2,}|\Z|\n)|\n\s*\}|\n\s*[\"'
 _OBJECT_START = re.compile(r"\{\s*[\"'“]\w")
 _SPACES = re.compile(r"\s*")
 _PLACEHOLDER = re.compile(
-    r"[\s_.…?*-]*|[(\[{<]*\s*(?:x|your[\w ]*|the[\w ]* answer|answer|letter|final[\w ]*|insert[\w ]*|option letter|"
-    r"number|correct[\w ]*|placeholder|value|result|todo|tbd|n/?a)\s*[)\]}>]*|<[^<>]{1,80}>|\[[a-z][a-z _]{2,60}\]|"
-    r"\{[a-z_]{2,40}\}|_{2,}.*",
+    r"_{2,}|\.{2,}|…|\?{1,3}|[(\[{<]+\s*(?:x|your[\w ]*|(?:the |final |correct )*(?:answer|letter|number|option|"
+    r"choice|value)[\w ]*|"
+    r"insert[\w ]*|placeholder|todo|tbd|n/?a)\s*[)\]}>]+|your (?:final )?answer(?: here)?|(?:insert |"
+    r"the )?answer here|"
+    r"<[^<>]*\b(?:answer|output|result|letter|value|number)\b[^<>]{0,60}>|\[[a-z][a-z _]{2,60}\]",
     re.I,
+)
+_BARE_PLACEHOLDER = re.compile(
+    r"x|n/?a|(?:the |your |final |correct )*(?:answer|letter|number|option letter|placeholder|value|result)|tbd", re.I
+)
+_EXAMPLE = re.compile(
+    r"(?:\be\.\s?g\.|\bfor (?:example|instance)|\bsuch as|\bin the (?:form|format)|\bformat:?)[\s,:`\"'*(]*\Z", re.I
+)
+_NEW_PROMPT = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:(?:follow[- ]?up|next|new|another|additional|similar|bonus|extra)[ \t]+)?"
+    r"(?:question|instructions?|problem|task|exercise)\b|^(?:question|q|problem|instructions?|user|"
+    r"human)[ \t]*\d*[ \t]*:"
+    r"|^[^\n]{0,60}\b(?:combin|summari[sz]|compil|consider|collect)[^\n]{0,40}\b(?:answers|"
+    r"all (?:the )?questions)\b|^[^\n]{0,40}总结",
+    re.I | re.M,
 )
 _DECODER = json.JSONDecoder(strict=False)
 
 
-def is_placeholder(value: str) -> bool:
-    """Whether the value only marks the place of an answer: `___`, `(X)`, `<your answer>`."""
-    return len(value) <= 100 and _PLACEHOLDER.fullmatch(value.strip(" \t\r\n*`$\"'.")) is not None
+def is_placeholder(value: str, *, exact: bool = False) -> bool:
+    """Whether the value only marks the place of an answer: `___`, `(X)`, `<your answer>`.
+
+    Where answers are taken to the letter, words that could be the answer itself are none.
+    """
+    value = value.strip(" \t\r\n*`$.") if not exact else value.strip()
+    if len(value) > 100:
+        return False
+    return bool(_PLACEHOLDER.fullmatch(value)) or (not exact and bool(_BARE_PLACEHOLDER.fullmatch(value)))
 
 
 def visible_from(text: str) -> int:
@@ -109,10 +135,24 @@ def answer_field(value: Mapping[str, Any]) -> str | None:
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """The explicit statements of a reply, the one that counts first."""
+    """The explicit statements of a reply, the one that counts first.
+
+    A reply may run on into questions of its own, or into a summary of "all the answers"; what it
+    states there is considered last.
+    """
     begin = visible_from(text)
+    head = text
+    for match in _NEW_PROMPT.finditer(text, begin + 1):
+        head = text[: match.start()]
+        break
+    yield from _in(head, begin)
+    if len(head) < len(text):
+        yield from _in(text, begin)
+
+
+def _in(text: str, begin: int) -> Iterator[Statement]:
     found = _json_object(text, begin)
-    anchors = [match for match in _ANCHOR.finditer(text, found.end if found else begin)]
+    anchors = list(_ANCHOR.finditer(text, found.after if found else begin))
     yield from _from_anchors(text, anchors)
     if found:
         yield found
@@ -129,13 +169,15 @@ def _subjects(text: str, begin: int) -> Iterator[Statement]:
 
 def _from_anchors(text: str, anchors: list[re.Match[str]]) -> Iterator[Statement]:
     for match in reversed(anchors[-MAX_ANCHORS:]):
+        if _EXAMPLE.search(text, max(0, match.start() - 30), match.start()):
+            continue
         if match["boxed"]:
             found = _boxed(text, match.end())
         elif match["hashes"]:
             found = _line(text, match.end(), "hashes")
         else:
             found = _phrase(text, match)
-        if found is not None and not is_placeholder(found.value):
+        if found is not None:
             yield found
 
 
@@ -176,9 +218,8 @@ def _phrase(text: str, match: re.Match[str]) -> Statement | None:
     if text.startswith("```", start):
         fence = text.find("\n", start, start + 40)
         start = fence + 1 if fence >= 0 else start
-    if text[start : start + 1] == "{" and link["sep"] is None:
-        return None
-    return _line(text, start, "phrase")
+    found = _line(text, start, "phrase")
+    return None if found is None or found.value in ("{", "[", "```", "{{") else found
 
 
 def _field_value(text: str, start: int) -> Statement | None:
@@ -253,8 +294,6 @@ def _object_statement(text: str, start: int, end: int, name: str, value: Any) ->
         if again != value:  # the name was found inside another field's text
             raw_start, raw_end = start, end
     if isinstance(value, str):
-        if is_placeholder(value) and value.strip():
-            return None
-        return Statement(value, min(raw_start + 1, raw_end), max(raw_start + 1, raw_end - 1), True, "json")
+        return Statement(value, min(raw_start + 1, raw_end), max(raw_start + 1, raw_end - 1), True, "json", end)
     raw = text[raw_start:raw_end] if (raw_start, raw_end) != (start, end) else json.dumps(value)
-    return Statement(raw, raw_start, raw_end, True, "json")
+    return Statement(raw, raw_start, raw_end, True, "json", end)

@@ -12,11 +12,14 @@ import unicodedata
 MAX_WORDS = 12
 MAX_CHARS = 100
 
+
+def _set(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _ARTICLES = frozenset(("a", "an", "the"))
-_CHANGERS = frozenset("not no never non nor neither or and without except either isnt wasnt vs versus but".split())
-_FUNCTION = frozenset(
-    "of in on at to by for from with as is was are were it its he she they his her their this that and or".split()
-)
+_CHANGERS = _set("not no never non nor neither or and without except either isnt wasnt vs versus but")
+_FUNCTION = _set("of in on at to by for from with as is was are were it its he she they his her their this that and or")
 _NUMERAL = re.compile(r"\d+|[ivx]{1,5}|one|two|three|four|five|six|seven|eight|nine|ten")
 _WORD = re.compile(r"[^\W_]+")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")

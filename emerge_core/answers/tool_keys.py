@@ -90,7 +90,7 @@ def schema_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
         return None
     from jsonschema import Draft202012Validator  # heavy: only when there is a schema
     from jsonschema.exceptions import SchemaError, ValidationError
-    from jsonschema_specifications import REGISTRY
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 
     validator = Draft202012Validator(dict(schema), registry=REGISTRY)  # never fetches a remote schema
     try:

@@ -17,15 +17,24 @@ _FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn'
 _LEADING_BOOLEAN = re.compile(r"(?P<word>yes|no|true|false)\s*(?:[,;:—–]|\.(?!\s*\d)|-\s|because\b|since\b|as\b)", re.I)
 _SENTENCE_END = re.compile(r"(?<![\s.][A-Za-z])(?<!\b(?:Dr|Mr|Ms|St|vs|No))(?<!\bMrs)[.!?](?=[\s*_\"')\]]|$)|\n")
 _CLAUSE_END = re.compile(
-    r"[,;:](?=\s|$)|\s[-–—]\s|\s(?:because|since|as|which|where|when|so|after|assuming|given|if|for|with|based|due)\b|\s\("
+    r"[,;:](?=\s|$)|\s[-–—]\s|\s(?:because|since|as|which|where|when|so|after|assuming|given|if|for|with|based|"
+    r"due)\b|\s\("
 )
 _NEGATIVE = re.compile(
     r"\b(?:not|cannot|can't|no|never|without|unknown|undefined|impossible|undetermined|insufficient)\b", re.I
 )
 _ASSERTION = re.compile(r"assert\b.{1,2000}?==\s*(?P<value>(?:(?!==).)+)", re.S)
 _PROSE_VALUE = re.compile(
-    r"(?:that|as|given|found|based|not|in the|to be|obtained|determined|calculated|derived|shown|provided|simply|in (?:a|this)|"
+    r"(?:that|as|given|found|based|not|in the|to be|obtained|determined|calculated|derived|shown|provided|"
+    r"simply|in (?:a|this)|"
     r"a (?:string|list|number|single|function)|the (?:string|list|number|function|output|result|following|same))\b",
+    re.I,
+)
+
+
+_NAMED_SPAN = re.compile(
+    r"(?:(?:the|a|an|literal|python|string|value|output|result|list|integer|boolean|number|empty|of)\s+){1,5}"
+    r"(?P<span>`[^`\n]{1,300}`|'[^'\n]{0,300}'(?!\w)|\"[^\"\n]{0,300}\")",
     re.I,
 )
 
@@ -108,18 +117,22 @@ def _exact(statement: Statement) -> AnswerKey | None:
     if statement.closed:
         return literal_key(plain(value) if statement.source == "boxed" else value) if len(value) <= 6_000 else None
     value = value.strip().strip("*").strip()
-    for part in (value, value.rstrip(".,;"), value.rstrip(".,;*` ").lstrip("*` "), *_code_spans(value), *_cuts(value)):
+    for part in (value, value.rstrip(".,;"), value.rstrip(".,;*` ").lstrip("*` "), *_cuts(value), *_named_span(value)):
         found = evaluate(part)
         if found is not None:
             return literal_key(part)
     value = value.rstrip(".").strip("*` ")
     if not value or len(value) > 200 or _PROSE_VALUE.match(value):
         return None
-    return literal_key(value) if len(value.split()) <= 6 else None
+    return literal_key(value) if len(value.split()) == 1 else None  # more words may be prose
 
 
-def _code_spans(value: str) -> list[str]:
-    return re.findall(r"`([^`\n]{1,300})`", value)[:1]
+def _named_span(value: str) -> list[str]:
+    """The code or quoted text that a sentence begins with: "the literal string 'abc'"."""
+    match = _NAMED_SPAN.match(value)
+    if not match:
+        return []
+    return [match["span"].strip("`")]
 
 
 def _open(question: Question, value: str) -> AnswerKey | None:
