@@ -53,6 +53,7 @@ def replaying(directory: Path, task: str, *, models: Collection[str], speed: flo
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """The URL of an app served on this event loop, gone when the block ends."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each reply waits for an ACK
         server = _Quiet(_config(app))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -89,6 +90,7 @@ def _replay(pipe: Connection[Any, Any], directory: Path, task: str, models: list
         pipe.send(str(error))
         return
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each reply waits for an ACK
         server = _Quiet(_config(app))
         threading.Thread(target=_end_with, args=(pipe, server), daemon=True).start()
         pipe.send(listener.getsockname()[1])

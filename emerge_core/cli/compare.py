@@ -1,0 +1,108 @@
+"""`emerge compare`: members and ensembles of a config, measured on recorded answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from emerge_core.errors import EmergeError
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "compare",
+        help="measure members and ensembles on recorded answers",
+        description="Sends every recorded question through the proxy, with its providers led to recorded answers, and "
+        "prints accuracy, cost and calls of each model and ensemble of the config. Costs nothing.",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, required=True, help="YAML config; `model` = recorded name"
+    )
+    parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
+    parser.add_argument("--task", metavar="T", required=True, help="the task to measure on")
+    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N questions")
+    parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
+    parser.add_argument("--concurrency", metavar="N", type=_count, default=16, help="questions at once (default: 16)")
+    parser.add_argument(
+        "--early-decision",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="stop asking as soon as a vote is decided: the same answers, but costs become estimates (default: off)",
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="judges, mergers and embedders at their real providers: this costs money"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import asyncio
+
+    from emerge_core.config import load_config
+    from emerge_core.evals.compare import Plan, compare
+    from emerge_core.evals.comparison import table
+
+    plan = Plan(
+        config=load_config(args.config),
+        recordings=args.recordings,
+        task=args.task,
+        limit=args.limit,
+        concurrency=args.concurrency,
+        early_decision=args.early_decision,
+        live=args.live,
+    )
+    _bypass_proxies()
+    with _Bars() as bars:
+        comparison = asyncio.run(compare(plan, bars))
+    print(table(comparison))
+    if args.json:
+        try:
+            args.json.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", "utf-8")
+        except OSError as error:
+            raise EmergeError(f"cannot write {args.json}: {error.strerror}") from error
+    return 0
+
+
+class _Bars:
+    """One progress bar at a time, named after what is asked."""
+
+    def __init__(self) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            raise EmergeError("`emerge compare` needs tqdm: install emerge with its `eval` extra") from None
+        self._make: Any = tqdm
+        self._open: Any = None
+
+    def __call__(self, name: str, count: int) -> Callable[[], object]:
+        self._close()
+        self._open = self._make(total=count, desc=name, unit="q", mininterval=0.2)
+        update: Callable[[], object] = self._open.update
+        return update
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open.close()
+
+
+def _bypass_proxies() -> None:
+    """The replay server is on loopback, wherever the environment would send requests."""
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value

@@ -1,0 +1,112 @@
+"""A config as it is measured: its providers led to the replay server, all else as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emerge_core.config.schema import Config, EnsembleConfig, ModelConfig, PriceConfig, ProviderConfig
+from emerge_core.errors import EmergeError
+from emerge_core.evals.recordings import RecordedModel
+from emerge_core.pricing import list_price
+
+KEY_VARIABLE = "EMERGE_REPLAY_KEY"  # replay servers want no key, but SDKs do
+LIVE = "live/"
+DEADLINE_S = 900.0  # the machine's load must not decide which answers count
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The models of a config by what a measurement needs of them."""
+
+    recorded: tuple[str, ...]  # answered by the replay server
+    simulated: tuple[str, ...]  # answer in process, always
+    members: tuple[str, ...]  # of some ensemble's panel
+
+
+def panel_of(config: Config) -> Panel:
+    """Models that only judge or merge need no recorded answers, and are in none of the lists."""
+    members = {member.model for ensemble in config.ensembles.values() for member in ensemble.members}
+    targets = {ensemble.escalate.to for ensemble in config.ensembles.values() if ensemble.escalate}
+    helpers = {name for ensemble in config.ensembles.values() for name in _helpers(ensemble)}
+    asked = [name for name in config.models if name in members | targets or name not in helpers]
+    simulated = tuple(name for name in asked if _is_simulated(config, name))
+    return Panel(
+        recorded=tuple(name for name in asked if name not in simulated),
+        simulated=simulated,
+        members=tuple(name for name in asked if name in members) or tuple(asked),
+    )
+
+
+def redirect(
+    config: Config, url: str, known: Mapping[str, RecordedModel], *, early_decision: bool = False, live: bool = False
+) -> Config:
+    """The config with every provider led to `url`. With `live`, judges, mergers and embedders stay
+    where they are; without, the built-in embedder stands in, since vectors were not recorded."""
+    providers = {name: _replayed(provider, url) for name, provider in config.providers.items()}
+    models = {name: _priced(model, config, known) for name, model in config.models.items()}
+    if live:
+        for name in {name for ensemble in config.ensembles.values() for name in _helpers(ensemble)}:
+            model = config.models[name]
+            models[LIVE + name] = model.model_copy(update={"provider": LIVE + model.provider})
+        providers |= {LIVE + name: provider for name, provider in config.providers.items()}
+    embedders = {
+        name: embedder.model_copy(update={"provider": LIVE + embedder.provider})
+        for name, embedder in config.embedders.items()
+        if live
+    }
+    ensembles = {name: _measured(each, early_decision, live) for name, each in config.ensembles.items()}
+    changed = {"providers": providers, "models": models, "embedders": embedders, "ensembles": ensembles}
+    return config.model_copy(update={**changed, "trace": "summary"})
+
+
+def check_recorded(config: Config, panel: Panel, recorded: Mapping[str, Any], task: str) -> None:
+    """Every model of the panel must have answered something of the task."""
+    upstream = {name: config.models[name].model for name in panel.recorded}
+    missing = [f"{name} ({model})" for name, model in upstream.items() if model not in recorded]
+    if missing:
+        raise EmergeError(
+            f"no answers of {', '.join(missing)} are recorded in {task}; "
+            f"`model` must be one of: {', '.join(sorted(recorded))}"
+        )
+
+
+def _helpers(ensemble: EnsembleConfig) -> list[str]:
+    return [name for name in (ensemble.aggregator.judge, ensemble.aggregator.merger) if name]
+
+
+def _is_simulated(config: Config, model: str) -> bool:
+    return config.providers[config.models[model].provider].kind == "simulated"
+
+
+def _replayed(provider: ProviderConfig, url: str) -> ProviderConfig:
+    if provider.kind == "simulated":
+        return provider
+    base = f"{url}/v1" if provider.kind == "openai" else url
+    return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{KEY_VARIABLE}")
+
+
+def _priced(model: ModelConfig, config: Config, known: Mapping[str, RecordedModel]) -> ModelConfig:
+    """With the price that the config gives, else the recorded model's, else the catalogue's for the
+    real provider: the replay server's address is in no catalogue."""
+    changes: dict[str, Any] = {"timeout_s": None}
+    recorded = known.get(model.model)
+    if model.price is None:
+        if recorded and recorded.price:
+            changes["price"] = PriceConfig(input=recorded.price[0], output=recorded.price[1])
+        elif listed := list_price(model, config.providers[model.provider]):
+            changes["price"] = PriceConfig(input=listed.input, output=listed.output, cached_input=listed.cached_input)
+    return model.model_copy(update=changes)
+
+
+def _measured(ensemble: EnsembleConfig, early_decision: bool, live: bool) -> EnsembleConfig:
+    aggregator = ensemble.aggregator
+    if live:
+        judge, merger = (name and LIVE + name for name in (aggregator.judge, aggregator.merger))
+        aggregator = aggregator.model_copy(update={"judge": judge, "merger": merger})
+    else:
+        aggregator = aggregator.model_copy(update={"embedder": None})
+    early = ensemble.early_decision and early_decision
+    changes = {"aggregator": aggregator, "early_decision": early, "deadline_s": DEADLINE_S}
+    return ensemble.model_copy(update=changes)
