@@ -45,7 +45,7 @@ def _check_assistant(message: Body, place: str, called: set[str]) -> None:
     if message.get("function_call") is not None:
         where = f"{place}.function_call"
         raise invalid(where, f"`{where}` is obsolete: send `tool_calls` instead.")
-    if calls:
+    if calls is not None:
         for spot, call in items(calls, f"{place}.tool_calls"):
             called.add(text(call, "id", f"{spot}.id"))
             one_of(call.get("type"), ("function",), f"{spot}.type")
@@ -82,7 +82,7 @@ def _check_content(message: Body, role: str, place: str) -> None:
         kind = part.get("type")
         if kind in ("input_audio", "file") and role == "user":
             raise invalid(
-                f"{spot}.type", f"`{spot}` is of type {shown(kind)}, which is not supported: send text or images."
+                f"{spot}.type", f"`{spot}.type` {shown(kind)} is not supported: send text or images."
             )
         kind = one_of(kind, _PARTS[role], f"{spot}.type")
         if kind == "image_url":
