@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from time import perf_counter
@@ -103,7 +103,7 @@ class FanOut:
     _next_id: int = 0
     _tasks: dict[asyncio.Task[Call], _Started] = field(default_factory=dict)
 
-    async def panel(self, members: Sequence[Member], request: ChatRequest) -> AsyncIterator[Call]:
+    async def panel(self, members: Sequence[Member], request: ChatRequest) -> AsyncGenerator[Call]:
         """Ask all members at once and yield each call as it lands. Closing the iterator early
         cancels the members still out and records them."""
         tasks: set[asyncio.Task[Call]] = set()
@@ -240,7 +240,11 @@ class FanOut:
             timeout_s = min(started.model.timeout_s or remaining, remaining)
             try:
                 async with asyncio.timeout(timeout_s):
-                    return "ok", await attempt(timeout_s)
+                    completion = await attempt(timeout_s)
+                # An adapter may have asked once more, without a parameter that the model refused by name.
+                self.budget.attempts -= completion.attempts - 1
+                started.attempts += completion.attempts - 1
+                return "ok", completion
             except UpstreamError as failure:
                 error = failure.error
             except TimeoutError:

@@ -161,7 +161,8 @@ class ChatRequest:
 
     @property
     def wants_json(self) -> bool:
-        return bool(self.response_format) and self.response_format.get("type") in ("json_object", "json_schema")
+        kind = self.response_format.get("type") if self.response_format else None
+        return kind in ("json_object", "json_schema")
 
     @property
     def offers_tools(self) -> bool:
