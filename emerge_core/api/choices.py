@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from emerge_core.types import Candidate, ChatRequest, Completion, Decision, Trace
+from emerge_core.answers import strongest
+from emerge_core.types import ChatRequest, Completion, Decision, Trace
 
 
 class Choice(NamedTuple):
@@ -24,7 +25,7 @@ def choices(trace: Trace, decision: Decision, n: int) -> list[Choice]:
     for group in decision.votes:
         members = [c for c in others if c.call.id in group.call_ids]
         if members and group.key not in said and not set(group.call_ids) & set(decision.selected):
-            speaker = _speaker(members)
+            speaker = strongest(members)
             picked.append(Choice(speaker.completion, (speaker.call.id,)))
             others.remove(speaker)
     picked += [Choice(c.completion, (c.call.id,)) for c in others]
@@ -75,9 +76,3 @@ def logprobs_of(completion: Completion, request: ChatRequest) -> Mapping[str, An
 
 def _token(token: str, logprob: float) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode("utf-8", "replace"))}
-
-
-def _speaker(members: list[Candidate]) -> Candidate:
-    from emerge_core.answers import strongest
-
-    return strongest(members)

@@ -81,9 +81,7 @@ def _check_content(message: Body, role: str, place: str) -> None:
     for spot, part in items(content, place, at_least=1):
         kind = part.get("type")
         if kind in ("input_audio", "file") and role == "user":
-            raise invalid(
-                f"{spot}.type", f"`{spot}.type` {shown(kind)} is not supported: send text or images."
-            )
+            raise invalid(f"{spot}.type", f"`{spot}.type` {shown(kind)} is not supported: send text or images.")
         kind = one_of(kind, _PARTS[role], f"{spot}.type")
         if kind == "image_url":
             _check_image(part, f"{spot}.image_url")

@@ -6,8 +6,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
 from emerge_core.config.schema import Config
-from emerge_core.engine import Limits
+from emerge_core.engine import Engine, Limits
 from emerge_core.types import (
     AnswerKey,
     Call,
@@ -186,20 +187,40 @@ class Stage:
         await self.app(scope, receive, send)
 
 
+@contextmanager
+def served(app: ASGIApp, *, lifespan: Literal["on", "off"]) -> Iterator[str]:
+    """The root URL of a server for the application, in a thread of its own."""
+    running = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="error", lifespan=lifespan, timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not (running.started and running.servers):
+        assert thread.is_alive()
+        time.sleep(0.005)
+    yield "http://{}:{}".format(*running.servers[0].sockets[0].getsockname())
+    running.should_exit = True
+    thread.join(10)
+
+
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     on = Stage()
-    config = uvicorn.Config(on, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        time.sleep(0.005)
-    on.url = "http://{}:{}".format(*running.servers[0].sockets[0].getsockname())
-    yield on
-    running.should_exit = True
-    thread.join(10)
+    with served(on, lifespan="off") as on.url:
+        yield on
+
+
+@pytest.fixture
+def through(panels: Any) -> Iterator[Callable[..., str]]:
+    """`through(ensembles, **models)` puts the real engine between a client and the scripted upstream, and
+    gives the base URL. Its connections are closed at the server's shutdown."""
+    with ExitStack() as running:
+
+        def start(ensembles: str, **models: Any) -> str:
+            engine = Engine(panels(ensembles, **models), environ={})
+            return f"{running.enter_context(served(create_app(engine), lifespan='on'))}/v1"
+
+        yield start
 
 
 @pytest.fixture
