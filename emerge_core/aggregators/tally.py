@@ -108,7 +108,10 @@ def agreement(winner: Candidate, candidates: Iterable[Candidate]) -> float | Non
     (prose, where others call tools) is agreed with by the usable candidates that have none either.
     """
     panel = asked(candidates)
-    found = groups(panel)
+    return _share(winner, panel, groups(panel))
+
+
+def _share(winner: Candidate, panel: Sequence[Candidate], found: Sequence[Group]) -> float | None:
     if not found:
         return None
     if winner.key is None:
@@ -131,12 +134,14 @@ def sole(candidates: Iterable[Candidate]) -> Candidate | None:
 
 def decision(winner: Candidate, candidates: Sequence[Candidate], *, rule: str, fallback: str | None = None) -> Decision:
     """The decision that this candidate's own message is the answer."""
+    panel = asked(candidates)
+    found = groups(panel)
     return Decision(
         message=winner.completion,
         selected=(winner.call.id,),
         rule=rule,
-        votes=votes(candidates),
-        agreement=agreement(winner, candidates),
+        votes=tuple(group.vote() for group in found),
+        agreement=_share(winner, panel, found),
         fallback=fallback,
     )
 

@@ -21,6 +21,11 @@ def test_a_majority_speaks_through_its_most_confident_member(cand: Any, decides:
     assert decision.agreement == pytest.approx(2 / 3)
 
 
+def test_in_a_majority_confidence_goes_before_weight(cand: Any, decides: Any) -> None:
+    panel = [cand(0, "A", confidence=0.3, weight=2), cand(1, "A", confidence=0.6), cand(2, "B")]
+    assert decides(panel, "adaptive").selected == ("c1",)
+
+
 def test_a_majority_without_confidences_speaks_through_its_strongest(cand: Any, decides: Any) -> None:
     panel = [cand(0, "A"), cand(1, "A", weight=1.5, confidence=0.1), cand(2, "B", confidence=0.9)]
     assert decides(panel, "adaptive").selected == ("c1",)

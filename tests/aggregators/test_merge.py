@@ -92,7 +92,9 @@ def test_json_is_voted_on(cand: Any, decides: Any, scripted: Any, asks: ChatRequ
         Completion(text="The answer is", finish_reason="length"),
         Completion(text="", finish_reason="content_filter"),
         Completion(refusal="No.", finish_reason="stop"),
-        Completion(tool_calls=(ToolCall(id="1", name="f", arguments="{}"),), finish_reason="tool_calls"),
+        Completion(
+            text="I will look.", tool_calls=(ToolCall(id="1", name="f", arguments="{}"),), finish_reason="tool_calls"
+        ),
     ],
 )
 def test_a_failed_merger_falls_to_vote_and_says_so(cand: Any, decides: Any, scripted: Any, reply: Completion) -> None:

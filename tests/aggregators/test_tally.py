@@ -23,7 +23,8 @@ def test_heavier_groups_come_first(cand: Any) -> None:
     panel = [cand(0, "A"), cand(1, "B", weight=0.7), cand(2, "B", weight=0.7), cand(3, "C", weight=1.2)]
     assert texts(groups(panel)) == ["B", "C", "A"]
     first = votes(panel)[0]
-    assert (first.weight, first.members, first.call_ids) == (pytest.approx(1.4), ("m1", "m2"), ("c1", "c2"))
+    assert first.weight == pytest.approx(1.4)
+    assert (first.members, first.call_ids) == (("m1", "m2"), ("c1", "c2"))
 
 
 def test_a_tie_goes_to_confidence_when_every_tied_group_has_one(cand: Any) -> None:
@@ -155,6 +156,34 @@ def test_texts_that_a_later_one_could_join_are_no_dissent_yet(cand: Any, asks: C
     assert agreement(joined[2], joined) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("landed", "out_weight"),
+    [
+        ([("rome", None), ("paris", None), ("paris", None), ("paris", None)], 1.0),  # joined, the first speaks: rome
+        ([("paris", 0.9), ("paris", 0.9)], 1.0),  # "paris texas" may be surer
+        ([("paris", None), ("paris", None)], 1.5),  # "paris texas" may be heavier
+    ],
+)
+def test_another_text_may_yet_speak(
+    cand: Any, asks: ChatRequest, landed: list[tuple[str, float | None]], out_weight: float
+) -> None:
+    panel = [cand(p, text, kind="text", confidence=sure) for p, (text, sure) in enumerate(landed)]
+    out = [Member(model="late", position=len(panel), weight=out_weight)]
+    assert decided(panel, out, request=asks) == "wait"
+
+
+def test_texts_may_yet_outweigh_a_number_together(cand: Any, asks: ChatRequest) -> None:
+    panel = [cand(0, "42", kind="number", weight=2.5), cand(1, "paris", kind="text"), cand(2, "rome", kind="text")]
+    assert decided(panel, [Member(model="m3", position=3)], request=asks) == "wait"
+    assert pick([*panel, cand(3, "rome paris", kind="text")]).among[0].call.id == "c1"
+
+
+def test_prose_may_yet_win_against_a_call_with_agreement(cand: Any, asks: ChatRequest) -> None:
+    panel, out = [cand(0), cand(1), cand(2, calls=["f:1"])], [Member(model="m3", position=3)]
+    assert decided(panel, out, request=replace(asks, tools=({},)), below_agreement=0.6) == "wait"
+    assert agreement(panel[0], [*panel, cand(3)]) == 0.75
+
+
 # --- the early decision, against every way in which the rest may end ------------------------------------------------
 
 
@@ -212,6 +241,10 @@ def test_decided_exactly_when_no_ending_changes_key_or_verdict(
         assert verdict == "accept"
     else:
         assert verdict == "wait"
+    if verdict != "wait":  # those that landed come to the same on their own: the rest can be cancelled
+        key, escalated = outcome(landed, below)
+        assert escalated is (verdict == "escalate")
+        assert escalated or key == ends[0][0]
 
 
 def any_usable(landed: Sequence[Candidate], rest: Sequence[Candidate]) -> bool:
@@ -257,6 +290,7 @@ def check_sound(
     if verdict == "wait":
         return
     now = outcome(landed, below)
+    assert now[1] is (verdict == "escalate")
     for rest in endings(cand, out, later):
         key, escalated = outcome([*landed, *rest], below)
         assert escalated is (verdict == "escalate")
