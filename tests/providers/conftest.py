@@ -1,0 +1,193 @@
+"""A real HTTP upstream on loopback, in the test's own event loop, that answers as scripted and
+records what it was sent; and `exchange`, which makes one call of an adapter against it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pytest
+
+from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.providers import Provider, make_provider
+from emerge_core.types import CallError, ChatRequest, Completion, UpstreamError
+
+KEY = "sk-very-secret-key"
+
+
+@dataclass
+class Reply:
+    body: Any = None  # bytes and str as they are, anything else as JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    does: str = "answer"  # or "hang", or "close" without an answer
+    keep_alive: bool = True
+
+    def encode(self) -> bytes:
+        content = self.body if isinstance(self.body, (bytes, str)) else json.dumps(self.body)
+        content = content.encode() if isinstance(content, str) else content
+        headers = {"content-type": "application/json", "content-length": str(len(content)), **self.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {self.status} Scripted\r\n{head}\r\n".encode() + content
+
+
+@dataclass
+class Sent:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Upstream:
+    replies: list[Reply]  # the last one repeats
+    sent: list[Sent] = field(default_factory=list)
+    connections: int = 0
+    hung_up: int = 0  # connections that the client closed before an answer
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await self._exchange(reader, writer):
+                pass
+        writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        start, *lines = head.strip().split("\r\n")
+        method, path, _ = start.split(" ")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        content = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.sent.append(Sent(method, path, headers, json.loads(content) if content else None))
+        reply = self.replies[min(len(self.sent), len(self.replies)) - 1]
+        if reply.does == "hang":
+            self.hung_up += not await reader.read(1)
+            return False
+        if reply.does == "close":
+            return False
+        writer.write(reply.encode())
+        await writer.drain()
+        return reply.keep_alive
+
+
+@asynccontextmanager
+async def listening(*replies: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
+    upstream = Upstream(list(replies))
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, ssl=tls)
+    host, port = server.sockets[0].getsockname()
+    upstream.url = f"{'https' if tls else 'http'}://{host}:{port}"
+    try:
+        yield upstream
+    finally:
+        server.close()
+        await asyncio.sleep(0)  # lets the connections that the client closed end
+
+
+@asynccontextmanager
+async def adapter(
+    kind: Any,
+    base_url: str | None,
+    *,
+    api_key: str | None = KEY,
+    models: Mapping[str, ModelConfig] | None = None,
+    **config: Any,
+) -> AsyncIterator[Provider]:
+    made = make_provider(ProviderConfig(kind=kind, base_url=base_url, **config), api_key=api_key, models=models or {})
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+@dataclass
+class Exchange:
+    upstream: Upstream
+    result: Any
+
+    @property
+    def completion(self) -> Completion:
+        assert isinstance(self.result, Completion), self.result
+        return self.result
+
+    @property
+    def error(self) -> CallError:
+        assert isinstance(self.result, CallError), self.result
+        return self.result
+
+    @property
+    def sent(self) -> Sent:
+        return self.upstream.sent[-1]
+
+    @property
+    def body(self) -> Any:
+        return self.sent.body
+
+
+class RunExchange(Protocol):
+    def __call__(self, kind: str, reply: Any, request: ChatRequest | None = None, **options: Any) -> Exchange: ...
+
+
+@pytest.fixture
+def exchange() -> RunExchange:
+    """Makes one call against an upstream that answers `reply`: a Reply, several, or the body of one."""
+
+    def run(
+        kind: str,
+        reply: Any,
+        request: ChatRequest | None = None,
+        *,
+        model: str = "m",
+        timeout_s: float = 5.0,
+        path: str = "",
+        call: Callable[[Provider], Awaitable[Any]] | None = None,
+        **config: Any,
+    ) -> Exchange:
+        replies = [
+            each if isinstance(each, Reply) else Reply(each)
+            for each in ([reply] if not isinstance(reply, list) else reply)
+        ]
+        asked = request or ChatRequest(messages=({"role": "user", "content": "Hello"},))
+
+        async def main() -> Exchange:
+            async with listening(*replies) as upstream, adapter(kind, upstream.url + path, **config) as provider:
+                try:
+                    if call is not None:
+                        return Exchange(upstream, await call(provider))
+                    return Exchange(upstream, await provider.complete(model, asked, timeout_s=timeout_s))
+                except UpstreamError as failure:
+                    return Exchange(upstream, failure.error)
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def reply() -> type[Reply]:
+    return Reply
+
+
+@pytest.fixture
+def upstream_of() -> Any:
+    return listening
+
+
+@pytest.fixture
+def adapter_of() -> Any:
+    return adapter
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_ORG_ID", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
