@@ -24,6 +24,8 @@ def _verdict(text: str) -> str | None:
     from jsonschema.validators import validator_for
 
     schema = json.loads(text)
+    if not isinstance(schema.get("$schema", ""), str):
+        return "$schema is not a string"
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
     except SchemaError as error:
@@ -68,7 +70,7 @@ def _resolve(reference: str, schema: Any) -> Any:
 
 
 def _references(schema: Any) -> Iterator[str]:
-    return (s["$ref"] for s in _subschemas(schema) if isinstance(s.get("$ref"), str))
+    return (s[key] for s in _subschemas(schema) for key in ("$ref", "$dynamicRef") if isinstance(s.get(key), str))
 
 
 def _subschemas(node: Any) -> Iterator[dict[str, Any]]:

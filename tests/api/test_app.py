@@ -344,3 +344,30 @@ def test_the_description_names_every_route(http: httpx.Client) -> None:
     described = http.get("/openapi.json").json()
     assert set(described["paths"]) == {"/v1/chat/completions", "/v1/models", "/v1/models/{id}", "/healthz"}
     assert described["openapi"].startswith("3.1")
+
+
+def test_without_a_config_health_is_degraded_and_all_else_a_503() -> None:
+    class Unconfigured:
+        @property
+        def config(self) -> Any:
+            raise ConfigError("EMERGE_CONFIG names no file")
+
+        async def run(self, *_: Any, **__: Any) -> Any:
+            raise AssertionError("not reached")
+
+        async def aclose(self) -> None: ...
+
+    async def ask_all() -> list[tuple[int, str]]:
+        transport = httpx.ASGITransport(create_app(Unconfigured()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+            body = {"model": "emerge", "messages": [{"role": "user", "content": "hi"}]}
+            chat = await http.post("/v1/chat/completions", json=body)
+            models = await http.get("/v1/models")
+            health = await http.get("/healthz")
+            return [
+                (chat.status_code, chat.json()["error"]["type"]),
+                (models.status_code, models.json()["error"]["type"]),
+                (health.status_code, health.json()["status"]),
+            ]
+
+    assert asyncio.run(ask_all()) == [(503, "config_error"), (503, "config_error"), (503, "degraded")]

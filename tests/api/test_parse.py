@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emerge_core.api.parse import read_chat, read_json, read_limits
 from emerge_core.errors import RequestError
@@ -164,6 +167,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"response_format": schema_format({"properties": []})}, "response_format.json_schema.schema"),
     ({"response_format": schema_format({"pattern": "("})}, "response_format.json_schema.schema"),
     ({"response_format": schema_format({"$ref": "#/$defs/no"})}, "response_format.json_schema.schema"),
+    ({"response_format": schema_format({"$schema": 7})}, "response_format.json_schema.schema"),
+    (
+        {"response_format": schema_format({"items": {"$dynamicRef": "https://x.test"}})},
+        "response_format.json_schema.schema",
+    ),
     ({"response_format": schema_format({"$ref": "#"})}, "response_format.json_schema.schema"),
     # numbers
     *[({name: value}, name) for name, values in WRONG_NUMBERS.items() for value in values],
@@ -334,3 +342,40 @@ def test_a_malformed_limit_is_refused(name: str, value: str) -> None:
     with pytest.raises(RequestError, match=name) as caught:
         read_limits({name: value})
     assert caught.value.param == name
+
+
+WORDS = [
+    "type",
+    "role",
+    "content",
+    "text",
+    "function",
+    "name",
+    "parameters",
+    "schema",
+    "json_schema",
+    "tool_calls",
+    "id",
+]
+WORDS += ["url", "image_url", "$ref", "$schema", "$defs", "$id", "properties", "items", "enum", "pattern", "allOf", "a"]
+VALUES = ["function", "json_schema", "text", "user", "tool", "assistant", "#/$defs/a", "#", "object", "string", "("]
+FIELDS = ["model", "messages", "stream", "stream_options", "tools", "tool_choice", "response_format", "max_tokens"]
+FIELDS += ["temperature", "top_p", "stop", "seed", "n", "logprobs", "top_logprobs", "functions", "anything"]
+SCALARS = st.sampled_from([None, True, False, 0, -1, 2**70, 0.5, 1e300, "", "x", "\x00", "😀", *VALUES])
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_whatever_is_sent_is_taken_or_refused_but_never_a_crash(changes: dict[str, Any]) -> None:
+    with suppress(RequestError):
+        read_chat(read_json(json.dumps(body(**changes)).encode()))
+
+
+@given(JSON)
+def test_whatever_a_schema_is_it_is_taken_or_refused(schema: Any) -> None:
+    with suppress(RequestError):
+        parsed(response_format=schema_format(schema), tools=[tool(parameters=schema)])
