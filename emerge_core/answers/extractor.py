@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from emerge_core.answers import json_keys
 from emerge_core.answers.confidence import calibrated, span_probability
 from emerge_core.answers.letters import lists_options
+from emerge_core.answers.literals import literal_key
 from emerge_core.answers.question import Question
-from emerge_core.answers.statement import Statement, is_placeholder, statements, visible_from
+from emerge_core.answers.statement import Statement, answer_field, is_placeholder, statements, visible_from
 from emerge_core.answers.tool_keys import Tools, schema_fault
 from emerge_core.answers.usable import is_refusal
-from emerge_core.answers.values import gold_key, leading_boolean, short_string, statement_key, value_key
+from emerge_core.answers.values import boolean_key, gold_key, leading_boolean, short_string, statement_key, value_key
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
 
 _SHORT_REPLY = 200
@@ -162,6 +163,8 @@ class Extractor:
         for statement in statements(text):
             if is_placeholder(statement.value, exact=self._question.exact):
                 continue
+            if cut and not statement.closed and statement.end >= whole_end:
+                statement = _whole_sentence(statement)
             key = statement_key(self._question, statement)
             if key is None:
                 if statement.closed and statement.source == "json":
@@ -180,33 +183,48 @@ class Extractor:
             return None
         start = text.index(body[0], begin)
         end = start + len(body)
-        key: AnswerKey | None = None
-        if len(body) <= _SHORT_REPLY and not is_refusal(body):
-            key = statement_key(self._question, Statement(body, start, end, True, "reply"))
-            if key and cut and key.kind not in ("letter", "boolean"):
-                return None
-            if key:
-                return _Reading(key, start, end, False)
         if self._question.options is not None:
             return self._unstated_letter(text, start, end)
-        if self._question.exact:
-            return None
         if body[0] in "{`" and (found := json_keys.parse_fenced(body)) and isinstance(found[0], dict):
-            key = self._json_key(found[0])
-            return _Reading(key, start, end, False) if key else None
-        if self._question.polar and (key := leading_boolean(body[:80])):
-            return _Reading(key, start, start + 5, False)
-        return None if cut else self._concluded(text, start, end)
+            return self._unstated_object(body, found[0], start, end)
+        if not cut:
+            return self._whole_reply(text, start, end) or self._concluded(text, start, end)
+        key = boolean_key(body) if len(body) <= _SHORT_REPLY else None
+        return _Reading(key, start, end, False) if key else None
+
+    def _unstated_object(self, body: str, value: dict[str, Any], start: int, end: int) -> _Reading | None:
+        if answer_field(value) is not None:
+            return None  # it has a place for the answer, and none there
+        key = literal_key(body) if self._question.exact else self._json_key(value)
+        return _Reading(key, start, end, False) if key else None
+
+    def _whole_reply(self, text: str, start: int, end: int) -> _Reading | None:
+        """A short reply is the answer as a whole, or its "Yes, …" is."""
+        body = text[start:end]
+        key = None
+        if len(body) <= _SHORT_REPLY and "\n" not in body and "answer" not in body.lower() and not is_refusal(body):
+            key = statement_key(self._question, Statement(body, start, end, True, "reply"))
+        if key is None and self._question.polar:
+            key = leading_boolean(body[:80])
+        return _Reading(key, start, end, False) if key else None
 
     def _unstated_letter(self, text: str, start: int, end: int) -> _Reading | None:
-        if not lists_options(text[start:end]) and (match := _OPENING_LETTER.match(text, start)):
-            found = Statement(match.group().strip(), match.start(), match.end(), True, "reply")
-            if key := statement_key(self._question, found):
-                return _Reading(key, found.start, found.end, False)
+        """The letter of a reply that is short, or opens or closes with an option."""
+        if not lists_options(text[start:end]):
+            line_end = text.find("\n", start, end)
+            line_end = min(end if line_end < 0 else line_end, start + _LAST_LINE)
+            whole = end - start <= _SHORT_REPLY and line_end == end
+            if whole or _OPENING_LETTER.match(text, start):
+                found = Statement(text[start:line_end], start, line_end, True, "reply")
+                if key := statement_key(self._question, found):
+                    return _Reading(key, start, line_end, False)
         assert self._question.options is not None  # noqa: S101
         last = max(text.rfind("\n", start, end) + 1, start)
-        if end - last <= _LAST_LINE and (
-            key := statement_key(self._question, Statement(text[last:end], last, end, True, "reply"))
+        listed = lists_options(text[start:end]) and end - last > 4 and _LISTED.match(text, last)
+        if (
+            not listed
+            and end - last <= _LAST_LINE
+            and (key := statement_key(self._question, Statement(text[last:end], last, end, True, "reply")))
         ):
             return _Reading(key, last, end, False)
         sentence = max(
@@ -243,6 +261,15 @@ class Extractor:
             return json_keys.voted_spans(text, found[0], self._paths, self._enums) if found else []
         reading = self._read(completion)
         return [(reading.start, reading.end)] if reading else []
+
+
+def _whole_sentence(statement: Statement) -> Statement:
+    """The statement of a cut reply, up to the end of its first sentence if that is there."""
+    match = _BETWEEN.search(statement.value)
+    if match is None:
+        return statement
+    end = statement.start + match.start()
+    return replace(statement, value=statement.value[: match.start()], end=end)
 
 
 def candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:

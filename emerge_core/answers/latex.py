@@ -10,7 +10,8 @@ _WRAPPER = re.compile(
 _DROPPED = re.compile(
     r"\\(?:left|right|displaystyle|limits|Big|big|quad|qquad)(?![A-Za-z])|\\[,!;:> ]|\\[()\[\]]|\\\\$"
 )
-_FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
+_GROUP = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+_FRACTION = re.compile(rf"\\[dtc]?frac\s*(?:{_GROUP}|(\d))\s*(?:{_GROUP}|(\d))")
 _SYMBOLS = (
     ("\\$", "$"),
     ("\\%", "%"),
@@ -29,7 +30,6 @@ _SYMBOLS = (
     ("\\le", "≤"),
     ("\\geq", "≥"),
     ("\\ge", "≥"),
-    ("{,}", ","),
     ("\\{", "{"),
     ("\\}", "}"),
     ("~", " "),
@@ -46,6 +46,7 @@ def _fraction(match: re.Match[str]) -> str:
 def plain(text: str) -> str:
     """The text with wrappers such as `\\text{…}` and `\\boxed{…}`, spacing commands and `$` pairs taken
     off. Nothing else is evaluated: `\\sqrt{2}` stays as it is."""
+    text = text.replace("{,}", ",")
     if "\\" in text:
         for _ in range(4):  # nesting is bounded: deeper than this is no short answer
             unwrapped = _WRAPPER.sub(r" \1 ", text)
@@ -71,6 +72,8 @@ def plain(text: str) -> str:
 
 _SPACE = re.compile(r"\s+")
 _MATH = re.compile(r"[\\^=+*/√π∞×°<>≤≥±|(){}\[\]]|\d[a-z]\b|\d,(?!\d{3}(?!\d))\s*-?\d|-\d")
+_LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
+_FUNCTIONS = frozenset(("sqrt", "floor", "ceil", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan"))
 _BRACED_CHAR = re.compile(r"\{(\w)\}")
 
 
@@ -79,7 +82,7 @@ def expression(text: str) -> str | None:
     text = plain(text)
     if not 0 < len(text) <= 160 or not _MATH.search(text):
         return None
-    if sum(len(word) > 3 for word in re.findall(r"(?<!\\)\b[A-Za-z]+", text)) > 1:
+    if any(word.lower() not in _FUNCTIONS for word in _LONG_WORD.findall(text)):
         return None  # words around a formula: prose
     text = _SPACE.sub("", text.replace("−", "-").replace("–", "-")).replace("$", "").replace("sqrt(", "sqrt{")
     text = _BRACED_CHAR.sub(r"\1", text.replace("\\sqrt", "sqrt").replace("√", "sqrt").replace("**", "^"))

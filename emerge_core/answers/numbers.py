@@ -142,7 +142,7 @@ def parse(text: str) -> Fraction | None:
     text = text.rstrip(".!;, ")
     text = text.removesuffix("$").strip() if text.count("$") == 1 and text.endswith("$") else text
     head, sign, tail = text.rpartition("=")
-    if sign and len(head) <= 80 and (tail := tail.strip()):
+    if sign and len(head) <= 80 and not _SEVERAL.search(head) and (tail := tail.strip()):
         text = tail
     text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
     match = _SHAPE.fullmatch(text)
@@ -172,6 +172,7 @@ def parse(text: str) -> Fraction | None:
     return (-value if negative else value) * factor
 
 
+_SEVERAL = re.compile(r"\b(?:or|and)\b|[,;]\s")
 _MENTION = re.compile(
     rf"(?<![\w.,/^]){{0,1}}(?<![\w.^])(?P<sign>-(?=[$€£]?\d))?[$€£]?(?P<num>{_DIGITS})(?P<den>/\d+)?(?![\d])"
 )

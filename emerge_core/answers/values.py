@@ -20,10 +20,18 @@ _CLAUSE_END = re.compile(
     r"[,;:](?=\s|$)|\s[-–—]\s|\s(?:because|since|as|which|where|when|so|after|assuming|given|if|for|with|based|"
     r"due)\b|\s\("
 )
-_NEGATIVE = re.compile(
-    r"\b(?:not|cannot|can't|no|never|without|unknown|undefined|impossible|undetermined|insufficient)\b", re.I
+_MONTH = r"\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\b"
+_NO_QUANTITY = re.compile(
+    r"\b(?:not|cannot|can't|no|never|without|unknown|undefined|impossible|undetermined|insufficient|am|pm|a\.m|p\.m)"
+    rf"\b|\d:\d\d|\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}|{_MONTH}\s+\d",
+    re.I,
+)
+_LONG_WORD = re.compile(r"[^\W\d_]{3,}")
+_ASIDE = re.compile(
+    r",?\s+(?:because|since|which|who|where|when|as|so|after|assuming|given|if|based|due)\b|\s[-–—]\s|\s\(|;|:\s"
 )
 _ASSERTION = re.compile(r"assert\b.{1,2000}?==\s*(?P<value>(?:(?!==).)+)", re.S)
+_PROSE_WORDS = 8  # an unquoted text of more words is no bare answer to a question about code
 _PROSE_VALUE = re.compile(
     r"(?:that|as|given|found|based|not|in the|to be|obtained|determined|calculated|derived|shown|provided|"
     r"simply|in (?:a|this)|"
@@ -39,21 +47,22 @@ _NAMED_SPAN = re.compile(
 )
 
 
-def boolean_key(value: bool) -> AnswerKey:
+def _truth(value: bool) -> AnswerKey:
     return AnswerKey("boolean", "true" if value else "false")
 
 
-def _boolean(value: str) -> AnswerKey | None:
-    lowered = value.lower().rstrip(".!").replace(",", "")
+def boolean_key(value: str) -> AnswerKey | None:
+    """The key of a text that is yes, no, true or false."""
+    lowered = bare(value).lower().rstrip(".!").replace(",", "")
     if lowered in _TRUE or lowered in _FALSE:
-        return boolean_key(lowered in _TRUE)
+        return _truth(lowered in _TRUE)
     return None
 
 
 def leading_boolean(value: str) -> AnswerKey | None:
     """`Yes, because …`: a yes or no that opens a sentence."""
     match = _LEADING_BOOLEAN.match(value.lstrip(" \t\r\n*_\"'"))
-    return boolean_key(match["word"].lower() in ("yes", "true")) if match else None
+    return _truth(match["word"].lower() in ("yes", "true")) if match else None
 
 
 def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
@@ -75,7 +84,7 @@ def value_key(question: Question, value: str) -> AnswerKey | None:
     if not inner or is_placeholder(inner):
         return None
     return (
-        _boolean(inner)
+        boolean_key(inner)
         or _number(value)
         or _number(inner)
         or _structured(inner)
@@ -114,10 +123,14 @@ def _exact(statement: Statement) -> AnswerKey | None:
     value = statement.value
     if match := _ASSERTION.fullmatch(value.strip().strip("`")):
         value = match["value"].strip()
+    if statement.source == "reply" and len(value.split()) > _PROSE_WORDS and evaluate(value) is None:
+        return None
     if statement.closed:
         return literal_key(plain(value) if statement.source == "boxed" else value) if len(value) <= 6_000 else None
     value = value.strip().strip("*").strip()
-    for part in (value, value.rstrip(".,;"), value.rstrip(".,;*` ").lstrip("*` "), *_cuts(value), *_named_span(value)):
+    trimmed = value.rstrip(".,;*` ").lstrip("*` ")
+    prefix = _literal_prefix(value) or value
+    for part in (prefix, value.rstrip(".,;"), trimmed, *_cuts(value), *_named_span(value)):
         found = evaluate(part)
         if found is not None:
             return literal_key(part)
@@ -142,15 +155,18 @@ def _open(question: Question, value: str) -> AnswerKey | None:
         inner = bare(plain(bare(part)))
         if not inner or is_placeholder(inner):
             continue
-        if found := _boolean(inner) or _number(part) or _number(inner) or _structured(inner):
+        if found := boolean_key(inner) or _number(part) or _number(inner) or _structured(inner):
             return found
-    if found := leading_boolean(value):
+    prefix = _literal_prefix(value)
+    if found := leading_boolean(value) or (_structured(prefix) if prefix else None):
         return found
     for part in parts:
         inner = bare(plain(bare(part)))
         if inner and (found := _formula(inner)):
             return found
-    sentence = bare(_cuts(value)[0])
+    sentence = _cuts(value)[0]
+    aside = _ASIDE.search(sentence, 1) if sentence else None
+    sentence = bare(sentence[: aside.start()] if aside else sentence)
     if found := _number_of_sentence(question, sentence):
         return found
     if _PROSE_VALUE.match(sentence) or is_placeholder(sentence):
@@ -171,6 +187,26 @@ def _number(value: str) -> AnswerKey | None:
     return AnswerKey("number", numbers.canonical(number)) if number is not None else None
 
 
+def _literal_prefix(value: str) -> str | None:
+    """The whole bracket or quote that a sentence begins with: "[1, 2], because …"."""
+    value = value.lstrip("`*")
+    if not value or value[0] not in "[({'\"":
+        return None
+    depth, quote = 0, ""
+    for at, char in enumerate(value):
+        if quote:
+            quote = "" if char == quote and value[at - 1] != "\\" else quote
+        elif char in "'\"":
+            quote = char
+        elif char in "[({":
+            depth += 1
+        elif char in "])}":
+            depth -= 1
+        if not depth and not quote:
+            return value[: at + 1] if re.match(r"[\s.,;`*]*(?:\s|$)", value[at + 1 :]) else None
+    return None
+
+
 def _structured(value: str) -> AnswerKey | None:
     if not looks_structured(value):
         return None
@@ -186,10 +222,12 @@ def _formula(value: str) -> AnswerKey | None:
 def _number_of_sentence(question: Question, value: str) -> AnswerKey | None:
     """The one number that a sentence gives to a question that asks for one: of several, the only one
     that the question did not bring up itself."""
-    if not question.numeric or len(value) > 300 or " " not in value or _NEGATIVE.search(value):
+    if not question.numeric or len(value) > 300 or " " not in value or _NO_QUANTITY.search(value):
         return None
     found = numbers.mentioned(value)
     if len(set(found)) > 1:
+        if len(_LONG_WORD.findall(value)) < 3 or re.search(r"\bor\b", value):
+            return None  # "2 or 3", "2 and 3": several answers
         found = [number for number in found if number not in question.numbers]
     return AnswerKey("number", numbers.canonical(found[0])) if len(set(found)) == 1 else None
 
