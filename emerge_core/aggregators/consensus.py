@@ -64,9 +64,9 @@ def medoid(candidates: Sequence[Candidate], near: Matrix) -> Candidate:
     """The candidate with the highest weighted mean similarity to the others."""
     import numpy as np
 
-    weights = np.array([c.member.weight for c in candidates], dtype=np.float32)
-    others = weights.sum() - weights
-    means = (near @ weights - np.diagonal(near) * weights) / others
+    weights = np.array([c.member.weight for c in candidates])
+    others = 1.0 - np.eye(len(candidates))  # summed apart from one's own weight, which may be far larger
+    means = (near * others) @ weights / (others @ weights)
     best = means.max()
     return strongest([c for c, mean in zip(candidates, means, strict=True) if mean >= best - TOLERANCE])
 
