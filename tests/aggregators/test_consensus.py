@@ -31,7 +31,7 @@ def test_weights_pull_the_middle(cand: Any, decides: Any, scripted: Any) -> None
 
 def test_a_weight_beyond_all_others_is_no_trouble(cand: Any, decides: Any) -> None:
     panel = [cand(0, text=FAR, weight=1e20), cand(1, text=NEAR[0]), cand(2, text=NEAR[1])]
-    assert decides(panel, "consensus", near=0.1).rule == "consensus:medoid"
+    assert decides(panel, "consensus").rule == "consensus:medoid"
 
 
 def test_the_built_in_embedder_leaves_out_the_stranger(cand: Any, decides: Any) -> None:
