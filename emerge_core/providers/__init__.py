@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import NamedTuple, Protocol
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.errors import ConfigError
 from emerge_core.types import ChatRequest, Completion, Usage
 
 __all__ = ["Embeddings", "Provider", "make_provider"]
@@ -47,5 +48,9 @@ _MODULES = {
 
 def make_provider(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> Provider:
     """The adapter of the config's kind. `models` are the models that the config places at this provider."""
+    api_key = api_key.strip() if api_key else None
+    for name, value in {"api_key": api_key or "", **config.headers}.items():
+        if not (name + value).isascii() or not (name + value).isprintable():
+            raise ConfigError(f"{name}: its value has characters that no HTTP header can carry")
     provider: Provider = import_module(_MODULES[config.kind]).make(config, api_key=api_key, models=models)
     return provider

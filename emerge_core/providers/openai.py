@@ -41,7 +41,7 @@ _NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n")
 # Reasoning models and compatible servers refuse some of these by name; the answer is worth more than they are.
 _REFUSABLE = (
     "temperature top_p presence_penalty frequency_penalty seed stop logprobs top_logprobs parallel_tool_calls "
-    "max_tokens reasoning_effort user store metadata service_tier"
+    "max_tokens max_completion_tokens reasoning_effort user store metadata service_tier"
 )
 _OPTIONAL = frozenset(_REFUSABLE.split())
 _FINISH = {

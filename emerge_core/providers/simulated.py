@@ -26,7 +26,7 @@ from emerge_core.providers.schema_example import example
 from emerge_core.types import ChatRequest, Completion, TokenLogprob, ToolCall, TopLogprob, Usage
 
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
-_SAYING = ("The answer is {}.", "{}", "Answer: {}", "I get **{}**.")
+_SAYING = ("The answer is {}.", "{}", "Answer: {}", "**{}**")
 _OFFSETS = (1, -1, 2, -2, 3, -3, 5, -5, 7, 9, -9, 10, -10, 11, 20, -20, 30, 90, 100, -100)
 _DIMENSIONS = 64
 _DEFAULT_ACCURACY = 0.75

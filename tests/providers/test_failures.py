@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 
+from emerge_core.errors import ConfigError
 from emerge_core.providers.failures import Scrubber, retry_after
 from emerge_core.types import ChatRequest, UpstreamError
 
 KINDS = ("openai", "anthropic", "ollama")
 HELLO = ChatRequest(messages=({"role": "user", "content": "Hello"},))
+ANSWER = {
+    "choices": [{"message": {"content": "Hi"}}],
+    "content": [{"type": "text", "text": "Hi"}],
+    "message": {"content": "Hi"},
+}
 
 
 def openai_error(message: str, code: str | None = None) -> dict[str, Any]:
@@ -128,6 +134,17 @@ def test_the_key_is_never_shown(exchange: Any, reply: Any, kind: str) -> None:
     error = exchange(kind, reply(body, 401), headers={"X-Token": "Bearer hush-hush"}).error
     assert error.message.startswith("Incorrect API key [redacted] and token [redacted]. xxx")
     assert len(error.message) == 500
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("key", ["sk-very\nsecret-key", "sk-very-secret-k\u00e9y"])
+def test_a_key_that_no_header_can_carry_is_a_config_error(exchange: Any, kind: str, key: str) -> None:
+    with pytest.raises(ConfigError, match="api_key") as caught:
+        exchange(kind, ANSWER, api_key=key)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match="X-Team"):
+        exchange(kind, ANSWER, headers={"X-Team": key})
+    assert exchange(kind, ANSWER, api_key=" sk-x\n").sent.headers["authorization"] == "Bearer sk-x"
 
 
 def test_a_short_header_value_is_no_secret() -> None:
