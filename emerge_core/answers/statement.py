@@ -213,6 +213,8 @@ def _phrase(text: str, match: re.Match[str]) -> Statement | None:
             return None
     if link["sep"] and start < len(text) and (text[start] in '"“' or link["quote"]):
         return _field_value(text, start)
+    if any(char.isalpha() for char in link["fill"]) and not text[start : start + 40].split("\n")[0].strip(" .*_`\t\r"):
+        start = link.start("fill")  # "The answer is now.": the word is the answer itself
     while start < len(text) and text[start] in " \t\r\n":
         start += 1
     if text.startswith("```", start):

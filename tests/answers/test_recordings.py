@@ -118,7 +118,8 @@ def measure(task: str) -> Tally:
 def report(task: str, tally: Tally) -> str:
     return (
         f"{task:10} rows {tally.rows:6}  scored {tally.scored:6}  agree {100 * tally.agreement:7.3f} %  "
-        f"right only by us {tally.only_we:4}  only by the source {tally.only_source:4}  equal by value {tally.equal_by_value:4}  "
+        f"right only by us {tally.only_we:4}  "
+        f"only by the source {tally.only_source:4}  equal by value {tally.equal_by_value:4}  "
         f"unscored {tally.unscored:5}  of these found {tally.found:4}, right {tally.found_right:4}  "
         f"{1e6 * tally.seconds / max(1, tally.rows):5.0f} µs/row"
     )
