@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emerge_core.evals.recordings import Question, prompt_of
-from emerge_core.evals.surplus import normalised, surplus, system_surplus
+from emerge_core.evals.surplus import normalised, shows_answers, surplus, system_surplus
 from emerge_core.types import text_of
 
 ANCHOR = 16  # characters of a question's beginning by which it is looked up
@@ -64,7 +64,8 @@ class Matcher:
             raise AmbiguousError(found)
         question, more = (found[0], None) if found else self._inside(text)
         system = [text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")]
-        more = more or (system_surplus("\n".join(system), self._replies(question)) if system else None)
+        if system and not more and not shows_answers(text):  # a judge's prompt may itself have been recorded
+            more = system_surplus("\n".join(system), self._replies(question))
         if more:
             raise NoMatchError(f"the message is more than the question {question}: {more}")
         return question
@@ -80,8 +81,8 @@ class Matcher:
         if len(best) > 1:
             best = _best_choices(best, text)
         entry = best[0]
-        rest = text.replace(entry.text, " ").replace(" ".join(entry.choices), " ")
-        others = [other for other in fitting if other.text != entry.text and _bounded(other.text, rest)]
+        rest = text.replace(entry.text, " ")
+        others = [other for other in fitting if _bounded(other.text, rest) and not _inside_choice(other, entry)]
         if len(best) > 1 or others:
             raise AmbiguousError([found.id for found in (*best, *others)])
         *_, place = re.finditer(r"\s+".join(map(re.escape, entry.text.split())), message)
@@ -134,6 +135,10 @@ def _in_order(entry: _Entry, text: str) -> bool:
             return False
         position += len(choice)
     return True
+
+
+def _inside_choice(other: _Entry, entry: _Entry) -> bool:
+    return any(other.text in choice for choice in entry.choices)
 
 
 def _covers(big: _Entry, small: _Entry) -> bool:

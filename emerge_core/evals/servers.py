@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -84,6 +85,7 @@ def _replay(pipe: Connection[Any, Any], directory: Path, task: str, models: list
     from emerge_core.evals.recordings import Recordings
     from emerge_core.evals.replay import replay_app
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that measures decides when to end
     try:
         app = replay_app(Recordings(directory), task, speed=speed, models=models)
     except EmergeError as error:

@@ -46,20 +46,25 @@ def surplus(before: str, after: str, choices: Sequence[str], replies: Iterable[s
     `before` and `after` are what stands around the question, as written; `choices` are expected
     there; `replies` are the recorded answers to it.
     """
-    after = _without_choices(after, choices)
+    whole, after = normalised(after), _without_choices(after, choices)
     for text, allowed in ((before, EXAMPLES if len(_EXAMPLE.findall(before)) > 1 else AROUND), (after, AROUND)):
         if len(text) > allowed:
             return f"{len(text)} more characters stand around it"
-    if _JUDGING.search(before) or _JUDGING.search(after) or _labels(before) > 1 or _labels(after) > 1:
+    if shows_answers(before) or shows_answers(after):
         return "it shows answers to be judged"
-    plain = [normalised(reply) for reply in replies]
-    if any(_quotes(normalised(text), plain) for text in (before, after)):
+    plain = [reply for reply in map(normalised, replies) if not any(reply in choice for choice in choices)]
+    if any(_quotes(text, plain) for text in (normalised(before), whole)):
         return "it quotes a recorded answer"
     # A short answer is quoted where a whole line says it; worked examples may say one by chance.
     short = {reply for reply in plain if reply}
     if _lines_in(after, short) > 0 or _lines_in(before, short) > 1:
         return "it quotes recorded answers"
     return None
+
+
+def shows_answers(text: str) -> bool:
+    """Whether the text presents answers for somebody to judge, compare or merge."""
+    return _JUDGING.search(text) is not None or _labels(text) > 1
 
 
 def system_surplus(system: str, replies: Iterable[str]) -> str | None:

@@ -32,7 +32,7 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
             landed = [candidate(extractor, call, call.member or step[0]) async for call in panel]
         asked.extend(sorted(landed, key=lambda c: order.index(c.member)))
         speaker = _agreed(asked) if agree else _substantive(asked[-1])
-        if speaker:
+        if speaker and sum(c.usable for c in asked) >= request.n:
             return Outcome(
                 candidates=tuple(asked),
                 decision=Decision(

@@ -13,11 +13,11 @@ from emerge_core.types import ChatRequest, Trace
 QUESTION = ChatRequest(messages=({"role": "user", "content": "What is 6 times 7?"},))
 
 
-def run(config: Any) -> Trace:
+def run(config: Any, request: ChatRequest = QUESTION) -> Trace:
     async def once() -> Trace:
         engine = Engine(config, environ={})
         try:
-            return await engine.run(QUESTION, "emerge")
+            return await engine.run(request, "emerge")
         finally:
             await engine.aclose()
 
@@ -96,3 +96,8 @@ def test_nothing_usable_is_an_error(upstream: Any, says: Any, panels: Any) -> No
     trace = run(panels(cascade()))
     assert trace.failure is not None
     assert trace.failure.status == 502
+
+
+def test_several_choices_need_several_answers(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {"a": says("42"), "b": says("42"), "frontier": says("42")}
+    assert asked(run(panels(cascade()), ChatRequest(messages=QUESTION.messages, n=2))) == ["a", "b"]
