@@ -16,6 +16,8 @@ from emerge_core.errors import ConfigError, EmergeError
 
 KEYS_VARIABLE = "EMERGE_API_KEYS"
 GRACE_S = 10  # for requests that are open when the server is told to stop
+# Longer than clients keep an idle connection (httpx: 5 s), so that none is closed while it is being reused.
+KEEP_ALIVE_S = 75
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -124,7 +126,12 @@ async def _serve(config: Config, keys: list[str], listener: socket.socket) -> No
     load_catalogue(config)
     app = create_app(Engine(config), api_keys=keys)  # which closes the engine at its shutdown
     settings = uvicorn.Config(
-        app, access_log=False, log_level="warning", server_header=False, timeout_graceful_shutdown=GRACE_S
+        app,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
     )
     await uvicorn.Server(settings).serve(sockets=[listener])
 

@@ -77,7 +77,15 @@ class _Quiet(uvicorn.Server):
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    # An idle connection outlives the run: none may be closed at the moment when a client reuses it.
+    return uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=600,
+        timeout_graceful_shutdown=2,
+    )
 
 
 def _replay(pipe: Connection[Any, Any], directory: Path, task: str, models: list[str], speed: float) -> None:
