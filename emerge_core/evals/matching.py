@@ -128,7 +128,7 @@ def _best_choices(entries: list[_Entry], text: str) -> list[_Entry]:
 
 
 def _in_order(entry: _Entry, text: str) -> bool:
-    position = text.rfind(entry.text) + len(entry.text)
+    position = text.find(entry.text) + len(entry.text)
     for choice in entry.choices:
         position = text.find(choice, position)
         if position < 0:
