@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import exp, fsum
 
-from emerge_core.types import Member, TokenLogprob
+from emerge_core.answers import numbers
+from emerge_core.types import AnswerKey, Member, TokenLogprob
+
+_NUMBER = re.compile(r"[-−–]?[$€£]?\d[\d,.]*(?:/\d+)?")
+_BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.I)
+
+
+def answer_span(text: str, start: int, end: int, key: AnswerKey) -> tuple[int, int]:
+    """The part of a statement that is the answer itself: what follows ("B, because …") does not count,
+    so that the length of a reply does not enter."""
+    found: re.Match[str] | None = None
+    if key.kind == "letter":
+        found = re.compile(rf"(?<![^\W_]){key.value}(?![^\W_])").search(text, start, end)
+        found = found or re.compile(rf"(?<![^\W_]){key.value.lower()}(?![^\W_])").search(text, start, end)
+    elif key.kind == "boolean":
+        found = _BOOLEAN.search(text, start, end)
+    elif key.kind == "number":
+        for match in _NUMBER.finditer(text, start, end):
+            value = numbers.parse(match.group())
+            found = match if value is not None and numbers.canonical(value) == key.value else found
+    elif key.kind == "text":
+        words = r"[\W_]+(?:(?:a|an|the)[\W_]+)?".join(map(re.escape, key.value.split()))
+        found = re.compile(words, re.I).search(text, start, end)
+    return found.span() if found else (start, end)
 
 
 def span_probability(tokens: Sequence[TokenLogprob], text: str, start: int, end: int) -> float | None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from emerge_core.answers import json_keys
-from emerge_core.answers.confidence import calibrated, span_probability
+from emerge_core.answers.confidence import answer_span, calibrated, span_probability
 from emerge_core.answers.letters import lists_options
 from emerge_core.answers.literals import literal_key
 from emerge_core.answers.question import Question
@@ -201,11 +201,15 @@ class Extractor:
     def _whole_reply(self, text: str, start: int, end: int) -> _Reading | None:
         """A short reply is the answer as a whole, or its "Yes, …" is."""
         body = text[start:end]
-        key = None
-        if len(body) <= _SHORT_REPLY and "\n" not in body and "answer" not in body.lower() and not is_refusal(body):
+        key = leading_boolean(body[:80]) if self._question.polar else None
+        if (
+            key is None
+            and len(body) <= _SHORT_REPLY
+            and "\n" not in body
+            and "answer" not in body.lower()
+            and not is_refusal(body)
+        ):
             key = statement_key(self._question, Statement(body, start, end, True, "reply"))
-        if key is None and self._question.polar:
-            key = leading_boolean(body[:80])
         return _Reading(key, start, end, False) if key else None
 
     def _unstated_letter(self, text: str, start: int, end: int) -> _Reading | None:
@@ -260,7 +264,7 @@ class Extractor:
             found = json_keys.parse_fenced(text)
             return json_keys.voted_spans(text, found[0], self._paths, self._enums) if found else []
         reading = self._read(completion)
-        return [(reading.start, reading.end)] if reading else []
+        return [answer_span(text, reading.start, reading.end, reading.key)] if reading else []
 
 
 def _whole_sentence(statement: Statement) -> Statement:

@@ -69,6 +69,8 @@ _POLICY = re.compile(
     re.I,
 )
 
+_ANYWAY = re.compile(r"\b(?:but|however|instead),? here(?:'s| is| are)\b", re.I)  # declines, and answers after all
+
 # Doubts that count wherever they stand.
 _STRONG = re.compile(
     _any(
@@ -107,6 +109,8 @@ def is_refusal(text: str) -> bool:
     """Whether the reply declines to answer, in its own words."""
     head = unquoted(text[: 2 * _HEAD]).lstrip(" \t\r\n*_#…")[:_HEAD]
     opening = " ".join(_SENTENCE_END.split(head)[:3])
+    if _ANYWAY.search(opening):
+        return False
     return bool(_SORRY.match(head) or _POLICY.match(head) or _REFUSAL.search(opening))
 
 

@@ -8,6 +8,7 @@ from emerge_core.answers import numbers
 from emerge_core.answers.latex import expression, plain
 from emerge_core.answers.literals import evaluate, literal_key, looks_structured, spelled
 from emerge_core.answers.question import Question
+from emerge_core.answers.sentence import added_to
 from emerge_core.answers.statement import Statement, is_placeholder
 from emerge_core.answers.text import bare, text_value
 from emerge_core.types import AnswerKey
@@ -90,6 +91,7 @@ def value_key(question: Question, value: str) -> AnswerKey | None:
         or _structured(inner)
         or _formula(inner)
         or _number_of_sentence(question, inner)
+        or _added(question, inner)
         or _text(inner)
     )
 
@@ -101,7 +103,7 @@ def gold_key(question: Question, text: str) -> AnswerKey | None:
         return AnswerKey("letter", letter) if letter else None
     if question.exact:
         return literal_key(text)
-    return value_key(question, text)
+    return value_key(Question(""), text)  # a gold answer is no sentence that replies to the question
 
 
 def short_string(question: Question, text: str) -> str:
@@ -171,7 +173,7 @@ def _open(question: Question, value: str) -> AnswerKey | None:
         return found
     if _PROSE_VALUE.match(sentence) or is_placeholder(sentence):
         return None
-    return _text(sentence)
+    return _added(question, sentence) or _text(sentence)
 
 
 def _cuts(value: str) -> list[str]:
@@ -230,6 +232,12 @@ def _number_of_sentence(question: Question, value: str) -> AnswerKey | None:
             return None  # "2 or 3", "2 and 3": several answers
         found = [number for number in found if number not in question.numbers]
     return AnswerKey("number", numbers.canonical(found[0])) if len(set(found)) == 1 else None
+
+
+def _added(question: Question, value: str) -> AnswerKey | None:
+    """The key of what a sentence adds to its question."""
+    added = added_to(question.text, value) if question.text else None
+    return (_number(added) or _text(added)) if added else None
 
 
 def _text(value: str) -> AnswerKey | None:

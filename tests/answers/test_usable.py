@@ -45,6 +45,7 @@ ANSWERS = [
     "The company refused to comply with the order.",
     "Sorry for the long explanation that follows.\n\nThe answer is 5.",
     "I cannot find an error in your code.",
+    "I cannot provide real-time data, but here is a table of long-term averages.",
 ]
 
 
