@@ -46,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.compare import Plan, compare
     from emerge_core.evals.comparison import table
 
+    if args.json and not args.json.parent.is_dir():  # better now than after the measurement
+        raise EmergeError(f"cannot write {args.json}: {args.json.parent} is not a directory")
     plan = Plan(
         config=load_config(args.config),
         recordings=args.recordings,

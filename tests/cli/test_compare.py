@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from emerge_core.cli import main
+
+CONFIG = """
+providers:
+  openai: {kind: openai, api_key: env:ABSENT}
+  local: {kind: ollama}
+models:
+  a: {provider: openai, model: alpha, price: {input: 1, output: 1}}
+  b: {provider: local, model: beta, price: {input: 1, output: 1}}
+ensembles:
+  vote: {members: [a, b], aggregator: vote}
+"""
+SUMS = {f"{left} and {right}": left + right for left in (1, 2, 3) for right in (10, 20)}
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "intranet")
+    questions, responses = [], []
+    for number, (what, result) in enumerate(SUMS.items()):
+        row = {"id": str(number), "question": f"What is the sum of {what}?", "answers": [str(result)]}
+        questions.append(json.dumps({**row, "answer_format": "number"}))
+        for model, said in (("alpha", result), ("beta", result if number else 7)):
+            text = f"The answer is {said}."
+            responses.append(json.dumps({"id": str(number), "model": model, "response_text": text}))
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums" / "questions.jsonl").write_text("\n".join(questions))
+    (tmp_path / "sums" / "responses.jsonl").write_text("\n".join(responses))
+    config = tmp_path / "emerge.yaml"
+    config.write_text(CONFIG)
+    return ["compare", "--config", str(config), "--recordings", str(tmp_path), "--task", "sums"]
+
+
+def test_prints_a_table_and_writes_json(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.json"
+    assert main([*arguments, "--json", str(out), "--concurrency", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "sums: 6 questions, 0 left out" in printed.out
+    assert "best single member: a 100.0" in printed.out
+    assert "vote: 100%" in printed.err.replace("\r", "\n")
+    found = json.loads(out.read_text())
+    assert found["models"]["b"]["accuracy"] == pytest.approx(5 / 6, abs=1e-6)
+    assert found["ensembles"]["vote"]["accuracy"] == 1
+    assert found["ensembles"]["vote"]["vs_best_single"]["diff"] == 0
+
+
+@pytest.mark.parametrize("early", ["--early-decision", "--no-early-decision"])
+def test_limit_and_early_decision(arguments: list[str], early: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--limit", "2", early]) == 0
+    said = "early decision off" if early.startswith("--no") else "early decision on"
+    assert f"sums: 2 questions, 0 left out (not answered by every model), {said}" in capsys.readouterr().out
+
+
+def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments[:-1], "sum"]) == 2
+    assert "error: no task 'sum'" in capsys.readouterr().err
+    assert main([*arguments, "--limit", "1", "--json", str(tmp_path / "absent" / "out.json")]) == 2
+    assert "absent is not a directory" in capsys.readouterr().err
+    assert main([*arguments, "--limit", "1", "--json", str(tmp_path)]) == 2
+    assert "Is a directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--limit", "0"])
+    assert "argument --limit: must be 1 or more" in capsys.readouterr().err
+
+
+def test_without_tqdm_the_extra_is_named(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert main(arguments) == 2
+    assert "needs tqdm: install emerge with its `eval` extra" in capsys.readouterr().err
