@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +20,11 @@ import httpx2
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
 from emerge_core.providers.anthropic_messages import conversation, tool_id
-from emerge_core.providers.failures import (
-    Scrubber,
-    bad_response,
-    http_failure,
-    json_object,
-    not_connected,
-    not_encodable,
-    refused_param,
-    timed_out,
-    unsupported,
-)
+from emerge_core.providers.failures import Scrubber, bad_response, timed_out, unsupported
 from emerge_core.providers.http import http_client
 from emerge_core.providers.parts import count, function_of, whole_usage
-from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, UpstreamError, Usage
+from emerge_core.providers.sdk import Refusals, post
+from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, Usage
 
 _URL = "https://api.anthropic.com"
 _NO_KEY = "no-key-needed"
@@ -79,7 +70,7 @@ class Anthropic:
             http_client=http_client(httpx2, base_url, ca_file=config.ca_file),
         )
         self._scrub = Scrubber(api_key, config.headers)
-        self._refused: dict[str, frozenset[str]] = {}  # what a model once refused by name
+        self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
         try:
@@ -89,50 +80,29 @@ class Anthropic:
             raise timed_out(timeout_s) from None
 
     async def _complete(self, model: str, request: ChatRequest, timeout_s: float) -> Completion:
-        attempts = 0
-        while True:
-            attempts += 1
-            refused = self._refused.get(model, frozenset())
+        def prepare(refused: frozenset[str]) -> tuple[Wire, Collection[str]]:
             wire = to_wire(model, request, refused)
-            try:
-                reply = await self._post(wire, timeout_s)
-            except UpstreamError as failure:
-                param = refused_param(failure.error, wire.sent)
-                if param is None or param in refused:
-                    raise
-                self._refused[model] = refused | ({"effort", "format"} if param == "output_config" else {param})
-                continue
-            return from_wire(reply, wire, attempts=attempts)
+            return wire, wire.sent
+
+        async def send(wire: Wire) -> dict[str, Any]:
+            return await post(
+                anthropic,
+                self._client,
+                "/v1/messages",
+                wire.body,
+                timeout_s=timeout_s,
+                scrub=self._scrub,
+                headers=wire.headers,
+            )
+
+        wire, reply, attempts = await self._refusals.ask(model, prepare, send)
+        return from_wire(reply, wire, attempts=attempts)
 
     async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
         raise unsupported("Anthropic has no embeddings")
 
-    async def _post(self, wire: Wire, timeout_s: float) -> dict[str, Any]:
-        try:
-            response = await self._client.post(
-                "/v1/messages",
-                cast_to=httpx2.Response,
-                body=wire.body,
-                options={"timeout": timeout_s, "headers": wire.headers},
-            )
-        except anthropic.APIStatusError as error:
-            raise _failure(error.response, self._scrub) from None
-        except anthropic.APITimeoutError:
-            raise timed_out(timeout_s) from None
-        except (anthropic.AnthropicError, httpx2.HTTPError) as error:
-            raise not_connected(error, scrub=self._scrub) from None
-        except (ValueError, TypeError, RecursionError) as error:
-            raise not_encodable(error) from None
-        if response.status_code != 200:
-            raise _failure(response, self._scrub)
-        return json_object(response.content)
-
     async def aclose(self) -> None:
         await self._client.close()
-
-
-def _failure(response: httpx2.Response, scrub: Scrubber) -> UpstreamError:
-    return http_failure(response.status_code, response.headers, response.content, scrub=scrub)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,10 +47,10 @@ def http_failure(
     status: int, headers: Mapping[str, str], body: bytes | str, *, scrub: Scrubber, now: float | None = None
 ) -> UpstreamError:
     """The error for a reply whose status is not 2xx, with the upstream's own message."""
-    message, code, param = _told(body)
+    message, code, kind, param = _told(body)
     return UpstreamError(
         CallError(
-            kind=_kind(status, f"{code} {message}"),
+            kind=_kind(status, f"{code} {kind} {message}"),
             message=scrub(message) or _status_line(status, headers),
             status=status,
             retry_after_s=retry_after(headers, now=now),
@@ -149,21 +149,22 @@ def _kind(status: int, told: str) -> ErrorKind:
     return "invalid_request" if status >= 400 else "bad_response"
 
 
-def _told(body: bytes | str) -> tuple[str, str | None, str | None]:
-    """(message, code, param) of an error body, in any of the shapes that upstreams use."""
+def _told(body: bytes | str) -> tuple[str, str | None, str | None, str | None]:
+    """(message, code, type, param) of an error body, in any of the shapes that upstreams use."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
-        return ("" if text.lstrip()[:1] == "<" else text), None, None
+        return ("" if text.lstrip()[:1] == "<" else text), None, None, None
     error = told.get("error", told) if isinstance(told, dict) else told
     if not isinstance(error, dict):
-        return (error if isinstance(error, str) else json.dumps(told)), None, None
+        return (error if isinstance(error, str) else json.dumps(told)), None, None, None
     message = error.get("message", error.get("detail"))
-    code, param = error.get("code") or error.get("type"), error.get("param")
+    code, kind, param = error.get("code"), error.get("type"), error.get("param")
     return (
         message if isinstance(message, str) else json.dumps(error if message is None else message),
         str(code) if isinstance(code, (str, int)) else None,
+        kind if isinstance(kind, str) else None,
         param if isinstance(param, str) else None,
     )
 

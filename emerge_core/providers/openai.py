@@ -1,8 +1,6 @@
 """OpenAI's chat completions and embeddings, at api.openai.com or at any compatible base URL.
 
-The official SDK sends the request (authentication, headers, timeouts) and maps its faults; the reply
-is read as plain JSON, because compatible servers stray from the SDK's types and because building
-those takes longer than the rest of the call.
+The official SDK sends the request (authentication, headers, timeouts); the reply is read as plain JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -20,25 +18,17 @@ import openai
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
-from emerge_core.providers.failures import (
-    Scrubber,
-    bad_response,
-    http_failure,
-    json_object,
-    not_connected,
-    not_encodable,
-    refused_param,
-    timed_out,
-)
+from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out
 from emerge_core.providers.http import http_client
 from emerge_core.providers.parts import count, function_of, logprobs_of, whole_usage
+from emerge_core.providers.sdk import Refusals, post
 from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, UpstreamError, Usage, text_of
 
 _URL = "https://api.openai.com/v1"
 _NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
 _NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n")
 
-# Reasoning models and compatible servers refuse some of these by name; the answer is worth more than they are.
+# Reasoning models and compatible servers refuse some of these by name.
 _REFUSABLE = (
     "temperature top_p presence_penalty frequency_penalty seed stop logprobs top_logprobs parallel_tool_calls "
     "max_tokens max_completion_tokens reasoning_effort user store metadata service_tier"
@@ -75,7 +65,7 @@ class OpenAI:
             self._client.organization = self._client.project = None
         self._scrub = Scrubber(api_key, config.headers)
         self._compact = config.base_url is None  # compatible servers may not know base64 embeddings
-        self._refused: dict[str, frozenset[str]] = {}  # what a model once refused by name
+        self._refusals = Refusals()
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
         try:
@@ -85,20 +75,15 @@ class OpenAI:
             raise timed_out(timeout_s) from None
 
     async def _complete(self, model: str, request: ChatRequest, timeout_s: float) -> Completion:
-        attempts = 0
-        while True:
-            attempts += 1
-            refused = self._refused.get(model, frozenset())
+        def prepare(refused: frozenset[str]) -> tuple[tuple[dict[str, Any], tuple[str, ...]], Collection[str]]:
             body, dropped = to_wire(model, request, refused)
-            try:
-                reply = await self._post("/chat/completions", body, timeout_s)
-            except UpstreamError as failure:
-                param = refused_param(failure.error, _OPTIONAL & body.keys())
-                if param is None or param in refused:
-                    raise
-                self._refused[model] = refused | {param}
-                continue
-            return from_wire(reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
+            return (body, dropped), _OPTIONAL & body.keys()
+
+        async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> dict[str, Any]:
+            return await self._post("/chat/completions", wire[0], timeout_s)
+
+        (_, dropped), reply, attempts = await self._refusals.ask(model, prepare, send)
+        return from_wire(reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
 
     async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
         body = {"model": model, "input": list(texts), "encoding_format": "base64" if self._compact else "float"}
@@ -110,26 +95,10 @@ class OpenAI:
         return Embeddings(_vectors(reply, len(texts)), usage_of(reply.get("usage")))
 
     async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        try:
-            response = await self._client.post(path, cast_to=httpx2.Response, body=body, options={"timeout": timeout_s})
-        except openai.APIStatusError as error:
-            raise _failure(error.response, self._scrub) from None
-        except openai.APITimeoutError:
-            raise timed_out(timeout_s) from None
-        except (openai.OpenAIError, httpx2.HTTPError) as error:
-            raise not_connected(error, scrub=self._scrub) from None
-        except (ValueError, TypeError, RecursionError) as error:
-            raise not_encodable(error) from None
-        if response.status_code != 200:
-            raise _failure(response, self._scrub)
-        return json_object(response.content)
+        return await post(openai, self._client, path, body, timeout_s=timeout_s, scrub=self._scrub)
 
     async def aclose(self) -> None:
         await self._client.close()
-
-
-def _failure(response: httpx2.Response, scrub: Scrubber) -> UpstreamError:
-    return http_failure(response.status_code, response.headers, response.content, scrub=scrub)
 
 
 def to_wire(

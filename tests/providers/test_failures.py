@@ -62,11 +62,7 @@ def test_every_status_has_its_kind(
     ("body", "message", "code"),
     [
         (openai_error("Told so.", "some_code"), "Told so.", "some_code"),
-        (
-            {"type": "error", "error": {"type": "invalid_request_error", "message": "Told."}},
-            "Told.",
-            "invalid_request_error",
-        ),
+        ({"type": "error", "error": {"type": "invalid_request_error", "message": "Told."}}, "Told.", None),
         ({"error": "model 'x' not found"}, "model 'x' not found", None),
         ({"detail": "Not that."}, "Not that.", None),
         ({"message": "Plainly."}, "Plainly.", None),

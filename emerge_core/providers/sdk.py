@@ -1,0 +1,81 @@
+"""What the adapters on official SDKs share. Both SDKs are made by one generator, so their transports
+and their faults have one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+import httpx2
+
+from emerge_core.providers.failures import (
+    Scrubber,
+    http_failure,
+    json_object,
+    not_connected,
+    not_encodable,
+    refused_param,
+    timed_out,
+)
+from emerge_core.types import JsonObject, UpstreamError
+
+Wire = TypeVar("Wire")
+
+
+async def post(
+    sdk: ModuleType,
+    client: Any,
+    path: str,
+    body: JsonObject,
+    *,
+    timeout_s: float,
+    scrub: Scrubber,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The reply's JSON object. The SDK authenticates and sends; building its types takes longer than
+    the rest of a call, and compatible servers stray from them. Raises UpstreamError."""
+    options = {"timeout": timeout_s, "headers": dict(headers or {})}
+    try:
+        response = await client.post(path, cast_to=httpx2.Response, body=body, options=options)
+    except sdk.APIStatusError as error:
+        response = error.response
+    except sdk.APITimeoutError:
+        raise timed_out(timeout_s) from None
+    except (sdk.APIError, httpx2.HTTPError) as error:
+        raise not_connected(error, scrub=scrub) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise not_encodable(error) from None
+    if response.status_code != 200:
+        raise http_failure(response.status_code, response.headers, response.content, scrub=scrub)
+    return json_object(response.content)
+
+
+class Refusals:
+    """Optional parameters that a model refused by name: left out from then on, because the answer is
+    worth more than they are. `parts` names what goes when a parameter of several parts is refused."""
+
+    def __init__(self, parts: Mapping[str, frozenset[str]] | None = None) -> None:
+        self._parts = parts or {}
+        self._refused: dict[str, frozenset[str]] = {}
+
+    async def ask(
+        self,
+        model: str,
+        prepare: Callable[[frozenset[str]], tuple[Wire, Collection[str]]],
+        send: Callable[[Wire], Awaitable[dict[str, Any]]],
+    ) -> tuple[Wire, dict[str, Any], int]:
+        """What was sent, the reply, and how often was asked. `prepare` builds the request without
+        the refused parameters and says which optional ones are in it."""
+        attempts = 0
+        while True:
+            attempts += 1
+            refused = self._refused.get(model, frozenset())
+            wire, sent = prepare(refused)
+            try:
+                return wire, await send(wire), attempts
+            except UpstreamError as failure:
+                param = refused_param(failure.error, sent)
+                if param is None or param in refused:
+                    raise
+                self._refused[model] = refused | self._parts.get(param, frozenset({param}))
