@@ -24,8 +24,10 @@ from emerge_core.answers.values import boolean_key, gold_key, leading_boolean, s
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
 
 _SHORT_REPLY = 200
+_FEW_WORDS = 6
 _LAST_LINE = 300
 _OPENING_LETTER = re.compile(r"[*_`\s]*(?:\(([A-Z])\)|([A-Z])[.):])(?=[*_`\s]|$)")
+_NUMBERED = re.compile(r"\d{1,2}[.)]\s")
 _LISTED = re.compile(r"[\s*_-]*\(?[A-Z][.):]")
 _BETWEEN = re.compile(r"(?<=[a-z0-9)%][.!?])\s+(?=\S)")
 _LAST_SENTENCE = 500
@@ -210,7 +212,15 @@ class Extractor:
             and not is_refusal(body)
         ):
             key = statement_key(self._question, Statement(body, start, end, True, "reply"))
+            if key and key.kind == "text" and self._is_prose(body, key.value):
+                key = None
         return _Reading(key, start, end, False) if key else None
+
+    def _is_prose(self, body: str, value: str) -> bool:
+        """Whether a short reply is talk ("Hello! How can I help?") and not an answer by its wording."""
+        if _BETWEEN.search(body) or body.endswith("?"):
+            return True
+        return value.count(" ") >= _FEW_WORDS and not self._question.factual
 
     def _unstated_letter(self, text: str, start: int, end: int) -> _Reading | None:
         """The letter of a reply that is short, or opens or closes with an option."""
@@ -244,7 +254,7 @@ class Extractor:
         """A number that is the last line, or the one new number of a closing "Therefore, …"."""
         last = max(text.rfind("\n", start, end) + 1, start)
         line = text[last:end].strip()
-        if not line or len(line) > _LAST_LINE:
+        if not line or len(line) > _LAST_LINE or _NUMBERED.match(line):
             return None
         key = value_key(self._question, line) if len(line) <= 60 else None
         if key and key.kind in ("number", "boolean"):

@@ -106,6 +106,16 @@ class Options:
             return letter
         return None
 
+    def subject(self, value: str) -> str | None:
+        """The letter of "(B)", "option B" or "(B) Paris" as the subject of a sentence: what stands between
+        letter and verb must be that option's text, or the sentence is about something else."""
+        match = _LETTER.match(bare(value))
+        option = next((one for one in self.items if match and one.letter == match["letter"].upper()), None)
+        if option is None or match is None:
+            return None
+        between = words(match["rest"])
+        return option.letter if not between or between == list(option.words) else None
+
     def named_in(self, sentence: str) -> tuple[str, int, int] | None:
         """The one option that a sentence names, as `(B)` or with its text ("known as B. Paris"), and where."""
         found = {match["bracketed"]: match for match in _NAMED.finditer(sentence) if match["bracketed"]}

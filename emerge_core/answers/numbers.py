@@ -15,7 +15,7 @@ from emerge_core.answers.latex import plain
 MAX_CHARS = 160
 _MAX_DIGITS = 600
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:[   ]\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d{1,3}(?:[   ]\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _LEAD = re.compile(
     r"(?:(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|a total of|total of|"
     r"total|is|are|be|equals?|in|over|at least|at most|the number|the year|usd|us|rs\.?|eur|gbp|inr|"
@@ -173,9 +173,7 @@ def parse(text: str) -> Fraction | None:
 
 
 _SEVERAL = re.compile(r"\b(?:or|and)\b|[,;]\s")
-_MENTION = re.compile(
-    rf"(?<![\w.,/^]){{0,1}}(?<![\w.^])(?P<sign>-(?=[$€£]?\d))?[$€£]?(?P<num>{_DIGITS})(?P<den>/\d+)?(?![\d])"
-)
+_MENTION = re.compile(rf"(?<![\w.^])(?P<sign>-(?=[$€£]?\d))?[$€£]?(?P<num>{_DIGITS})(?P<den>/\d+)?(?![\d])")
 
 
 def mentioned(text: str) -> list[Fraction]:

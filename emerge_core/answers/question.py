@@ -45,6 +45,9 @@ _POLAR = re.compile(
 )
 
 
+_FACTUAL = re.compile(r"\b(?:who|whom|whose|what|which|when|where|name the|how (?:many|much|long|old|far))\b", re.I)
+
+
 @dataclass(frozen=True)
 class Question:
     """The last user message, read for what it wants."""
@@ -63,6 +66,11 @@ class Question:
     @cached_property
     def numeric(self) -> bool:
         return _NUMERIC.search(self.text) is not None
+
+    @cached_property
+    def factual(self) -> bool:
+        """Whether its last paragraph asks for a name, a place, a date and the like."""
+        return _FACTUAL.search(self.text.strip().rsplit("\n", 1)[-1][-600:]) is not None
 
     @cached_property
     def polar(self) -> bool:

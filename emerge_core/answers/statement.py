@@ -52,16 +52,18 @@ class Statement:
     after: int = 0  # where the JSON object that holds it ends
 
 
-_THINKING = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
+_THINKING_OPENS = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.I)
+_THINKING_ENDS = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
+
+_QUALITY = r"(?:correct|right|best|closest|nearest|appropriate|accurate|suitable|final|likely|plausible|matching|true)"
 _ANCHOR = re.compile(
     r"(?P<boxed>\\f?boxed\s*\{)"
-    r"|(?P<hashes>^[ \t]*####+[ \t]*(?=[^\s#]))"
-    r"|(?P<word>\b(?:answer|(?:correct|right|best|closest|nearest|appropriate|accurate|suitable|final|likely|"
-    r"plausible|"
-    r"matching|true) (?:option|choice|statement|result|response|conclusion)|(?:option|choice) that (?:is|"
-    r"best) [a-z ]{0,40})\b)",
+    r"|(?P<hashes>^[ \t]*####[ \t]*(?=[^\s#]))"
+    rf"|(?P<word>\b(?:answer|{_QUALITY} (?:option|choice|statement|result|response|conclusion)"
+    r"|(?:option|choice) that (?:is|best) [a-z ]{0,40})\b)",
     re.I | re.M,
 )
+# Between "answer" and what it is: "to the question", then "is" or a colon, then "therefore option".
 _LINK = re.compile(
     r"(?P<quote>[\"'”’]?)[*_`)\]}:]{0,4}"
     r"(?:\s+(?:to|for|of|in|among|from|here|choice|option|letter|number|value|based|would|that|using|given|as)\b"
@@ -72,22 +74,22 @@ _LINK = re.compile(
     r"(?![a-z]))*)[ \t]*",
     re.I,
 )
+# "(B) is correct", "option B, Paris, is the right one", "B is the best answer".
 _SUBJECT = re.compile(
-    r"(?:\b(?:option|choice|answer|statement)\s+)?(?P<value>\([A-Z]\)|\b[A-Z])[*_.)]{0,3}(?:\s+[^.\n]{0,80}?)?"
-    r"\s+(?:is|would be|must be|seems to be|appears to be)\s+(?:therefore\s+|thus\s+|clearly\s+|"
-    r"indeed\s+)?(?:the\s+)?"
-    r"(?:most\s+)?(?:correct|right|best|closest|accurate|appropriate|true one)\b(?!\s+(?:if|when|only))",
+    r"(?P<value>\b[Oo]ption [A-Z]\b[^.;\n]{0,120}?|\([A-Z]\)[^.;\n]{0,120}?|(?<![\w'’])[A-Z][*_)]{0,3})"
+    r"\s+(?:is|would be|must be|seems to be|appears to be)\s+(?:(?:therefore|thus|clearly|indeed|most|the)\s+){0,3}"
+    r"(?:correct|right|best|closest|accurate|appropriate|true one)\b(?!\s+(?:if|when|only))",
 )
 _END_QUOTE = re.compile(r"[\"”]\s*(?:,\s*)?(?:\}|```|\Z|(?<=,)\s*[\"']\w+[\"']\s*:)|[\"”],\s*[\"']\w[\w ]*[\"']\s*:")
 _END_RAW = re.compile(r"\s*,?\s*(?:\n\s*)?\}\s*(?:`{2,}|\Z|\n)|\n\s*\}|\n\s*[\"']\w+[\"']\s*:|\s*`{3}")
 _OBJECT_START = re.compile(r"\{\s*[\"'“]\w")
 _SPACES = re.compile(r"\s*")
 _PLACEHOLDER = re.compile(
-    r"_{2,}|\.{2,}|…|\?{1,3}|[(\[{<]+\s*(?:x|your[\w ]*|(?:the |final |correct )*(?:answer|letter|number|option|"
-    r"choice|value)[\w ]*|"
-    r"insert[\w ]*|placeholder|todo|tbd|n/?a)\s*[)\]}>]+|your (?:final )?answer(?: here)?|(?:insert |"
-    r"the )?answer here|"
-    r"<[^<>]*\b(?:answer|output|result|letter|value|number)\b[^<>]{0,60}>|\[[a-z][a-z _]{2,60}\]",
+    r"_{2,}|\.{2,}|…|\?{1,3}"
+    r"|[(\[{<]+\s*(?:x|your[\w ]*|insert[\w ]*|placeholder|todo|tbd|n/?a"
+    r"|(?:the |final |correct )*(?:answer|letter|number|option|choice|value)[\w ]*)\s*[)\]}>]+"
+    r"|your (?:final )?answer(?: here)?|(?:insert |the )?answer here"
+    r"|<[^<>]*\b(?:answer|output|result|letter|value|number)\b[^<>]{0,60}>|\[[a-z][a-z _]{2,60}\]",
     re.I,
 )
 _BARE_PLACEHOLDER = re.compile(
@@ -96,12 +98,13 @@ _BARE_PLACEHOLDER = re.compile(
 _EXAMPLE = re.compile(
     r"(?:\be\.\s?g\.|\bfor (?:example|instance)|\bsuch as|\bin the (?:form|format)|\bformat:?)[\s,:`\"'*(]*\Z", re.I
 )
+# Where a reply goes on to a question of its own, or to the answers of several.
 _NEW_PROMPT = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:(?:follow[- ]?up|next|new|another|additional|similar|bonus|extra)[ \t]+)?"
-    r"(?:question|instructions?|problem|task|exercise)\b|^(?:question|q|problem|instructions?|user|"
-    r"human)[ \t]*\d*[ \t]*:"
-    r"|^[^\n]{0,60}\b(?:combin|summari[sz]|compil|consider|collect)[^\n]{0,40}\b(?:answers|"
-    r"all (?:the )?questions)\b|^[^\n]{0,40}总结",
+    r"(?:question|instructions?|problem|task|exercise)\b"
+    r"|^(?:question|q|problem|instructions?|user|human)[ \t]*\d*[ \t]*:"
+    r"|^[^\n]{0,60}\b(?:combin|summari[sz]|compil|consider|collect)[^\n]{0,40}\b(?:answers|all (?:the )?questions)\b"
+    r"|^[^\n]{0,40}总结",
     re.I | re.M,
 )
 _DECODER = json.JSONDecoder(strict=False)
@@ -120,12 +123,12 @@ def is_placeholder(value: str, *, exact: bool = False) -> bool:
 
 def visible_from(text: str) -> int:
     """Where the reply itself starts: after a reasoning block that some models print."""
-    if "</" not in text:
-        return 0
     last = 0
-    for match in _THINKING.finditer(text):
+    for match in _THINKING_ENDS.finditer(text):
         last = match.end()
-    return last if text[last:].strip() else 0
+    if last:
+        return last if text[last:].strip() else 0
+    return len(text) if _THINKING_OPENS.match(text) else 0  # cut off while it was still thinking
 
 
 def answer_field(value: Mapping[str, Any]) -> str | None:

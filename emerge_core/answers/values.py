@@ -13,8 +13,10 @@ from emerge_core.answers.statement import Statement, is_placeholder
 from emerge_core.answers.text import bare, text_value
 from emerge_core.types import AnswerKey
 
-_TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah", "correct"))
-_FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't", "incorrect"))
+_TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah"))
+_FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't"))
+# "The answer is correct": about an answer, and none.
+_REMARKS = re.compile(r"correct|incorrect|right|wrong|clear|simple|straightforward|obvious|given", re.I)
 _LEADING_BOOLEAN = re.compile(r"(?P<word>yes|no|true|false)\s*(?:[,;:—–]|\.(?!\s*\d)|-\s|because\b|since\b|as\b)", re.I)
 _SENTENCE_END = re.compile(r"(?<![\s.][A-Za-z])(?<!\b(?:Dr|Mr|Ms|St|vs|No))(?<!\bMrs)[.!?](?=[\s*_\"')\]]|$)|\n")
 _CLAUSE_END = re.compile(
@@ -70,8 +72,13 @@ def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
     """The key of an explicit statement, or None where it says nothing that can be voted on."""
     if question.options is not None:
         return _letter(question, statement)
+    if statement.source == "hashes":  # "#### 72", but also a heading such as "#### Step 2"
+        found = boolean_key(statement.value) or _number(statement.value)
+        return literal_key(statement.value) if found and question.exact else found
     if question.exact:
         return _exact(statement)
+    if statement.source == "subject":
+        return None  # a letter, but nobody offered letters
     if statement.closed:
         return value_key(question, statement.value)
     return _open(question, statement.value)
@@ -115,8 +122,13 @@ def short_string(question: Question, text: str) -> str:
 def _letter(question: Question, statement: Statement) -> AnswerKey | None:
     assert question.options is not None  # noqa: S101
     value = statement.value
-    letter = question.options.vote(value)
-    if letter is None and not statement.closed:
+    if statement.source == "subject":
+        letter = question.options.subject(value)
+    elif statement.source == "hashes" and len(bare(value)) > 3:
+        letter = None  # a heading: only a bare letter is an answer there
+    else:
+        letter = question.options.vote(value)
+    if letter is None and not statement.closed and statement.source != "hashes":
         letter = next(filter(None, (question.options.vote(part) for part in _cuts(value))), None)
     return AnswerKey("letter", letter) if letter else None
 
@@ -171,7 +183,7 @@ def _open(question: Question, value: str) -> AnswerKey | None:
     sentence = bare(sentence[: aside.start()] if aside else sentence)
     if found := _number_of_sentence(question, sentence):
         return found
-    if _PROSE_VALUE.match(sentence) or is_placeholder(sentence):
+    if _PROSE_VALUE.match(sentence) or is_placeholder(sentence) or _REMARKS.fullmatch(sentence):
         return None
     return _added(question, sentence) or _text(sentence)
 
