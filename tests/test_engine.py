@@ -185,3 +185,18 @@ def test_a_cancelled_client_leaves_no_open_call(upstream: Any, says: Any, panels
         await engine.aclose()
 
     asyncio.run(leave())
+
+
+def test_fenced_json_is_json(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {"a": says('```json\n{"x": 1}\n```'), "b": says('{"x": 1}'), "c": says('{"x": 2}')}
+    trace = run(panels(THREE), ChatRequest(messages=QUESTION.messages, response_format={"type": "json_object"}))
+    assert trace.decision is not None
+    assert trace.decision.message.text == '{"x": 1}'
+    assert not trace.degraded
+
+
+def test_a_filtered_reply_comes_back_as_it_is(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {name: says("The", finish_reason="content_filter") for name in "abc"}
+    trace = run(panels(THREE))
+    assert trace.decision is not None
+    assert trace.decision.message.finish_reason == "content_filter"

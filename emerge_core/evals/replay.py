@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
@@ -117,6 +117,8 @@ def _chat(task: ReplayTask, wire: Wire, speed: float) -> Callable[[Request], Awa
             answer = task.answer(wire, await _json(request))
         except RefusedError as error:
             return JSONResponse(wire.error(error.status, str(error), error.code), error.status, _NO_RETRY)
+        except ClientDisconnect:  # an early decision gave this call up: nobody reads the answer
+            return Response(status_code=499)
         if wire.streams(answer.body):
             return StreamingResponse(_paced(wire, answer, speed), media_type=wire.media_type)
         if speed:
@@ -143,6 +145,8 @@ async def _json(request: Request) -> Any:
         return json.loads(await request.body())
     except ValueError as error:
         raise RefusedError(400, f"the body is not JSON: {error}", "invalid_json") from error
+    except ClientDisconnect as error:  # a cancelled call: nobody reads the answer
+        raise RefusedError(400, "the client left", "client_left") from error
 
 
 def _model_list(names: Mapping[str, Any], *, anthropic: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from emerge_core.providers import Embeddings
 from emerge_core.providers.anthropic_messages import conversation, tool_id
 from emerge_core.providers.failures import Scrubber, bad_response, timed_out, unsupported
 from emerge_core.providers.http import http_client
-from emerge_core.providers.parts import count, function_of, whole_usage
+from emerge_core.providers.parts import count, function_of, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post
 from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, Usage
 
@@ -114,6 +114,7 @@ class Wire:
     dropped: tuple[str, ...]
     sent: frozenset[str]  # the optional parameters in it
     text_in_tool: bool = False  # the reply's text is the forced tool's input
+    wants_json: bool = False
 
 
 def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozenset()) -> Wire:
@@ -169,6 +170,7 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
         dropped=tuple(dict.fromkeys(dropped)),
         sent=frozenset(sent) | ({"output_config"} if output else set()),
         text_in_tool=text_in_tool,
+        wants_json=request.wants_json,
     )
 
 
@@ -254,7 +256,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:
         text, calls = calls[0].arguments, ()
         finish = "stop" if finish == "tool_calls" else finish
     return Completion(
-        text=text,
+        text=unfenced(text) if text and wire.wants_json else text,
         tool_calls=calls,
         refusal=_refusal(reply, text) if stop_reason == "refusal" else None,
         finish_reason=finish,

@@ -20,7 +20,7 @@ from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
 from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out
 from emerge_core.providers.http import http_client
-from emerge_core.providers.parts import count, function_of, logprobs_of, whole_usage
+from emerge_core.providers.parts import count, function_of, logprobs_of, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post
 from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, UpstreamError, Usage, text_of
 
@@ -149,13 +149,14 @@ def from_wire(
     calls = _tool_calls(message)
     finish = choice.get("finish_reason")
     content, refusal = message.get("content"), message.get("refusal")
+    text = text_of(content) if content is not None else None
     logprobs = choice.get("logprobs")
     found = logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None
     if request.logprobs and found is None and "logprobs" not in dropped:
         dropped += ("logprobs",)
     named = reply.get("model")
     return Completion(
-        text=text_of(content) if content is not None else None,
+        text=unfenced(text) if text and request.wants_json else text,
         tool_calls=calls,
         refusal=refusal if isinstance(refusal, str) and refusal else None,
         finish_reason=_FINISH.get(finish, finish) if isinstance(finish, str) else ("tool_calls" if calls else "stop"),

@@ -15,6 +15,17 @@ from emerge_core.types import JsonObject, TokenLogprob, TopLogprob, Usage
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
 
 
+def unfenced(text: str) -> str:
+    """JSON that was asked for, without the Markdown code fence that models without a JSON mode put
+    around it; any other text as it is."""
+    inner = text.strip()
+    if not (inner.startswith("```") and inner.endswith("```") and inner.count("```") == 2):
+        return text
+    first, _, rest = inner[3:-3].partition("\n")
+    whole = rest.strip() and first.strip().lower() in ("", "json")
+    return rest.strip() if whole else text
+
+
 class Image(NamedTuple):
     """`data` is base64 text, and `media_type` its type, for a data URL; else `url` is set."""
 
