@@ -87,7 +87,7 @@ def test_costs_follow_the_recorded_tokens_and_prices(recordings: Path) -> None:
 
 
 def test_early_decision_changes_no_answer(recordings: Path) -> None:
-    off, on = run(recordings, CONFIG), run(recordings, CONFIG, early_decision=True)
+    off, on = run(recordings, CONFIG), run(recordings, CONFIG, early_decision=True, speed=0.02)
     for name in ("vote", "escalating", "careful"):
         for before, after in zip(off.ensembles[name] or (), on.ensembles[name] or (), strict=True):
             assert (before.right, before.escalated) == (after.right, after.escalated)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,6 +217,14 @@ def _strings(thing: Any) -> set[str]:
 def test_bad_bodies_are_refused(sums: str, body: str) -> None:
     for path in ("v1/chat/completions", "v1/messages", "api/chat"):
         assert httpx.post(f"{sums}/{path}", content=body).status_code == 400
+
+
+def test_a_call_that_is_given_up_is_no_error(sums: str, capfd: pytest.CaptureFixture[str]) -> None:
+    host, port = sums.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert httpx.get(f"{sums}/healthz").text == "ok"
+    assert capfd.readouterr().err == ""
 
 
 def test_latency_follows_the_tokens(recordings: Path, server: Any) -> None:
