@@ -219,7 +219,7 @@ def test_bad_bodies_are_refused(sums: str, body: str) -> None:
         assert httpx.post(f"{sums}/{path}", content=body).status_code == 400
 
 
-def test_a_call_that_is_given_up_is_no_error(sums: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_call_that_is_given_up_is_no_error(capfd: pytest.CaptureFixture[str], sums: str) -> None:
     host, port = sums.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
