@@ -49,7 +49,15 @@ def run(args: argparse.Namespace) -> int:
             print(f"  {task}: OpenAI {place}/v1, Anthropic {place}/v1/messages, Ollama {place}/api/chat")
         sys.stdout.flush()
         try:
-            config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
+            # Idle connections are kept long: none may be closed at the moment when a client reuses it.
+            config = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                timeout_keep_alive=600,
+                timeout_graceful_shutdown=2,
+            )
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:  # uvicorn has shut down in order, then passes the signal on
             print("stopped", file=sys.stderr)

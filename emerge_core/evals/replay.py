@@ -117,8 +117,6 @@ def _chat(task: ReplayTask, wire: Wire, speed: float) -> Callable[[Request], Awa
             answer = task.answer(wire, await _json(request))
         except RefusedError as error:
             return JSONResponse(wire.error(error.status, str(error), error.code), error.status, _NO_RETRY)
-        except ClientDisconnect:  # an early decision gave this call up: nobody reads the answer
-            return Response(status_code=499)
         if wire.streams(answer.body):
             return StreamingResponse(_paced(wire, answer, speed), media_type=wire.media_type)
         if speed:
