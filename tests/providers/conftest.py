@@ -7,7 +7,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,15 +49,21 @@ class Upstream:
     replies: list[Reply]  # the last one repeats
     sent: list[Sent] = field(default_factory=list)
     connections: int = 0
+    open: int = 0
     hung_up: int = 0  # connections that the client closed before an answer
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
+        self.open += 1
+        try:
             while await self._exchange(reader, writer):
                 pass
-        writer.close()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            self.open -= 1
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -80,14 +86,17 @@ class Upstream:
 @asynccontextmanager
 async def listening(*replies: Reply, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     upstream = Upstream(list(replies))
-    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, ssl=tls)
+    handshake_s = 1.0 if tls else None  # asyncio's server notices late that a client left in the middle of it
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, ssl=tls, ssl_handshake_timeout=handshake_s)
     host, port = server.sockets[0].getsockname()
     upstream.url = f"{'https' if tls else 'http'}://{host}:{port}"
     try:
         yield upstream
     finally:
         server.close()
-        await asyncio.sleep(0)  # lets the connections that the client closed end
+        async with asyncio.timeout(10):  # which a client that leaves a connection open does not keep
+            while upstream.open:
+                await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import httpx2
@@ -75,6 +81,86 @@ def test_after_a_cancelled_call_the_next_one_works(upstream_of: Any, adapter_of:
             return text
 
     assert asyncio.run(main()) == "Hi"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("http", [httpx, httpx2])
+def test_a_call_that_is_given_up_at_any_moment_leaves_no_socket(
+    http: Any, scheme: str, upstream_of: Any, reply: Any
+) -> None:
+    """The moments are turns of the event loop: from before the connection is made until after the reply."""
+
+    async def main() -> tuple[int, list[str]]:
+        tls = None
+        if scheme == "https":
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(CERTIFICATE)
+        async with upstream_of(reply(ANSWER), tls=tls) as upstream:
+            finished = 0
+            for turns in range(60):
+                client = http_client(http, upstream.url, ca_file=str(CERTIFICATE))
+                call = asyncio.create_task(client.get(upstream.url))
+                for _ in range(turns):
+                    await asyncio.sleep(0.001 if turns > 40 else 0)
+                call.cancel()
+                await asyncio.wait([call])
+                finished += not call.cancelled()
+                await client.aclose()
+            port = urlsplit(upstream.url).port
+            left = connections(lambda _, theirs: theirs == port)
+            async with asyncio.timeout(10):
+                while connections(lambda ours, _: ours == port):  # the upstream's own ends
+                    await asyncio.sleep(0.05)
+            return finished, left
+
+    finished, left = asyncio.run(main())
+    assert finished > 0
+    assert left == []
+
+
+def connections(wanted: Callable[[int, int], bool]) -> list[str]:
+    """This process's open connections, by the ports of their ends."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if not str(link.readlink()).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(link.name))) as end:
+                if end.family == socket.AF_INET and wanted(end.getsockname()[1], end.getpeername()[1]):
+                    found.append(link.name)
+    return found
+
+
+@pytest.mark.parametrize("http", [httpx, httpx2])
+def test_a_kept_connection_that_the_upstream_ends_costs_no_call(http: Any, upstream_of: Any, reply: Any) -> None:
+    async def main() -> list[int]:
+        script = [reply(ANSWER), reply(does="close"), reply(ANSWER)]
+        async with upstream_of(*script) as upstream:
+            client = http_client(http, upstream.url)
+            statuses = [(await client.get(upstream.url)).status_code for _ in range(2)]
+            await client.aclose()
+            return [*statuses, len(upstream.sent)]
+
+    assert asyncio.run(main()) == [200, 200, 3]
+
+
+@pytest.mark.parametrize("http", [httpx, httpx2])
+def test_connections_from_before_a_long_sleep_are_not_used(
+    http: Any, upstream_of: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen environment wakes up with a wall clock that has moved on, and maybe nothing else."""
+
+    async def main() -> int:
+        async with upstream_of(reply(ANSWER)) as upstream:
+            client = http_client(http, upstream.url)
+            await client.get(upstream.url)
+            slept_until = time.time() + 31
+            monkeypatch.setattr("emerge_core.providers.http.time.time", lambda: slept_until)
+            await client.get(upstream.url)
+            await client.aclose()
+            return int(upstream.connections)
+
+    assert asyncio.run(main()) == 2
 
 
 @pytest.mark.parametrize("http", [httpx, httpx2])
