@@ -90,11 +90,13 @@ def schema_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
         return None
     from jsonschema import Draft202012Validator  # heavy: only when there is a schema
     from jsonschema.exceptions import SchemaError, ValidationError
+    from jsonschema.validators import validator_for
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 
-    validator = Draft202012Validator(dict(schema), registry=REGISTRY)  # never fetches a remote schema
+    dialect = validator_for(dict(schema), default=Draft202012Validator)
+    validator = dialect(dict(schema), registry=REGISTRY)  # never fetches a remote schema
     try:
-        Draft202012Validator.check_schema(dict(schema))
+        dialect.check_schema(dict(schema))
         errors: list[ValidationError] = sorted(
             validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path]
         )

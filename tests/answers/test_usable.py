@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from emerge_core.answers import Extractor, candidate, hedges, is_refusal
+from emerge_core.answers.tool_keys import schema_fault
 from emerge_core.types import Call, CallError, ChatRequest, Completion, Member, ToolCall
 
 REFUSALS = [
@@ -212,6 +213,15 @@ def test_a_broken_schema_faults_nothing() -> None:
     for schema in ({"type": "nonsense"}, {"$ref": "https://example.invalid/schema.json"}, {"$ref": "#/$defs/none"}):
         request = user("x", response_format={"type": "json_schema", "json_schema": {"schema": schema}})
         assert Extractor.of(request).why_unusable(said("{}")) is None
+
+
+def test_a_schema_is_read_in_its_own_dialect() -> None:
+    """`items` with a list is a tuple in draft 7, and no schema at all in 2020-12."""
+    pair = {"type": "array", "items": [{"type": "integer"}, {"type": "string"}]}
+    draft_7 = {"$schema": "http://json-schema.org/draft-07/schema#", **pair}
+    assert schema_fault([1, 2], draft_7) == "/1: 2 is not of type 'string'"
+    assert schema_fault([1, "two"], draft_7) is None
+    assert schema_fault([1, 2], pair) is None
 
 
 def test_a_candidate_of_an_unusable_call_has_no_key_and_no_confidence() -> None:
