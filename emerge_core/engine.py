@@ -7,18 +7,19 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from uuid import uuid4
 
-from emerge_core import telemetry
 from emerge_core.answers import Extractor
-from emerge_core.config import ensemble_of, resolve_key
+from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig
 from emerge_core.errors import RequestError
 from emerge_core.failure import failure_of
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.providers import Provider, make_provider
 from emerge_core.strategies import Outcome, get_strategy
+from emerge_core.telemetry import Lines, Recorder
 from emerge_core.types import ChatRequest, Trace
 
 
@@ -33,9 +34,19 @@ class Limits:
 class Engine:
     """Answers requests with the ensembles of one config. Safe for concurrent use on one event loop."""
 
-    def __init__(self, config: Config, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        environ: Mapping[str, str] | None = None,
+        keys: KeyResolver | None = None,
+        record: Recorder | None = None,
+    ) -> None:
+        """`keys` resolves references to secrets, by default from `environ` alone; `record` is told of
+        every request once it is over, by default the log."""
         self.config = config
-        self._environ = os.environ if environ is None else environ
+        self._keys = keys or partial(resolve_key, environ=os.environ if environ is None else environ)
+        self._record = record or Lines(content=config.log_content and config.trace == "full")
         self._providers: dict[str, Provider] = {}
 
     async def run(
@@ -59,7 +70,7 @@ class Engine:
         finally:
             await fanout.aclose()
         trace = _trace(name, ensemble, outcome, fanout, began, request_id or uuid4().hex)
-        telemetry.record(trace)
+        self._record(request, trace)
         return trace
 
     async def aclose(self) -> None:
@@ -73,7 +84,7 @@ class Engine:
         if provider is None:
             config = self.config.providers[name]
             models = {m.model: m for m in self.config.models.values() if m.provider == name}
-            provider = make_provider(config, api_key=resolve_key(config.api_key, self._environ), models=models)
+            provider = make_provider(config, api_key=self._keys(config.api_key), models=models)
             self._providers[name] = provider
         return provider
 

@@ -25,6 +25,7 @@ FLOORS = {
     "strategies": 3,
     "engine": 4,
     "api": 5,
+    "reload": 5,
     "evals": 6,
     "cli": 7,
 }

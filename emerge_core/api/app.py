@@ -7,8 +7,9 @@ so that every error is OpenAI's shape, and nothing is validated twice.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -30,9 +31,15 @@ _NOT_SERVED = {
 }
 
 
-def create_app(engine: Engine, *, api_keys: Sequence[str] = (), keepalive_s: float = 10.0) -> FastAPI:
+def create_app(
+    engine: Engine,
+    *,
+    api_keys: Sequence[str] = (),
+    keepalive_s: float = 10.0,
+    details: Callable[[], Mapping[str, Any]] = dict,
+) -> FastAPI:
     """The application. With `api_keys`, every route but /healthz wants one of them. The engine is
-    closed at shutdown."""
+    closed at shutdown. `details` is what /v1/emerge/status says beside what serves."""
     started = int(time.time())
 
     @asynccontextmanager
@@ -51,12 +58,20 @@ def create_app(engine: Engine, *, api_keys: Sequence[str] = (), keepalive_s: flo
             raise unknown_model(config, name)
         return json_response(_model_json(name, owner, started))
 
-    async def healthz(_: Request) -> Response:
+    def serving() -> Config | None:
         try:
-            healthy = bool(engine.config.models)
+            return engine.config
         except ConfigError:
-            healthy = False
+            return None
+
+    async def healthz(_: Request) -> Response:
+        healthy = serving() is not None
         return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
+
+    async def status(_: Request) -> Response:
+        config = serving()
+        served = {"ensembles": list(config.ensembles), "models": list(config.models)} if config else {}
+        return json_response({"status": "ok" if config else "degraded", **served, **details()})
 
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
@@ -69,6 +84,7 @@ def create_app(engine: Engine, *, api_keys: Sequence[str] = (), keepalive_s: flo
     app.add_route("/v1/chat/completions", complete, methods=["POST"])
     app.add_route("/v1/models", list_models, methods=["GET"])
     app.add_route("/v1/models/{id:path}", get_model, methods=["GET"])
+    app.add_route("/v1/emerge/status", status, methods=["GET"])
     app.add_route("/healthz", healthz, methods=["GET"])
     app.add_exception_handler(EmergeError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)

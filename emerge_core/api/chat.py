@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from time import perf_counter
 from typing import Protocol
 
 from starlette.requests import Request
@@ -47,7 +49,7 @@ class Chat:
     async def __call__(self, http: Request) -> Response:
         _refuse_forms_of_other_sites(http)
         asked = read_chat(read_json(await read_body(http)))
-        limits = read_limits(http.headers)
+        limits = _limits(http)
         config = self.engine.config
         level = _trace_level(http, config)
         _check_panel(config, asked.model, asked.request.n)
@@ -108,6 +110,16 @@ async def read_body(http: Request) -> bytes:
             code="request_too_large",
         )
     return b"".join(parts)
+
+
+def _limits(http: Request) -> Limits:
+    """The caller's ceilings, within the time that whoever runs this server has left (on `perf_counter`'s clock)."""
+    limits = read_limits(http.headers)
+    deadline = http.scope.get("emerge.deadline")
+    if deadline is None:
+        return limits
+    left_s = max(deadline - perf_counter(), 0.001)
+    return replace(limits, deadline_s=min(limits.deadline_s or left_s, left_s))
 
 
 def _check_panel(config: Config, name: str, n: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 JsonSchema = dict[str, Any]
 
 _TEXT: JsonSchema = {"type": "string"}
+_NAMES: JsonSchema = {"type": "array", "items": {"type": "string"}}
 _COUNT: JsonSchema = {"type": "integer", "minimum": 0}
 
 
@@ -29,6 +30,12 @@ def document() -> dict[str, Any]:
                 "get": {
                     **_operation("Describe an ensemble or a model", "Model", "401", "404", "503"),
                     "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
+                }
+            },
+            "/v1/emerge/status": {
+                "get": {
+                    "summary": "What serves here, and from which config",
+                    "responses": {"200": _json_content("The state", "Status"), "401": _json_content("No key", "Error")},
                 }
             },
             "/healthz": {
@@ -131,6 +138,7 @@ def _schemas() -> dict[str, JsonSchema]:
         ),
         "ModelList": _object(object={"const": "list"}, data={"type": "array", "items": _ref("Model")}),
         "Model": _object(id=_TEXT, object={"const": "model"}, created={"type": "integer"}, owned_by=_TEXT),
+        "Status": _object(status={"enum": ["ok", "degraded"]}, ensembles=_NAMES, models=_NAMES),
         "Health": _object(status={"enum": ["ok", "degraded"]}),
         "Error": _object(
             error=_object(message=_TEXT, type=_TEXT, param=_nullable("string"), code=_nullable("string")),

@@ -139,8 +139,10 @@ async def _serve(config: Config, keys: list[str], listener: socket.socket) -> No
 def _log_to_stderr() -> None:
     import logging
 
+    from emerge_core.telemetry.lines import JsonFormatter
+
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter())
     log = logging.getLogger("emerge")
     log.addHandler(handler)
     log.setLevel(logging.INFO)

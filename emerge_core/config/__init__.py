@@ -2,7 +2,7 @@
 
 from emerge_core.config.advice import warnings
 from emerge_core.config.detect import default_config, detect_config
-from emerge_core.config.keys import resolve_key
+from emerge_core.config.keys import KeyResolver, resolve_key
 from emerge_core.config.load import ensemble_of, load_config, parse_config
 from emerge_core.config.schema import (
     AggregatorConfig,
@@ -25,6 +25,7 @@ __all__ = [
     "EmbedderConfig",
     "EnsembleConfig",
     "EscalateConfig",
+    "KeyResolver",
     "MemberConfig",
     "ModelConfig",
     "PriceConfig",

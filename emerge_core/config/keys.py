@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from emerge_core.errors import ConfigError
+
+KeyResolver = Callable[[str | None], str | None]  # raises ConfigError where there is no such secret
 
 
 def resolve_key(reference: str | None, environ: Mapping[str, str]) -> str | None:

@@ -147,3 +147,4 @@ class Config(Section):
     ensembles: dict[Name, EnsembleConfig] = {}
     default: Name | None = None
     trace: Literal["off", "summary", "full"] = "summary"
+    log_content: bool = False  # with `trace: full`: prompts and answers too go to the log

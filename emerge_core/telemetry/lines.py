@@ -1,0 +1,120 @@
+"""One log line per upstream call and one per request, as structured fields of the logger `emerge`.
+
+Names, outcomes, tokens, milliseconds and dollars only: no prompt, no answer, no secret. Upstream
+error texts stay out as well, since an upstream may quote the prompt in them; their kind is logged.
+
+Only a config with `log_content: true` adds the content, and only as far as its `trace` level says:
+with `trace: full` the `request` line carries `request` (the messages, tools and response format as
+the client sent them, in OpenAI's shape) and each `call` line of a member or an escalation carries
+`upstream_model`, `text`, `tool_calls`, `refusal`, `finish_reason` and `sent` (its parameters). From
+such lines a recording can be made without asking anybody again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from emerge_core.types import Call, ChatRequest, Trace
+
+log = logging.getLogger("emerge")
+
+CONTENT_ROLES = ("member", "escalation")
+
+
+class Lines:
+    """Writes the lines. `content` is what `log_content` with `trace: full` says."""
+
+    def __init__(self, *, content: bool = False) -> None:
+        self._content = content
+
+    def __call__(self, request: ChatRequest, trace: Trace) -> None:
+        if not log.isEnabledFor(logging.INFO):
+            return
+        for call in trace.calls:
+            log.info("call", extra={**_call(trace, call), **(_said(call) if self._content else {})})
+        log.info("request", extra={**_request(trace), **({"request": _asked(request)} if self._content else {})})
+
+
+class JsonFormatter(logging.Formatter):
+    """A line as JSON: the event, then its fields. For servers outside Lambda, where Powertools does it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.levelno >= logging.WARNING:
+            fields["level"] = record.levelname
+        if record.exc_info and record.exc_info[0]:
+            fields["exception"] = record.exc_info[0].__name__
+        return json.dumps({"event": record.getMessage(), **fields}, separators=(",", ":"), default=str)
+
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def _call(trace: Trace, call: Call) -> dict[str, Any]:
+    done = call.completion
+    return {
+        "request_id": trace.request_id,
+        "call": call.id,
+        "role": call.role,
+        "model": call.model,
+        "provider": call.provider,
+        "status": call.status,
+        "error": done.error.kind if done.error else None,
+        "attempts": done.attempts,
+        "latency_ms": round(done.latency_ms, 1),
+        "input_tokens": done.usage.input_tokens if done.usage else None,
+        "output_tokens": done.usage.output_tokens if done.usage else None,
+        "cost_usd": done.cost.usd,
+        "cost_known": done.cost.known,
+        "cost_estimated": done.cost.estimated,
+    }
+
+
+def _request(trace: Trace) -> dict[str, Any]:
+    decision = trace.decision
+    return {
+        "request_id": trace.request_id,
+        "ensemble": trace.name,
+        "status": trace.failure.status if trace.failure else 200,
+        "rule": decision.rule if decision else None,
+        "selected": list(decision.selected) if decision else [],
+        "agreement": decision.agreement if decision else None,
+        "early": bool(decision and decision.early),
+        "escalated": bool(decision and decision.escalated),
+        "degraded": trace.degraded,
+        "calls": len(trace.calls),
+        "latency_ms": round(trace.latency_ms, 1),
+        "overhead_ms": round(trace.overhead_ms, 2),
+        "cost_usd": trace.cost.usd,
+        "cost_known": trace.cost.known,
+        "cost_estimated": trace.cost.estimated,
+    }
+
+
+def _said(call: Call) -> dict[str, Any]:
+    done = call.completion
+    if call.role not in CONTENT_ROLES or call.status != "ok":
+        return {}
+    return {
+        "upstream_model": done.upstream_model,
+        "text": done.text,
+        "tool_calls": [asdict(each) for each in done.tool_calls],
+        "refusal": done.refusal,
+        "finish_reason": done.finish_reason,
+        "sent": {"temperature": call.member.temperature if call.member else None},
+    }
+
+
+def _asked(request: ChatRequest) -> Mapping[str, Any]:
+    body: dict[str, Any] = {"messages": list(request.messages)}
+    if request.tools:
+        body["tools"] = list(request.tools)
+    if request.tool_choice is not None:
+        body["tool_choice"] = request.tool_choice
+    if request.response_format is not None:
+        body["response_format"] = request.response_format
+    return body

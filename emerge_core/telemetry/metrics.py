@@ -1,0 +1,118 @@
+"""CloudWatch metrics in the embedded metric format (EMF): lines on standard output that CloudWatch
+reads from the function's log. Dimension values come from the config alone, never from a client.
+
+`Errors` are requests that ended in an error reply, whoever's
+fault it was; the alarm on our own faults is on Lambda's errors, ConfigErrors and a log filter.
+Specification: "Embedded metric format specification", Amazon CloudWatch User Guide.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping
+
+from emerge_core.types import Trace
+
+NAMESPACE = "Emerge"
+
+# name → unit. The stack's own alarms and dashboard are tested against these tables.
+REQUEST_METRICS = {
+    "Requests": "Count",
+    "Errors": "Count",
+    "Latency": "Milliseconds",
+    "Overhead": "Milliseconds",
+    "CostUSD": "None",
+    "Agreement": "None",
+    "EarlyDecisions": "Count",
+    "Escalations": "Count",
+    "Degraded": "Count",
+}
+STACK_METRICS = {"ConfigErrors": "Count", "ConfigAge": "Seconds"}
+MODEL_METRICS = {
+    "Calls": "Count",
+    "CallErrors": "Count",
+    "CallLatency": "Milliseconds",
+    "InputTokens": "Count",
+    "OutputTokens": "Count",
+    "CallCostUSD": "None",
+    "Selected": "Count",
+}
+
+Values = Mapping[str, float]
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class Metrics:
+    """Emits the metrics of one stack."""
+
+    def __init__(self, stack: str, *, per_model: bool, emit: Callable[[str], None] = _print) -> None:
+        self._stack = stack
+        self._per_model = per_model
+        self._emit = emit
+
+    def request(self, trace: Trace, *, ensembles: Collection[str]) -> None:
+        """`ensembles` are those of the config: a model called by its own name counts for the stack alone."""
+        more = ({"Ensemble": trace.name},) if trace.name in ensembles else ()
+        self._send(_of_request(trace), REQUEST_METRICS, *more)
+        if not self._per_model:
+            return
+        selected = trace.decision.selected if trace.decision else ()
+        for model in dict.fromkeys(call.model for call in trace.calls if call.role != "embed"):
+            self._send(_of_model(trace, model, selected), MODEL_METRICS, {"Model": model}, alone=False)
+
+    def config(self, *, failed: bool, age_s: float) -> None:
+        """One look at the config's source: whether it failed, and how old the config is that serves."""
+        self._send({"ConfigErrors": float(failed), "ConfigAge": age_s}, STACK_METRICS)
+
+    def _send(self, values: Values, units: Mapping[str, str], *more: Mapping[str, str], alone: bool = True) -> None:
+        from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
+
+        # An empty service: Powertools would add it as a dimension, and metrics cost by dimension set.
+        emf = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service="")
+        sets = [{"Stack": self._stack}] if alone else []
+        sets += [{"Stack": self._stack, **dimensions} for dimensions in more]
+        emf.dimension_set.update(sets[0])
+        for dimensions in sets[1:]:
+            emf.add_dimensions(**dimensions)
+        for name, value in values.items():
+            emf.add_metric(name, units[name], value)
+        self._emit(json.dumps(emf.serialize_metric_set(), separators=(",", ":")))
+
+
+def _of_request(trace: Trace) -> Values:
+    decision = trace.decision
+    values = {
+        "Requests": 1.0,
+        "Errors": float(decision is None),
+        "Latency": trace.latency_ms,
+        "Overhead": trace.overhead_ms,
+        "CostUSD": trace.cost.usd,
+        "EarlyDecisions": float(bool(decision and decision.early)),
+        "Escalations": float(bool(decision and decision.escalated)),
+        "Degraded": float(trace.degraded),
+    }
+    if decision and decision.agreement is not None:
+        values["Agreement"] = decision.agreement
+    return values
+
+
+def _of_model(trace: Trace, model: str, selected: Collection[str]) -> Values:
+    calls = [call for call in trace.calls if call.model == model and call.status != "skipped"]
+    usages = [call.completion.usage for call in calls if call.completion.usage]
+    values = {
+        "Calls": float(len(calls)),
+        "CallErrors": float(sum(call.status in ("error", "timeout") for call in calls)),
+        "InputTokens": float(sum(usage.input_tokens for usage in usages)),
+        "OutputTokens": float(sum(usage.output_tokens for usage in usages)),
+        "CallCostUSD": sum(call.completion.cost.usd for call in calls),
+        "Selected": float(sum(call.id in selected for call in calls)),
+    }
+    answered = [call.completion.latency_ms for call in calls if call.status == "ok"]
+    if answered:
+        values["CallLatency"] = max(answered)
+    return values

@@ -1,0 +1,275 @@
+"""The buffered handler, from a gateway's event to its reply."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from emerge_core.telemetry.metrics import MODEL_METRICS, REQUEST_METRICS, STACK_METRICS
+from tests.functions.conftest import PARAMETER, QUESTION, Context
+
+CONFIG = """
+providers: {{up: {{kind: openai, base_url: "{url}", api_key: "{key}"}}}}
+models:
+  a: {{provider: up, model: a, price: {{input: 1, output: 2}}}}
+  b: {{provider: up, model: b, price: {{input: 1, output: 2}}}}
+ensembles: {{emerge: {{members: [a, b], aggregator: vote, early_decision: false}}}}
+{more}
+"""
+
+
+@pytest.fixture
+def push(aws: Any, upstream: Any) -> Any:
+    upstream.script = {}
+
+    def put(key: str = "ssm:/emerge/test/keys/up", more: str = "", text: str | None = None) -> None:
+        text = text or CONFIG.format(url=upstream.url, key=key, more=more)
+        aws("ssm").put_parameter(Name=PARAMETER, Value=text, Type="String", Overwrite=True)
+
+    return put
+
+
+def secret(aws: Any, value: str) -> None:
+    aws("ssm").put_parameter(Name="/emerge/test/keys/up", Value=value, Type="SecureString", Overwrite=True)
+
+
+def test_until_the_first_push_the_simulated_panel_serves(aws: Any, lambda_function: Any) -> None:
+    function = lambda_function()
+    assert function.ask().text == "The answer is 391."
+    status = function("GET", "/v1/emerge/status").json
+    assert status["status"] == "ok"
+    assert "default" in status["config"]["source"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/prod/v1/chat/completions", "/x/v1/chat/completions"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_paths_and_bodies_of_a_gateway(aws: Any, lambda_function: Any, path: str, encoded: bool) -> None:
+    reply = lambda_function()("POST", path, QUESTION, encoded=encoded)
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.json["emerge"]["agreement"] == 1.0
+
+
+def test_a_stream_is_one_valid_body(aws: Any, lambda_function: Any) -> None:
+    reply = lambda_function().ask(stream=True)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    events = [part.removeprefix("data: ") for part in reply.body.split("\n\n") if part.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    text = "".join(json.loads(each)["choices"][0]["delta"].get("content") or "" for each in events[:-1])
+    assert text == "The answer is 391."
+
+
+def test_a_pushed_config_serves_from_the_next_request(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    function = lambda_function()
+    assert function.ask().text == "The answer is 391."
+    secret(aws, "sk-one")
+    push()
+    upstream.script = {"a": says("42"), "b": says("42")}
+    function.ask()  # looks, and is itself served by what was there
+    assert function.ask().text == "42"
+
+
+def test_a_broken_config_never_replaces_a_good_one(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    upstream.script = {"a": says("42"), "b": says("42")}
+    secret(aws, "sk-one")
+    push()
+    function = lambda_function()
+    assert function.ask().text == "42"
+    push(text="providers: {}\nmodels: {a: {provider: nowhere}}")
+    for _ in range(3):
+        assert function.ask().text == "42"
+    assert function.metrics("ConfigErrors")[-1]["ConfigErrors"] == [1.0]
+    assert "models" in function("GET", "/v1/emerge/status").json["config"]["error"]
+    assert "the last good one serves on" in function.logged("config fault")[-1]["state"]
+    push()
+    function.ask()
+    assert function("GET", "/v1/emerge/status").json["config"]["error"] is None
+
+
+def test_without_any_config_it_says_so(aws: Any, lambda_function: Any) -> None:
+    function = lambda_function(EMERGE_DEFAULT_CONFIG=None)
+    reply = function.ask()
+    assert reply.status == 503
+    assert reply.json["error"]["type"] == "config_error"
+    health = function("GET", "/healthz")
+    assert (health.status, health.json) == (503, {"status": "degraded"})
+
+
+@pytest.mark.parametrize("reference", ["ssm:/emerge/test/keys/up", "secret:emerge/test/up"])
+def test_a_rotated_secret_is_used_from_the_next_request(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any, reference: str, server: Any
+) -> None:
+    def store(value: str) -> None:
+        if reference.startswith("ssm"):
+            secret(aws, value)
+        elif not aws("secretsmanager").list_secrets()["SecretList"]:
+            aws("secretsmanager").create_secret(Name="emerge/test/up", SecretString=value)
+        else:
+            aws("secretsmanager").put_secret_value(SecretId="emerge/test/up", SecretString=value)
+
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"])[b"authorization"].decode())
+        body = b'{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]}'
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    with server(app) as url:
+        upstream.url = f"{url}/v1"
+        store("sk-one")
+        push(key=reference)
+        function = lambda_function()
+        assert function.ask().text == "42"
+        store("sk-two")
+        function.ask()
+        function.ask()
+    assert seen[:2] == ["Bearer sk-one"] * 2
+    assert seen[-2:] == ["Bearer sk-two"] * 2
+    assert "sk-" not in json.dumps(function.lines)
+
+
+def test_a_missing_secret_costs_its_provider_alone(push: Any, lambda_function: Any) -> None:
+    push(more="")
+    reply = lambda_function().ask()
+    assert reply.status == 502
+    assert "emerge secrets set" in reply.json["error"]["message"]
+
+
+def test_the_deadline_is_what_the_gateway_and_lambda_leave(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    secret(aws, "sk-one")
+    push()
+    upstream.script = {"a": says("42", delay=5), "b": says("42", delay=5)}
+    function = lambda_function()
+    late = function("POST", "/v1/chat/completions", QUESTION, age_s=27.7)
+    assert (late.status, late.json["error"]["type"]) == (504, "timeout_error")
+    short = function("POST", "/v1/chat/completions", QUESTION, context=Context(remaining_ms=1_300))
+    assert short.status == 504
+
+
+def test_lines_and_metrics_tell_of_a_request_and_nothing_secret(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    secret(aws, "sk-very-secret")
+    push()
+    upstream.script = {"a": says("the answer is 42"), "b": says(status=500)}
+    function = lambda_function()
+    reply = function.ask(messages=[{"role": "user", "content": "a private question"}])
+    calls, requests = function.logged("call"), function.logged("request")
+    assert [(line["model"], line["status"]) for line in calls] == [("a", "ok"), ("b", "error")]
+    (line,) = requests
+    assert line["request_id"] == reply.headers["x-request-id"]
+    assert (line["key_id"], line["gateway_request_id"], line["status"]) == ("0123456789ab", "gateway-request", 200)
+    said = json.dumps(function.lines)
+    assert not [text for text in ("private", "answer is", "very-secret") if text in said]
+
+    (emitted,) = function.metrics("Requests")
+    (directive,) = emitted["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Emerge"
+    assert directive["Dimensions"] == [["Stack"], ["Stack", "Ensemble"]]
+    assert (emitted["Stack"], emitted["Ensemble"]) == ("test", "emerge")
+    assert {each["Name"] for each in directive["Metrics"]} == set(REQUEST_METRICS)
+    assert emitted["Degraded"] == [1.0]
+    models = function.metrics("Calls")
+    assert [(each["Model"], each["CallErrors"]) for each in models] == [("a", [0.0]), ("b", [1.0])]
+    assert models[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Stack", "Model"]]
+    assert {each["Name"] for each in models[0]["_aws"]["CloudWatchMetrics"][0]["Metrics"]} == set(MODEL_METRICS)
+    (config,) = function.metrics("ConfigErrors")
+    assert config["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Stack"]]
+    assert {each["Name"] for each in config["_aws"]["CloudWatchMetrics"][0]["Metrics"]} == set(STACK_METRICS)
+
+
+def test_a_name_that_a_client_made_up_is_no_dimension(aws: Any, lambda_function: Any) -> None:
+    function = lambda_function(EMERGE_MODEL_METRICS="false")
+    assert function.ask(model="made-up").status == 404
+    assert function.ask(model="sim-a").status == 200
+    (emitted,) = function.metrics("Requests")
+    assert emitted["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["Stack"]]
+    assert function.metrics("Calls") == []
+
+
+def test_content_is_logged_where_the_config_asks_for_it(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    secret(aws, "sk-one")
+    push(more="trace: full\nlog_content: true")
+    upstream.script = {"a": says("41"), "b": says("42")}
+    function = lambda_function()
+    function.ask()
+    assert [(line["upstream_model"], line["text"]) for line in function.logged("call")] == [("a", "41"), ("b", "42")]
+    assert function.logged("request")[0]["request"] == {"messages": QUESTION["messages"]}
+
+
+def test_too_large_bodies(aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any) -> None:
+    function = lambda_function()
+    large = function.ask(messages=[{"role": "user", "content": "x" * 4_600_000}])
+    assert (large.status, large.json["error"]["code"]) == (413, "request_too_large")
+    secret(aws, "sk-one")
+    push()
+    function.ask()
+    upstream.script = {name: says('say "' * 900_000) for name in "ab"}
+    reply = function.ask()
+    assert (reply.status, reply.json["error"]["code"]) == (502, "reply_too_large")
+    assert reply.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_two_hundred_requests_with_connections_cut_in_between(
+    aws: Any, push: Any, upstream: Any, lambda_function: Any, server: Any, cut: int
+) -> None:
+    """Every second or third reply ends its connection without saying so, as a frozen environment would find it."""
+    served = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal served
+        served += 1
+        body = b'{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]}'
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if served % (cut + 1) == 0:
+            scope["extensions"]["cut"]()
+
+    def cutting(inner: Any) -> Any:
+        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+            transport = receive.__self__.transport
+            loop = asyncio.get_running_loop()
+            scope = {**scope, "extensions": {"cut": lambda: loop.call_later(0.002, transport.abort)}}
+            await inner(scope, receive, send)
+
+        return wrapped
+
+    with server(cutting(app)) as url:
+        upstream.url = f"{url}/v1"
+        secret(aws, "sk-one")
+        push()
+        function = lambda_function(EMERGE_CONFIG_TTL_S="3600")
+        assert [function.ask().status for _ in range(200)] == [200] * 200
+        assert asyncio.all_tasks(function.loop) == set()
+
+
+def test_two_hundred_requests_while_ssm_fails(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret(aws, "sk-one")
+    push()
+    upstream.script = {"a": says("42"), "b": says("42")}
+    function = lambda_function()
+    assert function.ask().text == "42"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    function.module._environment.engine._read.__self__._clients.clear()
+    monkeypatch.setattr("emerge_core.config.aws.ATTEMPTS", 1)
+    assert {function.ask().text for _ in range(200)} == {"42"}
+    assert function.metrics("ConfigErrors")[-1]["ConfigErrors"] == [1.0]
+    assert function.metrics("ConfigErrors")[-1]["ConfigAge"][0] > 0
+    assert asyncio.all_tasks(function.loop) == set()
