@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test lint format bench lock clean
+.PHONY: run test lint format bench build invoke lock clean
 
 run: $(READY)
 	$(BIN)/emerge serve --port $(PORT)
@@ -39,6 +39,10 @@ lock: $(READY)
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra aws --extra eval --group dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o requirements.lock
+
+	$(BIN)/uv pip compile pyproject.toml --extra aws --constraint requirements.lock --no-emit-package uvicorn --no-emit-package click \
+	  --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
+	  -o functions/proxy/requirements.txt
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

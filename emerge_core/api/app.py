@@ -65,7 +65,8 @@ def create_app(
             return None
 
     async def healthz(_: Request) -> Response:
-        healthy = serving() is not None
+        config = serving()
+        healthy = config is not None and bool(config.models)
         return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
 
     async def status(_: Request) -> Response:

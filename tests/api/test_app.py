@@ -342,7 +342,8 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
 
 def test_the_description_names_every_route(http: httpx.Client) -> None:
     described = http.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/v1/chat/completions", "/v1/models", "/v1/models/{id}", "/healthz"}
+    served = {"/v1/chat/completions", "/v1/models", "/v1/models/{id}", "/v1/emerge/status", "/healthz"}
+    assert set(described["paths"]) == served
     assert described["openapi"].startswith("3.1")
 
 
