@@ -3,19 +3,26 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 READY := .venv/.ready
+TOOLS := .tools/aws
+# Where python3.13 is, which the functions run on: it builds them. A pyenv shim is not enough for `sam build`.
+PYTHON313 := $(shell for d in "$$(pyenv prefix 3.13 2>/dev/null)/bin" "$$(dirname "$$(command -v python3.13 || echo /none/x)")"; do \
+  "$$d/python3.13" -c 0 2>/dev/null && { echo "$$d"; break; }; done)
+SAM := PATH="$(CURDIR)/$(TOOLS)/bin:$(PYTHON313):$$PATH" SAM_CLI_TELEMETRY=0 sam
+EVENT ?= events/chat.json
 
 .PHONY: run test lint format bench build invoke lock clean
 
 run: $(READY)
 	$(BIN)/emerge serve --port $(PORT)
 
-test: $(READY)
+test: $(READY) tools
 	$(BIN)/pytest -n 2 --dist loadfile
 
-lint: $(READY)
+lint: $(READY) tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@test ! -x $(TOOLS)/bin/sam || AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -23,6 +30,23 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/overhead.py
+
+build: tools
+	@test -n "$(PYTHON313)" || { echo "make build needs python3.13, which the functions run on" >&2; exit 1; }
+	$(SAM) build
+
+invoke: build
+	$(SAM) local invoke ProxyFunction --event $(EVENT) --env-vars events/env.json --skip-pull-image
+
+# SAM, the translator, cfn-lint and Lambda's emulator, apart from the product: their pins clash with its own.
+# Where they cannot be installed, the tests that need them are skipped and say so.
+.PHONY: tools
+tools: $(TOOLS)/.tried
+$(TOOLS)/.tried: infra/tools.lock
+	@mkdir -p $(TOOLS)
+	@P="$(PYTHON313)"; P="$${P:+$$P/python3.13}"; "$${P:-$(PYTHON)}" -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet \
+	  --disable-pip-version-check --require-hashes -r infra/tools.lock || echo "WARNING: the AWS tools could not be installed" >&2
+	@touch $@
 
 # Where the interpreter has no ensurepip (Debian without python3-venv), virtualenv makes the environment.
 $(READY): pyproject.toml requirements.lock
@@ -43,6 +67,8 @@ lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --extra aws --constraint requirements.lock --no-emit-package uvicorn --no-emit-package click \
 	  --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 	  -o functions/proxy/requirements.txt
+	$(BIN)/uv pip compile infra/tools.in --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o infra/tools.lock
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .tools .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
