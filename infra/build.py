@@ -26,7 +26,15 @@ PLATFORMS = {
     "arm64": ("manylinux2014_aarch64", "manylinux_2_28_aarch64"),
 }
 AWS_SERVICES = ("ssm", "secretsmanager", "sts", "sso", "sso-oidc")  # of botocore's some four hundred
-UNUSED = ("numpy/**/tests", "numpy/**/*.pyi", "numpy/f2py", "numpy/_core/include", "numpy/_core/lib", "boto3/examples", "bin")
+UNUSED = (
+    "numpy/**/tests",
+    "numpy/**/*.pyi",
+    "numpy/f2py",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "boto3/examples",
+    "bin",
+)
 
 
 def main() -> None:
@@ -35,7 +43,9 @@ def main() -> None:
         sys.exit(f"run by Python {sys.version.split()[0]}, but the function needs {'.'.join(map(str, PYTHON))}")
     if name == "proxy":
         install(target, architecture())
-        shutil.copytree(ROOT / "emerge_core", target / "emerge_core", ignore=shutil.ignore_patterns("__pycache__", "cli", "evals"))
+        shutil.copytree(
+            ROOT / "emerge_core", target / "emerge_core", ignore=shutil.ignore_patterns("__pycache__", "cli", "evals")
+        )
         copy(ROOT / "functions" / "proxy", target, "*.py", "*.yaml", "stream-wrapper")
         prune(target)
     else:
@@ -67,8 +77,19 @@ def install(target: Path, machine: str) -> None:
     wheels = ["--only-binary=:all:", "--implementation", "cp", "--python-version", version, *platforms]
     quiet = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps", "--require-hashes"]
     requirements = ROOT / "functions" / "proxy" / "requirements.txt"
-    command = [sys.executable, "-m", "pip", "install", *quiet, *wheels, "--target", str(target), "-r", str(requirements)]
-    subprocess.run(command, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *quiet,
+        *wheels,
+        "--target",
+        str(target),
+        "-r",
+        str(requirements),
+    ]
+    subprocess.run(command, check=True)  # noqa: S603
 
 
 def prune(target: Path) -> None:

@@ -7,6 +7,7 @@ Reads from standard input `[{"parameters": {...}, "code": "…"}, …]` and prin
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
@@ -20,7 +21,7 @@ class Region:
     region_name = "us-east-1"
 
 
-def translate(parameters, code):
+def translate(parameters: dict[str, Any], code: str) -> Any:
     template = yaml_parse(TEMPLATE.read_text())
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
