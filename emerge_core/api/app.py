@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emerge_core.api.auth import Keyring
-from emerge_core.api.chat import Chat, Engine, unknown_model
+from emerge_core.api.chat import Chat
+from emerge_core.api.endpoint import Engine, unknown_model
 from emerge_core.api.errors import as_request_error, error_response, json_response
 from emerge_core.api.openapi import document
 from emerge_core.api.surface import Surface

@@ -1,152 +1,34 @@
-"""POST /v1/chat/completions: read, run, answer."""
+"""POST /v1/chat/completions."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from time import perf_counter
-from typing import Protocol
+from collections.abc import Mapping
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from emerge_core.api.attend import ClientGoneError, attended
-from emerge_core.api.encode import TraceLevel, completion_json, emerge_object, encode, headers_of
-from emerge_core.api.errors import INTERNAL, error_response, invalid, json_response
-from emerge_core.api.fields import one_of
-from emerge_core.api.parse import read_chat, read_json, read_limits
+from emerge_core.api.encode import TraceLevel, completion_json, encode, headers_of
+from emerge_core.api.endpoint import Endpoint, Work
+from emerge_core.api.errors import json_response
+from emerge_core.api.fields import Body
+from emerge_core.api.parse import Asked, read_chat
 from emerge_core.api.sse import EventStream
-from emerge_core.config import ensemble_of
-from emerge_core.config.schema import Config
-from emerge_core.engine import Limits
-from emerge_core.errors import RequestError
-from emerge_core.types import ChatRequest, Trace
-
-MAX_BODY = 4_500_000  # bytes: what fits through API Gateway and Lambda with room for the envelope
-_MAX_DRAINED = 4 * MAX_BODY
-_LEVELS: dict[str, TraceLevel] = {"off": "off", "summary": "summary", "full": "full"}
+from emerge_core.types import Decision, Trace
 
 
-class Engine(Protocol):
-    """What the API needs of the engine."""
+class Chat(Endpoint[Asked]):
+    def read(self, body: Body) -> Asked:
+        return read_chat(body)
 
-    @property
-    def config(self) -> Config: ...
-
-    async def run(
-        self, request: ChatRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
-    ) -> Trace: ...
-
-    async def aclose(self) -> None: ...
-
-
-class Chat:
-    """The endpoint, bound to its engine."""
-
-    def __init__(self, engine: Engine, *, keepalive_s: float) -> None:
-        self.engine = engine
-        self.keepalive_s = keepalive_s
-
-    async def __call__(self, http: Request) -> Response:
-        _refuse_forms_of_other_sites(http)
-        asked = read_chat(read_json(await read_body(http)))
-        limits = _limits(http)
-        config = self.engine.config
-        level = _trace_level(http, config)
-        _check_panel(config, asked.model, asked.request.n)
-
-        async def work() -> Trace:
-            return await self.engine.run(
-                asked.request, asked.model, limits=limits, request_id=http.scope["state"]["request_id"]
-            )
-
-        if asked.stream:
-            return EventStream(
-                work,
-                asked.request,
-                level=level,
-                include_usage=asked.include_usage,
-                keepalive_s=self.keepalive_s,
-                headers={"x-emerge-ensemble": asked.model},
-            )
-        try:
-            async with attended(work(), http.receive) as running:
-                await running.done()
-                trace = running.result()
-        except ClientGoneError:
-            return Response(status_code=499)  # nobody reads it; access logs show why there is no reply
-        if trace.decision is None:
-            emerge = emerge_object(trace, level)
-            return error_response(trace.failure or INTERNAL, emerge=emerge, headers=headers_of(trace))
-        encoded = encode(trace, trace.decision, asked.request, level)
+    def reply(self, trace: Trace, decision: Decision, asked: Asked, level: TraceLevel) -> Response:
+        encoded = encode(trace, decision, asked.request, level)
         return json_response(completion_json(encoded, asked.request), headers=headers_of(trace, encoded.choices))
 
-
-def unknown_model(config: Config, name: str) -> RequestError:
-    known = [*config.ensembles, *(model for model in config.models if model not in config.ensembles)]
-    more = f" and {len(known) - 50} more" if len(known) > 50 else ""
-    return RequestError(
-        f"The model `{name[:200]}` does not exist. Known: {', '.join(known[:50])}{more}.",
-        status=404,
-        param="model",
-        code="model_not_found",
-    )
-
-
-async def read_body(http: Request) -> bytes:
-    """The whole body. One that is too large is still read (to a point), else clients that write it
-    all before they listen would see a broken connection instead of the 413."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in http.stream():
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        elif size > _MAX_DRAINED:
-            break
-    if size > MAX_BODY:
-        raise RequestError(
-            f"The request body is larger than {MAX_BODY} bytes. Shorten the messages, or send images by URL.",
-            status=413,
-            code="request_too_large",
-        )
-    return b"".join(parts)
-
-
-def _limits(http: Request) -> Limits:
-    """The caller's ceilings, within the time that whoever runs this server has left (on `perf_counter`'s clock)."""
-    limits = read_limits(http.headers)
-    deadline = http.scope.get("emerge.deadline")
-    if deadline is None:
-        return limits
-    left_s = max(deadline - perf_counter(), 0.001)
-    return replace(limits, deadline_s=min(limits.deadline_s or left_s, left_s))
-
-
-def _check_panel(config: Config, name: str, n: int) -> None:
-    """What can be refused before anything is billed."""
-    ensemble = ensemble_of(config, name)
-    if ensemble is None:
-        raise unknown_model(config, name)
-    members = len(ensemble.members)
-    if n > members:
-        raise invalid("n", f"`n` is {n}, but `{name}` has {members} member(s), and each gives one choice: lower it.")
-
-
-def _trace_level(http: Request, config: Config) -> TraceLevel:
-    asked = http.headers.get("x-emerge-trace")
-    if asked is None:
-        return config.trace
-    return _LEVELS[one_of(asked.strip().lower(), _LEVELS, "x-emerge-trace")]
-
-
-def _refuse_forms_of_other_sites(http: Request) -> None:
-    """Any content type will do (curl -d sends a form's), but not from a browser: there, without a
-    preflight, any web page could spend this server's money."""
-    kind = http.headers.get("content-type", "")
-    if "origin" in http.headers and "json" not in kind.lower():
-        raise RequestError(
-            "Browsers must send this request with the content type application/json.",
-            status=415,
-            param="content-type",
-            code="unsupported_content_type",
+    def stream(self, work: Work, asked: Asked, level: TraceLevel, headers: Mapping[str, str]) -> Response:
+        return EventStream(
+            work,
+            asked.request,
+            level=level,
+            include_usage=asked.include_usage,
+            keepalive_s=self.keepalive_s,
+            headers=headers,
         )
