@@ -3,7 +3,6 @@ every call, and hands the trace to telemetry. Providers and their HTTP pools liv
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from emerge_core.config.schema import Config, EnsembleConfig
 from emerge_core.errors import RequestError
 from emerge_core.failure import failure_of
 from emerge_core.fanout import Budget, FanOut
-from emerge_core.providers import Provider, make_provider
+from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
 from emerge_core.types import ChatRequest, Trace
@@ -45,9 +44,8 @@ class Engine:
         """`keys` resolves references to secrets, by default from `environ` alone; `record` is told of
         every request once it is over, by default the log."""
         self.config = config
-        self._keys = keys or partial(resolve_key, environ=os.environ if environ is None else environ)
+        self._pool = Pool(config, keys or partial(resolve_key, environ=os.environ if environ is None else environ))
         self._record = record or Lines(content=config.log_content and config.trace == "full")
-        self._providers: dict[str, Provider] = {}
 
     async def run(
         self, request: ChatRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
@@ -63,7 +61,7 @@ class Engine:
                 param="model",
             )
         began = perf_counter()
-        fanout = FanOut(self.config, self._connect, _budget(ensemble, limits or Limits(), began))
+        fanout = FanOut(self.config, self._pool, _budget(ensemble, limits or Limits(), began))
         strategy = get_strategy(ensemble.strategy.name)
         try:
             outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
@@ -75,18 +73,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """Close every provider's connections."""
-        providers, self._providers = list(self._providers.values()), {}
-        await asyncio.gather(*(provider.aclose() for provider in providers), return_exceptions=True)
-
-    def _connect(self, name: str) -> Provider:
-        """The provider, made at its first use; ConfigError where its key is missing."""
-        provider = self._providers.get(name)
-        if provider is None:
-            config = self.config.providers[name]
-            models = {m.model: m for m in self.config.models.values() if m.provider == name}
-            provider = make_provider(config, api_key=self._keys(config.api_key), models=models)
-            self._providers[name] = provider
-        return provider
+        await self._pool.aclose()
 
 
 def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:

@@ -1,0 +1,32 @@
+"""The providers of one config, each made at its first use, all closed together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from emerge_core.config import KeyResolver
+from emerge_core.config.schema import Config
+from emerge_core.providers import Provider, make_provider
+
+
+class Pool:
+    """Calling it with a provider's name gives the provider; ConfigError where its key is missing."""
+
+    def __init__(self, config: Config, keys: KeyResolver) -> None:
+        self._config = config
+        self._keys = keys
+        self._made: dict[str, Provider] = {}
+
+    def __call__(self, name: str) -> Provider:
+        provider = self._made.get(name)
+        if provider is None:
+            config = self._config.providers[name]
+            models = {m.model: m for m in self._config.models.values() if m.provider == name}
+            provider = make_provider(config, api_key=self._keys(config.api_key), models=models)
+            self._made[name] = provider
+        return provider
+
+    async def aclose(self) -> None:
+        """Close every provider's connections."""
+        made, self._made = list(self._made.values()), {}
+        await asyncio.gather(*(provider.aclose() for provider in made), return_exceptions=True)
