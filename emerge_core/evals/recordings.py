@@ -10,70 +10,43 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from emerge_core.errors import EmergeError
+from emerge_core.evals.rows import (
+    Gold,
+    Question,
+    RecordedModel,
+    Replies,
+    Reply,
+    Verdict,
+    estimated_tokens,
+    prompt_of,
+    read_gold,
+    read_letter,
+    read_model,
+    read_question,
+    read_reply,
+    read_sample,
+    text,
+)
+
+__all__ = [
+    "Gold",
+    "Question",
+    "RecordedModel",
+    "Recordings",
+    "Replies",
+    "Reply",
+    "Verdict",
+    "estimated_tokens",
+    "prompt_of",
+    "read_rows",
+]
 
 LETTERS = "_letters"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    id: str
-    text: str
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Gold:
-    """The accepted answers to a question and the form that they have; no answers = nothing to score by."""
-
-    answers: tuple[str, ...]
-    form: str
-
-
-class Reply(NamedTuple):
-    """What a model answered. `confidence` is the probability that it gave its answer, where one was recorded."""
-
-    text: str
-    tokens: int
-    confidence: float | None = None
-
-
-Replies = Mapping[str, Mapping[str, Reply]]  # by model, by question id
-
-
-class Verdict(NamedTuple):
-    """A person's judgement of one reply."""
-
-    question: str
-    text: str
-    correct: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedModel:
-    """What is known of a model; the price is in US dollars per million tokens."""
-
-    tier: str | None = None
-    price: tuple[float, float] | None = None  # input, output
-
-    @property
-    def hides_tokens(self) -> bool:
-        """Whether it was billed for reasoning tokens that nobody recorded."""
-        return self.tier == "reasoning"
-
-
-def prompt_of(question: Question) -> str:
-    """The prompt that asks a question: its text; for multiple choice a blank line and a line per choice."""
-    if not question.choices:
-        return question.text
-    options = "\n".join(f"{chr(ord('A') + number)}. {choice}" for number, choice in enumerate(question.choices))
-    return f"{question.text}\n\n{options}"
 
 
 class Recordings:
@@ -103,17 +76,17 @@ class Recordings:
         if not path.is_file():
             return {}
         try:
-            return {row["model"]: _model(row) for row in json.loads(path.read_text("utf-8"))["models"]}
+            return {row["model"]: read_model(row) for row in json.loads(path.read_text("utf-8"))["models"]}
         except (ValueError, KeyError, TypeError) as error:
             raise EmergeError(f"{path}: not a list of models: {_fault(error)}") from error
 
     def questions(self, task: str) -> dict[str, Question]:
         """The task's questions by id. Those whose text was not recorded are left out."""
         found: dict[str, Question] = {}
-        for place, row in _rows(self._questions_file(task)):
-            if row.get("question") is None:
+        for place, row in read_rows(self._questions_file(task)):
+            question = read_question(place, row)
+            if question is None:
                 continue
-            question = _question(place, row)
             if question.id in found:
                 raise EmergeError(f"{place}: the id {question.id!r} occurs twice")
             found[question.id] = question
@@ -121,42 +94,45 @@ class Recordings:
 
     def golds(self, task: str) -> dict[str, Gold]:
         """The accepted answers by question id."""
-        golds: dict[str, Gold] = {}
-        for place, row in _rows(self._questions_file(task)):
-            answers = row.get("answers")
-            if answers is not None and not _all_text(answers):
-                raise EmergeError(f"{place}: `answers` must be a list of strings")
-            default = "letter" if row.get("choices") else "short text"
-            golds[_text(place, row, "id")] = Gold(tuple(answers or ()), str(row.get("answer_format") or default))
-        return golds
+        return {text(place, row, "id"): read_gold(place, row) for place, row in read_rows(self._questions_file(task))}
 
     def replies(
-        self, task: str, questions: Collection[str], models: Collection[str] | None = None
+        self, task: str, questions: Collection[str], models: Collection[str] | None = None, *, sample: int = 0
     ) -> dict[str, dict[str, Reply]]:
-        """The replies by model and question id: of all models, or of those that are named."""
-        letters = self._is_letters(task)
-        read = _letter_reply if letters else _text_reply
+        """The replies by model and question id: of all models, or of those that are named; of several
+        answers of one model to one question, that number `sample`. Calls that ended in an error are
+        no replies."""
+        read = read_letter if self._is_letters(task) else read_reply
         replies: dict[str, dict[str, Reply]] = {}
-        for place, row in _rows(self._replies_file(task)):
-            model, question = _text(place, row, "model"), _text(place, row, "id")
-            if models is not None and model not in models:
+        for place, row in read_rows(self._replies_file(task)):
+            model, question = text(place, row, "model"), text(place, row, "id")
+            if (models is not None and model not in models) or read_sample(place, row) != sample:
                 continue
             if question not in questions:
                 raise EmergeError(f"{place}: no question has the id {question!r}")
+            reply = read(place, row)
+            if reply is None:
+                continue
             of_model = replies.setdefault(model, {})
             if question in of_model:
                 raise EmergeError(f"{place}: a second reply of {model} to {question}")
-            of_model[question] = read(place, row)
+            of_model[question] = reply
         return replies
+
+    def samples(self, task: str) -> int:
+        """How many answers of one model to one question were recorded, at most."""
+        if self._is_letters(task):
+            return 1
+        return 1 + max((read_sample(place, row) for place, row in read_rows(self._replies_file(task))), default=0)
 
     def verdicts(self, task: str) -> Iterator[Verdict]:
         """The judged rows of a task with full texts."""
         if self._is_letters(task):
             return
-        for place, row in _rows(self._replies_file(task)):
+        for place, row in read_rows(self._replies_file(task)):
             if row.get("correct") is not None:
-                text = _text(place, row, "response_text")
-                yield Verdict(_text(place, row, "id"), text, bool(row["correct"]))
+                said = text(place, row, "response_text")
+                yield Verdict(text(place, row, "id"), said, bool(row["correct"]))
 
     def _is_letters(self, task: str) -> bool:
         return _file(self.directory / task, "responses") is None and task.endswith(LETTERS)
@@ -169,6 +145,23 @@ class Recordings:
 
     def _replies_file(self, task: str) -> Path:
         return _existing(self._folder(task), "letters" if self._is_letters(task) else "responses")
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row of a JSONL file, packed or not, with its place, for messages."""
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("a row must be a JSON object")
+                    yield f"{path}:{number}", row
+    except ValueError as error:
+        raise EmergeError(f"{path}:{number}: {_fault(error)}") from error
+    except (OSError, EOFError) as error:
+        raise EmergeError(f"{path}:{number + 1}: cannot be read: {error}") from error
 
 
 def _tasks_in(directory: Path) -> Iterator[str]:
@@ -193,90 +186,6 @@ def _existing(folder: Path, stem: str) -> Path:
     if path is None:
         raise EmergeError(f"{folder} has no {stem}.jsonl.gz or {stem}.jsonl")
     return path
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row with its place, for messages."""
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise ValueError("a row must be a JSON object")
-                    yield f"{path}:{number}", row
-    except ValueError as error:
-        raise EmergeError(f"{path}:{number}: {_fault(error)}") from error
-    except (OSError, EOFError) as error:
-        raise EmergeError(f"{path}:{number + 1}: cannot be read: {error}") from error
-
-
-def _question(place: str, row: Mapping[str, Any]) -> Question:
-    choices = row.get("choices")
-    if choices is not None and not _all_text(choices):
-        raise EmergeError(f"{place}: `choices` must be a list of strings")
-    return Question(_text(place, row, "id"), _text(place, row, "question"), tuple(choices or ()))
-
-
-def _text_reply(place: str, row: Mapping[str, Any]) -> Reply:
-    text = _text(place, row, "response_text")
-    tokens = _number(place, row, "completion_tokens")
-    if tokens is None:
-        tokens = _number(place, row, "completion_tokens_est")
-    return Reply(text, estimated_tokens(text) if tokens is None else int(tokens), _confidence(place, row))
-
-
-def _letter_reply(place: str, row: Mapping[str, Any]) -> Reply:
-    """A row without text. Where no letter was found the model's reply cannot be known: it is served empty."""
-    letter = row.get("extracted_answer")
-    text = "" if letter is None else _letter_text(_text(place, row, "extracted_answer"))
-    tokens = _number(place, row, "completion_tokens")
-    return Reply(text, estimated_tokens(text) if tokens is None else int(tokens), _confidence(place, row))
-
-
-@cache  # one string per letter, however many rows say it
-def _letter_text(letter: str) -> str:
-    return f"The answer is ({letter})."
-
-
-def _confidence(place: str, row: Mapping[str, Any]) -> float | None:
-    """The answer's token probability; else the confidence that the model stated."""
-    for name in ("confidence_logit", "confidence_stated"):
-        value = _number(place, row, name)
-        if value is not None:
-            if not 0 <= value <= 1:
-                raise EmergeError(f"{place}: `{name}` must be between 0 and 1")
-            return value
-    return None
-
-
-def estimated_tokens(text: str) -> int:
-    """About four characters make a token."""
-    return (len(text) + 3) // 4
-
-
-def _model(row: Mapping[str, Any]) -> RecordedModel:
-    price = row.get("price")
-    return RecordedModel(row.get("tier"), (float(price["input"]), float(price["output"])) if price else None)
-
-
-def _text(place: str, row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        raise EmergeError(f"{place}: `{name}` must be a string" if name in row else f"{place}: `{name}` is missing")
-    return value
-
-
-def _number(place: str, row: Mapping[str, Any], name: str) -> float | None:
-    value = row.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise EmergeError(f"{place}: `{name}` must be a number")
-    return value
-
-
-def _all_text(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _fault(error: Exception) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings import Gold, Question, RecordedModel, Recordings, Reply, prompt_of
+from emerge_core.types import TokenLogprob, Usage
 
 
 def test_tasks_are_the_folders_with_questions_and_replies(recordings: Path) -> None:
@@ -53,6 +54,36 @@ def test_tokens_are_estimated_where_none_were_counted(recordings: Path) -> None:
     assert reply.tokens == 5
 
 
+def test_a_reply_keeps_what_was_recorded_with_it(own_recordings: Path) -> None:
+    calls = [{"id": "c1", "name": "find", "arguments": "{}"}]
+    rows: list[dict[str, Any]] = [
+        {"finish_reason": "stop", "usage": {"input_tokens": 7}, "latency_ms": 12.5, "logprobs": [["42", -0.1]]},
+        {"sample": 1, "response_text": "43"},
+        {"model": "caller", "response_text": "", "tool_calls": calls},
+        {"model": "broken", "error": {"kind": "server", "message": "down"}, "response_text": None},
+    ]
+    write_jsonl(
+        own_recordings / "sums" / "responses.jsonl",
+        [{"id": "s1", "model": "solo", "response_text": "42", "completion_tokens": 3, **row} for row in rows],
+    )
+    (own_recordings / "sums" / "responses.jsonl.gz").unlink()
+    source = Recordings(own_recordings)
+    first = source.replies("sums", ("s1",))
+    assert set(first) == {"solo", "caller"}
+    done = first["solo"]["s1"].completion()
+    assert (done.text, done.finish_reason, done.latency_ms) == ("42", "stop", 12.5)
+    assert done.usage == Usage(input_tokens=7, output_tokens=3)
+    assert done.logprobs == (TokenLogprob(token="42", logprob=-0.1),)
+    called = first["caller"]["s1"].completion()
+    assert (called.text, called.finish_reason, called.tool_calls[0].name) == (None, "tool_calls", "find")
+    assert source.replies("sums", ("s1",), sample=1) == {"solo": {"s1": Reply("43", 3)}}
+    assert source.samples("sums") == 2
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def test_models_have_prices_and_tiers(recordings: Path) -> None:
     models = Recordings(recordings).models()
     assert models["titan"] == RecordedModel("small", (10.0, 20.0))
@@ -90,6 +121,9 @@ RESPONSE = {"id": "q", "model": "m", "response_text": "yes"}
             [{**RESPONSE, "completion_tokens": "9"}],
             r"responses.jsonl:1: `completion_tokens` must be a number",
         ),
+        ([QUESTION], [{**RESPONSE, "sample": -1}], r"responses.jsonl:1: `sample` must be a number from 0"),
+        ([QUESTION], [{**RESPONSE, "logprobs": ["a"]}], r"responses.jsonl:1: .*`logprobs` or `usage` is malformed"),
+        ([{**QUESTION, "request": []}], [RESPONSE], r"questions.jsonl:1: `request` must be an object with a list"),
         ([QUESTION], [{**RESPONSE, "confidence_logit": 3}], r"responses.jsonl:1: `confidence_logit` must be between"),
     ],
 )
