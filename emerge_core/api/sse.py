@@ -17,8 +17,8 @@ from emerge_core.api.attend import ClientGoneError, attended
 from emerge_core.api.choices import Choice, content_of, finish_reason_of, logprobs_of
 from emerge_core.api.encode import Encoded, TraceLevel, emerge_object, encode
 from emerge_core.api.errors import INTERNAL, as_request_error, encode_json, error_body
-from emerge_core.errors import EmergeError
-from emerge_core.types import ChatRequest, Trace
+from emerge_core.errors import EmergeError, RequestError
+from emerge_core.types import ChatRequest, Decision, Trace
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
             async with attended(self.work(), receive) as work:
-                await write(KEEPALIVE)
+                for event in self.opening():
+                    await write(event)
                 while not await work.done(self.keepalive_s):
                     await write(KEEPALIVE)
                 for event in self._events(work.result):
@@ -75,22 +76,32 @@ class EventStream(Response):
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def opening(self) -> Iterator[bytes]:
+        """What leaves before anything is known."""
+        yield KEEPALIVE
+
+    def answer(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
+        encoded = encode(trace, decision, self.request, self.level)
+        yield from map(_event, chunks(encoded, self.request, include_usage=self.include_usage))
+        yield DONE
+
+    def failure(self, error: RequestError, emerge: Mapping[str, Any] | None) -> Iterator[bytes]:
+        yield _event(error_body(error, emerge))
+
     def _events(self, result: Callable[[], Trace]) -> Iterator[bytes]:
         try:
             trace = result()
         except EmergeError as error:
-            yield _event(error_body(as_request_error(error)))
+            yield from self.failure(as_request_error(error), None)
             return
         except Exception:
             log.exception("unhandled error in a stream")
-            yield _event(error_body(INTERNAL))
+            yield from self.failure(INTERNAL, None)
             return
         if trace.decision is None:
-            yield _event(error_body(trace.failure or INTERNAL, emerge_object(trace, self.level)))
-            return
-        encoded = encode(trace, trace.decision, self.request, self.level)
-        yield from map(_event, chunks(encoded, self.request, include_usage=self.include_usage))
-        yield DONE
+            yield from self.failure(trace.failure or INTERNAL, emerge_object(trace, self.level))
+        else:
+            yield from self.answer(trace, trace.decision)
 
 
 def chunks(encoded: Encoded, request: ChatRequest, *, include_usage: bool) -> Iterator[dict[str, Any]]:
