@@ -12,12 +12,17 @@ from typing import Any
 from emerge_core.api.errors import invalid
 
 Body = Mapping[str, Any]
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)
 
 
 def shown(value: Any) -> str:
     """A value as an error message shows it: its JSON, cut short."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    text = ""
+    for piece in _ENCODER.iterencode(value[:60] if isinstance(value, str) else value):
+        text += piece[:60]
+        if len(text) > 60:
+            return f"{text[:57]}..."
+    return text if not isinstance(value, str) or len(value) <= 60 else f"{text[:57]}..."
 
 
 def boolean(body: Body, name: str, place: str | None = None) -> bool | None:
@@ -73,14 +78,12 @@ def mapping(body: Body, name: str, place: str) -> Body:
     return value
 
 
-def items(value: Any, place: str, *, at_least: int = 0, at_most: int | None = None) -> Iterable[tuple[str, Body]]:
+def items(value: Any, place: str, *, at_least: int = 0) -> Iterable[tuple[str, Body]]:
     """The objects of a list, each with its place: `tools[0]`, `tools[1]`."""
     if not isinstance(value, list):
         raise invalid(place, f"`{place}` must be a list of objects, not {shown(value)}.")
     if len(value) < at_least:
         raise invalid(place, f"`{place}` must hold at least {at_least} item(s); it is empty.")
-    if at_most is not None and len(value) > at_most:
-        raise invalid(place, f"`{place}` must hold at most {at_most} items, not {len(value)}.")
     for index, item in enumerate(value):
         if not isinstance(item, dict):
             raise invalid(f"{place}[{index}]", f"`{place}[{index}]` must be an object, not {shown(item)}.")

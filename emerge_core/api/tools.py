@@ -17,7 +17,7 @@ def read_tools(value: Any) -> tuple[Body, ...]:
         return ()
     names: set[str] = set()
     tools = []
-    for place, tool in items(value, "tools", at_most=128):
+    for place, tool in items(value, "tools"):
         one_of(tool.get("type"), ("function",), f"{place}.type")
         place = f"{place}.function"
         check_function(mapping(tool, "function", place), place, names)
