@@ -78,12 +78,14 @@ def mapping(body: Body, name: str, place: str) -> Body:
     return value
 
 
-def items(value: Any, place: str, *, at_least: int = 0) -> Iterable[tuple[str, Body]]:
+def items(value: Any, place: str, *, at_least: int = 0, at_most: int | None = None) -> Iterable[tuple[str, Body]]:
     """The objects of a list, each with its place: `tools[0]`, `tools[1]`."""
     if not isinstance(value, list):
         raise invalid(place, f"`{place}` must be a list of objects, not {shown(value)}.")
     if len(value) < at_least:
         raise invalid(place, f"`{place}` must hold at least {at_least} item(s); it is empty.")
+    if at_most is not None and len(value) > at_most:
+        raise invalid(place, f"`{place}` must hold at most {at_most} items, not {len(value)}.")
     for index, item in enumerate(value):
         if not isinstance(item, dict):
             raise invalid(f"{place}[{index}]", f"`{place}[{index}]` must be an object, not {shown(item)}.")
