@@ -19,7 +19,7 @@ from emerge_core.fanout import Budget, FanOut
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
-from emerge_core.types import ChatRequest, Trace
+from emerge_core.types import ChatRequest, Sink, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +48,18 @@ class Engine:
         self._record = record or Lines(content=config.log_content and config.trace == "full")
 
     async def run(
-        self, request: ChatRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
+        self,
+        request: ChatRequest,
+        name: str,
+        *,
+        limits: Limits | None = None,
+        request_id: str | None = None,
+        live: Sink | None = None,
     ) -> Trace:
-        """The trace of the whole request. Raises RequestError for an unknown `name` only."""
+        """The trace of the whole request. Raises RequestError for an unknown `name` only.
+
+        `live` hears the answer's text while it is written, where one call's text is the answer: what it
+        heard is then the beginning of the decision's message, or the request fails."""
         ensemble = ensemble_of(self.config, name)
         if ensemble is None:
             known = ", ".join([*self.config.ensembles, *self.config.models])
@@ -61,7 +70,8 @@ class Engine:
                 param="model",
             )
         began = perf_counter()
-        fanout = FanOut(self.config, self._pool, _budget(ensemble, limits or Limits(), began))
+        budget = _budget(ensemble, limits or Limits(), began)
+        fanout = FanOut(self.config, self._pool, budget, live if request.n == 1 else None)
         strategy = get_strategy(ensemble.strategy.name)
         try:
             outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
@@ -89,6 +99,8 @@ def _trace(
     decision = outcome.decision
     # A stronger model's answer stands alone; so does the only thing a panel could say (cut off, refused).
     enough = decision is not None and (decision.escalated or max(usable, 1) >= ensemble.min_answers)
+    if any(call.live and not call.completion.ok for call in calls):
+        enough = False  # the caller has heard the beginning of an answer that has no end
     latency_s = perf_counter() - began
     trace = Trace(
         request_id=request_id,

@@ -14,6 +14,15 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
     errors = [c.completion.error for c in asked if c.completion.error]
     others = [call for call in trace.calls if call.role != "member" and call.completion.error]
     billed = any(call.completion.cost.usd or call.completion.usage for call in trace.calls)
+    if broken := next((call for call in trace.calls if call.live and call.completion.error), None):
+        late = broken.status == "timeout"
+        return RequestError(
+            f"The answer broke off while it was streamed. {broken.model}: {_cause(broken.completion.error)}",
+            status=504 if late else 502,
+            type="timeout_error" if late else "upstream_error",
+            code="deadline_exceeded" if late else "stream_interrupted",
+            should_retry=False,
+        )
     if errors and len(errors) == len(asked) and not any(c.usable for c in asked):
         kinds = {error.kind for error in errors}
         if kinds == {"context_length"}:

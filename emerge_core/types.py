@@ -11,7 +11,7 @@ product's own surface; every provider adapter translates from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any, Literal, NamedTuple, Protocol
@@ -116,6 +116,19 @@ class TokenLogprob:
     token: str
     logprob: float
     top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A part of a reply's text as it arrives. All deltas of a call, joined, are its completion's text and
+    refusal. Tool calls are no part of it: they are shown once they are whole and valid."""
+
+    text: str = ""
+    refusal: str = ""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+Sink = Callable[[Delta], None]  # takes a delta at once: it neither waits nor fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +263,7 @@ class Call:
     status: Status
     completion: Completion
     member: Member | None = None  # for panel members only
+    live: bool = False  # its text went to the caller as it came: it is the answer, whatever becomes of it
 
 
 class AnswerKey(NamedTuple):
@@ -348,8 +362,10 @@ class Asker(Protocol):
     """How aggregators make further calls (judge, merge, embeddings) without seeing a provider.
 
     Neither method raises for an upstream's failure: the call's completion carries the error.
+    `live` says that the call's text is the answer as it stands: a caller who streams may see it
+    arrive. Whether any of it went out is `Call.live`.
     """
 
-    async def ask(self, role: Role, model: str, request: ChatRequest) -> Call: ...
+    async def ask(self, role: Role, model: str, request: ChatRequest, *, live: bool = False) -> Call: ...
 
     async def embed(self, embedder: str, texts: Sequence[str]) -> tuple[Call, list[list[float]] | None]: ...

@@ -1,12 +1,13 @@
 """Fixtures for all rooms: a real HTTP upstream on loopback that speaks OpenAI's wire format and
-answers per model as scripted, and configs whose members it serves."""
+answers per model as scripted, whole or word by word, and configs whose members it serves."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from emerge_core.config import parse_config
@@ -33,6 +34,9 @@ class Says:
     code: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
+    pause: float = 0.0  # before each word of a stream
+    breaks_after: int | None = None  # words of a stream, then the connection is cut
+    waits_after: int | None = None  # words of a stream, then the upstream's gate must open
     prompt_tokens: int = 100
     completion_tokens: int = 10
 
@@ -43,6 +47,7 @@ class Upstream:
 
     script: dict[str, Says | list[Says]] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
     open: int = 0
     url: str = ""
 
@@ -78,15 +83,43 @@ class Upstream:
             "total_tokens": said.prompt_tokens + said.completion_tokens,
         }
         choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
+        if body.get("stream"):
+            return StreamingResponse(self._words(body, said, choice, usage), media_type="text/event-stream")
         reply = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
         return JSONResponse({**reply, "usage": usage})
+
+    async def _words(
+        self, body: dict[str, Any], said: Says, choice: dict[str, Any], usage: dict[str, int]
+    ) -> AsyncIterator[str]:
+        def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
+            choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
+            return f"data: {json.dumps({'model': body['model'], 'choices': choices, **more})}\n\n"
+
+        self.open += 1
+        try:
+            yield event({"role": "assistant", "content": ""})
+            for number, word in enumerate(re.findall(r"\S+\s*", said.text or "")):
+                if number == said.breaks_after:
+                    raise ConnectionResetError("scripted")
+                while number == said.waits_after and not self.gate.is_set():
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(said.pause)
+                yield event({"content": word})
+            for index, call in enumerate(choice["message"].get("tool_calls", ())):
+                yield event({"tool_calls": [{"index": index, **call}]})
+            yield event({}, choice["finish_reason"])
+            if body.get("stream_options", {}).get("include_usage"):
+                yield f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
+            yield "data: [DONE]\n\n"
+        finally:
+            self.open -= 1
 
 
 class Server(uvicorn.Server):
     """A uvicorn server in a thread, on a free port, gone when the block ends."""
 
     def __init__(self, app: Any) -> None:
-        super().__init__(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
+        super().__init__(uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1))
 
     def __enter__(self) -> str:
         self.thread = threading.Thread(target=self.run, daemon=True)

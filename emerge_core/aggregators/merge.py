@@ -47,8 +47,9 @@ async def write(
     able: Sequence[Candidate], *, request: ChatRequest, merger: str, asker: Asker
 ) -> tuple[Call, str | None]:
     """The merger's call, and why its text cannot be the answer (None: it can)."""
-    call = await asker.ask("merge", merger, task(able, request))
-    trouble = _why_unusable(call.completion)
+    call = await asker.ask("merge", merger, task(able, request), live=True)
+    heard = call.live and call.completion.ok  # cut off or not: the caller has read it
+    trouble = None if heard else _why_unusable(call.completion)
     return call, trouble and f"merger {merger} failed ({trouble})"
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from typing import Any
 
 from emerge_core.answers import json_keys
@@ -104,16 +103,15 @@ class Extractor:
 
     def confidence(self, completion: Completion, member: Member) -> float | None:
         """The calibrated probability of the stated answer, else the member's configured reliability."""
-        probability = self.probability(completion) if member.calibration else None
-        return member.reliability if probability is None else calibrated(member, probability)
-
-    def probability(self, completion: Completion) -> float | None:
-        """The joint probability of the tokens that state the answer; None where it cannot be told."""
-        if not completion.logprobs or not completion.text:
-            return None
-        spans = self._spans(completion)
-        found = [span_probability(completion.logprobs, completion.text, start, end) for start, end in spans]
-        return prod(probability or 0.0 for probability in found) if found and None not in found else None
+        if member.calibration and completion.logprobs and completion.text:
+            spans = self._spans(completion)
+            found = [span_probability(completion.logprobs, completion.text, start, end) for start, end in spans]
+            if found and None not in found:
+                product = 1.0
+                for probability in found:
+                    product *= probability or 0.0
+                return calibrated(member, product)
+        return member.reliability
 
     def gold_key(self, text: str) -> AnswerKey | None:
         """The key of a gold answer, in the same normal forms."""

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.types import Receive
 
-from emerge_core.types import Trace
+from emerge_core.types import Delta, Sink, Trace
+
+Work = Callable[[Sink | None], Coroutine[Any, Any, Trace]]  # tells the sink of the answer's text as it is written
 
 
 class ClientGoneError(Exception):
     """The client left before the reply was ready. The work was cancelled."""
+
+
+class Heard:
+    """The deltas on their way from the engine to the client: a `Sink` for the one, `take` for the other."""
+
+    def __init__(self) -> None:
+        self._deltas: list[Delta] = []
+        self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, delta: Delta) -> None:
+        self._deltas.append(delta)
+        if not self.news.done():
+            self.news.set_result(None)
+
+    def take(self) -> list[Delta]:
+        taken, self._deltas = self._deltas, []
+        if self.news.done():
+            self.news = asyncio.get_running_loop().create_future()
+        return taken
 
 
 class Attended:
@@ -23,9 +44,10 @@ class Attended:
         self._task = task
         self._departure = departure
 
-    async def done(self, timeout_s: float | None = None) -> bool:
-        """Whether the work ended within the time. Raises ClientGoneError."""
-        await asyncio.wait((self._task, self._departure), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    async def done(self, timeout_s: float | None = None, *, or_: asyncio.Future[None] | None = None) -> bool:
+        """Whether the work ended within the time, or before the other thing happened. Raises ClientGoneError."""
+        awaited = {self._task, self._departure} | ({or_} if or_ else set())
+        await asyncio.wait(awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if self._departure.done() and not self._task.done():
             raise ClientGoneError
         return self._task.done()

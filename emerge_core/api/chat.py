@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
+from emerge_core.api.attend import Work
+from emerge_core.api.chunks import ChunkStream
 from emerge_core.api.encode import TraceLevel, completion_json, encode, headers_of
-from emerge_core.api.endpoint import Endpoint, Work
+from emerge_core.api.endpoint import Endpoint
 from emerge_core.api.errors import json_response
 from emerge_core.api.fields import Body
 from emerge_core.api.parse import Asked, read_chat
-from emerge_core.api.sse import EventStream
 from emerge_core.types import Decision, Trace
 
 
@@ -24,11 +25,4 @@ class Chat(Endpoint[Asked]):
         return json_response(completion_json(encoded, asked.request), headers=headers_of(trace, encoded.choices))
 
     def stream(self, work: Work, asked: Asked, level: TraceLevel, headers: Mapping[str, str]) -> Response:
-        return EventStream(
-            work,
-            asked.request,
-            level=level,
-            include_usage=asked.include_usage,
-            keepalive_s=self.keepalive_s,
-            headers=headers,
-        )
+        return ChunkStream(asked, work=work, level=level, keepalive_s=self.keepalive_s, headers=headers)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emerge_core.answers import strongest
-from emerge_core.types import ChatRequest, Completion, Decision, Trace
+from emerge_core.types import ChatRequest, Completion, Decision, TokenLogprob, Trace
 
 
 class Choice(NamedTuple):
@@ -57,9 +57,9 @@ def finish_reason_of(completion: Completion) -> str:
     return completion.finish_reason or ("tool_calls" if completion.tool_calls else "stop")
 
 
-def logprobs_of(completion: Completion, request: ChatRequest) -> Mapping[str, Any] | None:
+def logprobs_of(tokens: Sequence[TokenLogprob] | None, request: ChatRequest) -> Mapping[str, Any] | None:
     """Only for those who asked: what was asked upstream for the sake of confidence is not shown."""
-    if not request.logprobs or completion.logprobs is None:
+    if not request.logprobs or tokens is None:
         return None
     shown = request.top_logprobs or 0
     return {
@@ -68,7 +68,7 @@ def logprobs_of(completion: Completion, request: ChatRequest) -> Mapping[str, An
                 **_token(entry.token, entry.logprob),
                 "top_logprobs": [_token(token, logprob) for token, logprob in entry.top[:shown]],
             }
-            for entry in completion.logprobs
+            for entry in tokens
         ],
         "refusal": None,
     }

@@ -26,13 +26,17 @@ class Encoded(NamedTuple):
 def encode(trace: Trace, decision: Decision, request: ChatRequest, level: TraceLevel) -> Encoded:
     picked = choices(trace, decision, request.n)
     return Encoded(
-        id=f"chatcmpl-{uuid.uuid4().hex}",
+        id=completion_id(),
         created=int(time.time()),
         model=trace.name,
         choices=picked,
         usage=usage_json(trace.usage if trace.usage_policy == "sum" else _usage_of(trace, _selected(picked))),
         emerge=emerge_object(trace, level, picked, request),
     )
+
+
+def completion_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"
 
 
 def completion_json(encoded: Encoded, request: ChatRequest) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def completion_json(encoded: Encoded, request: ChatRequest) -> dict[str, Any]:
             {
                 "index": index,
                 "message": message_of(choice.completion),
-                "logprobs": logprobs_of(choice.completion, request),
+                "logprobs": logprobs_of(choice.completion.logprobs, request),
                 "finish_reason": finish_reason_of(choice.completion),
             }
             for index, choice in enumerate(encoded.choices)

@@ -7,30 +7,28 @@ run of the engine, and a trace.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from emerge_core.api.attend import ClientGoneError, attended
+from emerge_core.api.attend import ClientGoneError, Work, attended
 from emerge_core.api.encode import TraceLevel, emerge_object, headers_of
 from emerge_core.api.errors import INTERNAL, error_response, invalid
 from emerge_core.api.fields import Body, one_of
-from emerge_core.api.limits import MAX_BODY, too_large
-from emerge_core.api.parse import read, read_limits
+from emerge_core.api.parse import read_json, read_limits
 from emerge_core.config import ensemble_of
 from emerge_core.config.schema import Config
 from emerge_core.engine import Limits
 from emerge_core.errors import RequestError
-from emerge_core.types import ChatRequest, Decision, Trace
+from emerge_core.types import ChatRequest, Decision, Sink, Trace
 
+MAX_BODY = 4_500_000  # bytes: what fits through API Gateway and Lambda with room for the envelope
 _MAX_DRAINED = 4 * MAX_BODY
 _LEVELS: dict[str, TraceLevel] = {"off": "off", "summary": "summary", "full": "full"}
-
-Work = Callable[[], Coroutine[Any, Any, Trace]]
 
 
 class Engine(Protocol):
@@ -40,7 +38,13 @@ class Engine(Protocol):
     def config(self) -> Config: ...
 
     async def run(
-        self, request: ChatRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
+        self,
+        request: ChatRequest,
+        name: str,
+        *,
+        limits: Limits | None = None,
+        request_id: str | None = None,
+        live: Sink | None = None,
     ) -> Trace: ...
 
     async def aclose(self) -> None: ...
@@ -79,16 +83,15 @@ class Endpoint(ABC, Generic[QuestionT]):
 
     async def __call__(self, http: Request) -> Response:
         refuse_forms_of_other_sites(http)
-        asked = await read(await read_body(http), self.read)
+        asked = self.read(read_json(await read_body(http)))
         limits = limits_of(http)
         config = self.engine.config
         level = trace_level(http, config)
         _check_panel(config, asked.model, asked.request.n)
 
-        async def work() -> Trace:
-            return await self.engine.run(
-                asked.request, asked.model, limits=limits, request_id=http.scope["state"]["request_id"]
-            )
+        async def work(live: Sink | None) -> Trace:
+            request_id = http.scope["state"]["request_id"]
+            return await self.engine.run(asked.request, asked.model, limits=limits, request_id=request_id, live=live)
 
         if asked.stream:
             return self.stream(work, asked, level, {"x-emerge-ensemble": asked.model})
@@ -100,7 +103,7 @@ async def answered(
 ) -> Response:
     """The whole reply, once the work is done; the work is cancelled when the client leaves."""
     try:
-        async with attended(work(), http.receive) as running:
+        async with attended(work(None), http.receive) as running:
             await running.done()
             trace = running.result()
     except ClientGoneError:
@@ -134,7 +137,11 @@ async def read_body(http: Request) -> bytes:
         elif size > _MAX_DRAINED:
             break
     if size > MAX_BODY:
-        raise too_large()
+        raise RequestError(
+            f"The request body is larger than {MAX_BODY} bytes. Shorten the messages, or send images by URL.",
+            status=413,
+            code="request_too_large",
+        )
     return b"".join(parts)
 
 

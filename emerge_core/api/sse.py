@@ -1,49 +1,40 @@
-"""The streamed form of a reply: server-sent events in OpenAI's chunk shapes.
+"""The transport of a streamed reply: server-sent events, whatever form of the API they speak.
 
-Headers and a first comment leave at once, so that clients and gateways see a live connection; from
-then on a failure can only be told inside the stream.
+A reply that fails at once is an ordinary error reply, as it would be without streaming. After a short
+wait headers and a comment leave, so that clients and gateways see a live connection; from then on a
+failure can only be told inside the stream.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from emerge_core.api.attend import ClientGoneError, attended
-from emerge_core.api.choices import Choice, content_of, finish_reason_of, logprobs_of
-from emerge_core.api.encode import Encoded, TraceLevel, emerge_object, encode
-from emerge_core.api.errors import INTERNAL, as_request_error, encode_json, error_body
+from emerge_core.api.attend import ClientGoneError, Heard, Work, attended
+from emerge_core.api.encode import TraceLevel, emerge_object, headers_of
+from emerge_core.api.errors import INTERNAL, as_request_error, encode_json, error_response
 from emerge_core.errors import EmergeError, RequestError
-from emerge_core.types import ChatRequest, Decision, Trace
+from emerge_core.types import Decision, Delta, Trace
 
 log = logging.getLogger(__name__)
 
 KEEPALIVE = b": keepalive\n\n"
-DONE = b"data: [DONE]\n\n"
+HOLD_S = 0.5  # in which a refusal by an upstream still gets its own status
 PIECES = 8  # of a text that is whole before it is streamed
 
 
-class EventStream(Response):
-    """Streams a decision as soon as it is there, comments until then. Cancels the work when the client leaves."""
+class EventStream(Response, ABC):
+    """Streams the answer's text as it is heard, the decision as soon as it is there, and comments in between.
+    Cancels the work when the client leaves. A form of the API says which events tell of it."""
 
-    def __init__(
-        self,
-        work: Callable[[], Coroutine[Any, Any, Trace]],
-        request: ChatRequest,
-        *,
-        level: TraceLevel,
-        include_usage: bool,
-        keepalive_s: float,
-        headers: Mapping[str, str],
-    ) -> None:
+    def __init__(self, work: Work, *, level: TraceLevel, keepalive_s: float, headers: Mapping[str, str]) -> None:
         self.work = work
-        self.request = request
         self.level = level
-        self.include_usage = include_usage
         self.keepalive_s = keepalive_s
         self.status_code = 200
         self.background = None
@@ -58,72 +49,89 @@ class EventStream(Response):
         )
         del self.headers["content-length"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def write(event: bytes) -> None:
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+    def opening(self) -> Iterable[bytes]:
+        """The events that precede all others."""
+        return ()
 
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+    @abstractmethod
+    def heard(self, delta: Delta) -> Iterator[bytes]:
+        """A part of the answer, while it is written."""
+
+    @abstractmethod
+    def answer(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
+        """The answer, or what of it was not heard yet, and the end of the stream."""
+
+    @abstractmethod
+    def failure(self, error: RequestError, emerge: Mapping[str, Any] | None) -> Iterator[bytes]:
+        """An error after the first byte."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with attended(self.work(), receive) as work:
-                for event in self.opening():
-                    await write(event)
-                while not await work.done(self.keepalive_s):
-                    await write(KEEPALIVE)
-                for event in self._events(work.result):
-                    await write(event)
+            await self._respond(receive, _Wire(self, scope, receive, send))
         except (ClientGoneError, OSError):
             log.info("client left during the stream", extra=scope.get("state"))
-            return
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def opening(self) -> Iterator[bytes]:
-        """What leaves before anything is known."""
-        yield KEEPALIVE
+    async def _respond(self, receive: Receive, wire: _Wire) -> None:
+        heard = Heard()
+        async with attended(self.work(heard), receive) as running:
+            wait_s = min(HOLD_S, self.keepalive_s)
+            while True:
+                done = await running.done(wait_s, or_=heard.news)
+                events = [event for delta in heard.take() for event in self.heard(delta)]
+                if events or not done:
+                    await wire.write(b"".join(events) or KEEPALIVE)
+                if done:
+                    break
+                wait_s = self.keepalive_s
+            await self._conclude(running.result, wire)
 
-    def answer(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
-        encoded = encode(trace, decision, self.request, self.level)
-        yield from map(_event, chunks(encoded, self.request, include_usage=self.include_usage))
-        yield DONE
-
-    def failure(self, error: RequestError, emerge: Mapping[str, Any] | None) -> Iterator[bytes]:
-        yield _event(error_body(error, emerge))
-
-    def _events(self, result: Callable[[], Trace]) -> Iterator[bytes]:
+    async def _conclude(self, result: Callable[[], Trace], wire: _Wire) -> None:
+        error, emerge, headers = INTERNAL, None, {}
         try:
             trace = result()
-        except EmergeError as error:
-            yield from self.failure(as_request_error(error), None)
-            return
+            headers = headers_of(trace)
+            if trace.decision is not None:
+                events = b"".join(self.answer(trace, trace.decision))
+                await wire.write(events, headers)
+                await wire.close()
+                return
+            error, emerge = trace.failure or INTERNAL, emerge_object(trace, self.level)
+        except EmergeError as fault:
+            error = as_request_error(fault)
+        except (ClientGoneError, OSError):
+            raise
         except Exception:
             log.exception("unhandled error in a stream")
-            yield from self.failure(INTERNAL, None)
-            return
-        if trace.decision is None:
-            yield from self.failure(trace.failure or INTERNAL, emerge_object(trace, self.level))
+        await wire.fail(error, emerge, headers)
+
+
+class _Wire:
+    """The reply's way to the client. It begins with the first event, or with an error reply."""
+
+    def __init__(self, stream: EventStream, scope: Scope, receive: Receive, send: Send) -> None:
+        self._stream = stream
+        self._asgi = scope, receive, send
+        self._send = send
+        self._open = False
+
+    async def write(self, events: bytes, headers: Mapping[str, str] | None = None) -> None:
+        if not self._open:
+            self._open = True
+            self._stream.headers.update(headers or {})
+            start = {"type": "http.response.start", "status": 200, "headers": self._stream.raw_headers}
+            await self._send(start)
+            events = b"".join(self._stream.opening()) + events
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+
+    async def fail(self, error: RequestError, emerge: Mapping[str, Any] | None, headers: Mapping[str, str]) -> None:
+        if self._open:
+            await self.write(b"".join(self._stream.failure(error, emerge)))
+            await self.close()
         else:
-            yield from self.answer(trace, trace.decision)
+            await error_response(error, emerge=emerge, headers=headers)(*self._asgi)
 
-
-def chunks(encoded: Encoded, request: ChatRequest, *, include_usage: bool) -> Iterator[dict[str, Any]]:
-    """The chunks of a whole reply. The very last carries the `emerge` object."""
-    frame: dict[str, Any] = {
-        "id": encoded.id,
-        "object": "chat.completion.chunk",
-        "created": encoded.created,
-        "model": encoded.model,
-        "system_fingerprint": None,
-    }
-    if include_usage:
-        frame["usage"] = None
-    emerge = {} if encoded.emerge is None else {"emerge": encoded.emerge}
-    last = len(encoded.choices) - 1
-    for index, choice in enumerate(encoded.choices):
-        for delta, logprobs in _deltas(choice, request):
-            yield {**frame, "choices": [_choice(index, delta, logprobs)]}
-        finish = _choice(index, {}, finish_reason=finish_reason_of(choice.completion))
-        yield {**frame, "choices": [finish], **(emerge if index == last and not include_usage else {})}
-    if include_usage:
-        yield {**frame, "choices": [], "usage": encoded.usage, **emerge}
+    async def close(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def pieces(text: str, count: int = PIECES) -> Iterator[str]:
@@ -138,29 +146,5 @@ def pieces(text: str, count: int = PIECES) -> Iterator[str]:
         start = end
 
 
-def _deltas(choice: Choice, request: ChatRequest) -> Iterator[tuple[dict[str, Any], Mapping[str, Any] | None]]:
-    completion = choice.completion
-    content = content_of(completion)
-    yield {"role": "assistant", "content": None if content is None else "", "refusal": None}, None
-    logprobs = logprobs_of(completion, request)
-    if content:
-        # Tokens need not add up to the text, so their probabilities go with the whole of it.
-        for piece in pieces(content, 1 if logprobs else PIECES):
-            yield {"content": piece}, logprobs
-    if completion.refusal is not None:
-        yield {"refusal": completion.refusal}, None
-    for index, call in enumerate(completion.tool_calls):
-        function = {"name": call.name, "arguments": ""}
-        yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]}, None
-        for piece in pieces(call.arguments):
-            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
-
-
-def _choice(
-    index: int, delta: dict[str, Any], logprobs: Mapping[str, Any] | None = None, finish_reason: str | None = None
-) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-
-
-def _event(body: Mapping[str, Any]) -> bytes:
+def data(body: Mapping[str, Any]) -> bytes:
     return b"data: " + encode_json(body) + b"\n\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 from emerge_core.errors import EmergeError
 
-VERBS = ("serve", "check", "replay", "compare", "diversity")
+VERBS = ("serve", "check", "replay", "compare")
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 

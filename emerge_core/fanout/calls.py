@@ -24,9 +24,12 @@ from emerge_core.types import (
     ChatRequest,
     Completion,
     Cost,
+    Delta,
     Member,
     Role,
+    Sink,
     Status,
+    UpstreamError,
     Usage,
 )
 
@@ -68,7 +71,9 @@ class _Started:
     dropped: tuple[str, ...]
     began: float
     attempts: Attempts
+    live: bool
     reserved_usd: float = 0.0
+    spoken: int = 0  # characters that went to the caller as they came
 
 
 @dataclass(slots=True)
@@ -78,18 +83,21 @@ class FanOut:
     config: Config
     connect: Connect
     budget: Budget
+    live: Sink | None = None  # where a caller who streams hears the text of a live call
     calls: list[Call] = field(default_factory=list)
     busy: _Busy = field(default_factory=_Busy)
     _next_id: int = 0
     _tasks: dict[asyncio.Task[Call], _Started] = field(default_factory=dict)
 
-    async def panel(self, members: Sequence[Member], request: ChatRequest) -> AsyncGenerator[Call]:
+    async def panel(
+        self, members: Sequence[Member], request: ChatRequest, *, live: bool = False
+    ) -> AsyncGenerator[Call]:
         """Ask all members at once and yield each call as it lands. Closing the iterator early
-        cancels the members still out and records them."""
+        cancels the members still out and records them. `live` is for a panel of one, as in `ask`."""
         tasks: set[asyncio.Task[Call]] = set()
         skipped = []
         for member in members:
-            started = self._begin("member", member.model, request, member)
+            started = self._begin("member", member.model, request, member, live=live)
             if refusal := self._refuse(started):
                 skipped.append(self._skip(started, refusal))
             else:
@@ -105,9 +113,12 @@ class FanOut:
             if tasks:
                 await self._cancel(tasks)
 
-    async def ask(self, role: Role, model: str, request: ChatRequest, member: Member | None = None) -> Call:
-        """One further call. Never raises for an upstream's failure."""
-        started = self._begin(role, model, request, member)
+    async def ask(
+        self, role: Role, model: str, request: ChatRequest, member: Member | None = None, *, live: bool = False
+    ) -> Call:
+        """One further call. Never raises for an upstream's failure. With `live` its text goes to the caller
+        as it comes, where he streams; not if it may call a tool or must be JSON, which is shown once valid."""
+        started = self._begin(role, model, request, member, live=live)
         if refusal := self._refuse(started):
             return self._skip(started, refusal)
         task = self._spawn(started)
@@ -122,7 +133,7 @@ class FanOut:
         config = self.config.embedders[embedder]
         model = ModelConfig(provider=config.provider, model=config.model, price=config.price)
         texts_as_input = ChatRequest(messages=tuple({"role": "user", "content": text} for text in texts))
-        started = self._begin("embed", embedder, texts_as_input, None, model)
+        started = self._begin("embed", embedder, texts_as_input, None, model=model)
         if refusal := self._refuse(started):
             return self._skip(started, refusal), None
         vectors: list[list[float]] | None = None
@@ -141,7 +152,14 @@ class FanOut:
             await self._cancel(set(self._tasks))
 
     def _begin(
-        self, role: Role, name: str, request: ChatRequest, member: Member | None, model: ModelConfig | None = None
+        self,
+        role: Role,
+        name: str,
+        request: ChatRequest,
+        member: Member | None,
+        *,
+        model: ModelConfig | None = None,
+        live: bool = False,
     ) -> _Started:
         self._next_id += 1
         model = model or self.config.models[name]
@@ -156,6 +174,7 @@ class FanOut:
             dropped=dropped,
             began=perf_counter(),
             attempts=Attempts(model, self.budget),
+            live=live and self.live is not None and not request.offers_tools and not request.wants_json,
         )
 
     def _refuse(self, started: _Started) -> CallError | None:
@@ -184,9 +203,20 @@ class FanOut:
         return task
 
     async def _complete(self, started: _Started) -> Call:
+        def emit(delta: Delta) -> None:
+            started.spoken += len(delta.text) + len(delta.refusal)
+            if self.live:
+                self.live(delta)
+
         async def attempt(timeout_s: float) -> Completion:
             provider = self.connect(started.model.provider)
-            return await provider.complete(started.model.model, started.request, timeout_s=timeout_s)
+            name, request = started.model.model, started.request
+            if not started.live:
+                return await provider.complete(name, request, timeout_s=timeout_s)
+            try:
+                return await provider.stream(name, request, timeout_s=timeout_s, emit=emit)
+            except UpstreamError as failure:
+                raise _final(failure) if started.spoken else failure from None
 
         call = await self._run(started, attempt)
         if task := asyncio.current_task():
@@ -239,6 +269,7 @@ class FanOut:
             status=status,
             completion=completion,
             member=started.member,
+            live=started.spoken > 0,
         )
         self.calls.append(call)
         return call
@@ -248,13 +279,21 @@ class FanOut:
 
     def _estimate(self, started: _Started) -> Cost:
         """What a call that was cut off will have cost: its own input, and as much output as its
-        finished siblings' median, never more than it was allowed."""
+        finished siblings' median or as was heard of it, never more than it was allowed."""
         if not started.attempts.made:
             return Cost()
         siblings = [call.completion.usage for call in self.calls if call.role == "member"]
         outputs = [usage.output_tokens for usage in siblings if usage]
-        output = median(outputs) if outputs else 0
+        output = max(median(outputs) if outputs else 0, started.spoken // pricing.BYTES_PER_TOKEN)
         if started.request.max_tokens is not None:
             output = min(output, started.request.max_tokens)
         usage = Usage(input_tokens=pricing.estimate_input_tokens(started.request), output_tokens=int(output))
         return replace(self._price(started, usage), estimated=True)
+
+
+def _final(failure: UpstreamError) -> UpstreamError:
+    """The failure of a call that was heard already: asking again would say another text after the first."""
+    error = failure.error
+    if error.retryable:
+        error = replace(error, kind="bad_response", status=None)
+    return UpstreamError(replace(error, message=f"the reply broke off: {error.message}"))

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.errors import ConfigError
-from emerge_core.types import ChatRequest, Completion, Usage
+from emerge_core.types import ChatRequest, Completion, Sink, Usage
 
 __all__ = ["Embeddings", "Provider", "make_provider"]
 
@@ -28,10 +28,15 @@ class Embeddings(NamedTuple):
 
 
 class Provider(Protocol):
-    """`model` is the upstream's name for it. Both calls raise nothing but `UpstreamError`, besides
+    """`model` is the upstream's name for it. All calls raise nothing but `UpstreamError`, besides
     the cancellation of their task, which closes the connection."""
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion: ...
+
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        """What `complete` would return, its text emitted as it arrives. A stream that breaks off, or tells
+        of an error, raises."""
+        ...
 
     async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings: ...
 

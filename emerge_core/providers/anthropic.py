@@ -20,11 +20,12 @@ import httpx2
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
 from emerge_core.providers.anthropic_messages import conversation, tool_id
+from emerge_core.providers.anthropic_stream import Assembly
 from emerge_core.providers.failures import Scrubber, bad_response, timed_out, unsupported
 from emerge_core.providers.http import http_client
 from emerge_core.providers.parts import count, function_of, unfenced, whole_usage
-from emerge_core.providers.sdk import Refusals, post
-from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, Usage
+from emerge_core.providers.sdk import Refusals, post, stream
+from emerge_core.types import ChatRequest, Completion, JsonObject, Sink, ToolCall, Usage
 
 _URL = "https://api.anthropic.com"
 _NO_KEY = "no-key-needed"
@@ -73,27 +74,31 @@ class Anthropic:
         self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
+        return await self._ask(model, request, timeout_s, None)
+
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        return await self._ask(model, request, timeout_s, emit)
+
+    async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._complete(model, request, timeout_s)
+                return await self._complete(model, request, timeout_s, emit)
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def _complete(self, model: str, request: ChatRequest, timeout_s: float) -> Completion:
+    async def _complete(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         def prepare(refused: frozenset[str]) -> tuple[Wire, Collection[str]]:
             wire = to_wire(model, request, refused)
             return wire, wire.sent
 
         async def send(wire: Wire) -> dict[str, Any]:
-            return await post(
-                anthropic,
-                self._client,
-                "/v1/messages",
-                wire.body,
-                timeout_s=timeout_s,
-                scrub=self._scrub,
-                headers=wire.headers,
-            )
+            ask: Any = {"timeout_s": timeout_s, "scrub": self._scrub, "headers": wire.headers}
+            if emit is None:
+                return await post(anthropic, self._client, "/v1/messages", wire.body, **ask)
+            assembly = Assembly(emit, self._scrub)
+            body = {**wire.body, "stream": True}
+            await stream(anthropic, self._client, "/v1/messages", body, take=assembly.take, **ask)
+            return assembly.reply()
 
         wire, reply, attempts = await self._refusals.ask(model, prepare, send)
         return from_wire(reply, wire, attempts=attempts)

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -72,6 +73,11 @@ def not_connected(error: BaseException, *, scrub: Scrubber) -> UpstreamError:
 
 def bad_response(what: str, *, status: int | None = 200) -> UpstreamError:
     return UpstreamError(CallError(kind="bad_response", message=what, status=status))
+
+
+def told_in_stream(failure: UpstreamError) -> UpstreamError:
+    """An error that an upstream told inside a stream: the status of the reply was a good one."""
+    return UpstreamError(replace(failure.error, status=None))
 
 
 def unsupported(what: str, *, param: str | None = None) -> UpstreamError:

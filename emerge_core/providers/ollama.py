@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -23,8 +24,10 @@ from emerge_core.providers.failures import (
     unsupported,
 )
 from emerge_core.providers.http import http_client
+from emerge_core.providers.lines import drain, lines
+from emerge_core.providers.ollama_stream import Assembly
 from emerge_core.providers.parts import Image, arguments_object, count, function_of, logprobs_of, pieces
-from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, Usage
+from emerge_core.types import ChatRequest, Completion, JsonObject, Sink, ToolCall, Usage
 
 _URL = "http://127.0.0.1:11434"
 _FINISH = {"length": "length", "stop": "stop"}
@@ -47,6 +50,25 @@ class Ollama:
         body, dropped = to_wire(model, request, context=self._context.get(model))
         return from_wire(await self._post("/api/chat", body, timeout_s), request, dropped=dropped)
 
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        body, dropped = to_wire(model, request, context=self._context.get(model))
+        assembly = Assembly(emit, self._scrub)
+        async with (
+            self._answering(timeout_s),
+            self._client.stream(
+                "POST", f"{self._url}/api/chat", json={**body, "stream": True}, timeout=timeout_s
+            ) as response,
+        ):
+            if response.status_code != 200:
+                raise http_failure(response.status_code, response.headers, await response.aread(), scrub=self._scrub)
+            received = response.aiter_bytes()
+            async with aclosing(lines(received)) as found:
+                async for line in found:
+                    if line.strip() and assembly.take(line):
+                        break
+            await drain(received)
+        return from_wire(assembly.reply(), request, dropped=dropped)
+
     async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
         reply = await self._post("/api/embed", {"model": model, "input": list(texts)}, timeout_s)
         rows = reply.get("embeddings")
@@ -60,18 +82,24 @@ class Ollama:
         return Embeddings(vectors, Usage(input_tokens=read) if "prompt_eval_count" in reply else None)
 
     async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        async with self._answering(timeout_s):
+            response = await self._client.post(self._url + path, json=body, timeout=timeout_s)
+        if response.status_code != 200:
+            raise http_failure(response.status_code, response.headers, response.content, scrub=self._scrub)
+        return json_object(response.content)
+
+    @asynccontextmanager
+    async def _answering(self, timeout_s: float) -> AsyncIterator[None]:
+        """Turns what can go wrong in an exchange into UpstreamError."""
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._client.post(self._url + path, json=body, timeout=timeout_s)
+                yield
         except (TimeoutError, httpx.TimeoutException):
             raise timed_out(timeout_s) from None
         except httpx.HTTPError as error:
             raise not_connected(error, scrub=self._scrub) from None
         except (ValueError, TypeError, RecursionError) as error:
             raise not_encodable(error) from None
-        if response.status_code != 200:
-            raise http_failure(response.status_code, response.headers, response.content, scrub=self._scrub)
-        return json_object(response.content)
 
     async def aclose(self) -> None:
         await self._client.aclose()

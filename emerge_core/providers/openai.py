@@ -18,11 +18,12 @@ import openai
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
-from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out
+from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out, told_in_stream
 from emerge_core.providers.http import http_client
+from emerge_core.providers.openai_stream import Assembly
 from emerge_core.providers.parts import count, function_of, logprobs_of, unfenced, whole_usage
-from emerge_core.providers.sdk import Refusals, post
-from emerge_core.types import ChatRequest, Completion, JsonObject, ToolCall, UpstreamError, Usage, text_of
+from emerge_core.providers.sdk import Refusals, post, stream
+from emerge_core.types import ChatRequest, Completion, JsonObject, Sink, ToolCall, UpstreamError, Usage, text_of
 
 _URL = "https://api.openai.com/v1"
 _NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
@@ -34,6 +35,7 @@ _REFUSABLE = (
     "max_tokens max_completion_tokens reasoning_effort user store metadata service_tier"
 )
 _OPTIONAL = frozenset(_REFUSABLE.split())
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 _FINISH = {
     "function_call": "tool_calls",
     "tool_use": "tool_calls",
@@ -68,19 +70,34 @@ class OpenAI:
         self._refusals = Refusals()
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
+        return await self._ask(model, request, timeout_s, None)
+
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        return await self._ask(model, request, timeout_s, emit)
+
+    async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._complete(model, request, timeout_s)
+                return await self._complete(model, request, timeout_s, emit)
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def _complete(self, model: str, request: ChatRequest, timeout_s: float) -> Completion:
+    async def _complete(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         def prepare(refused: frozenset[str]) -> tuple[tuple[dict[str, Any], tuple[str, ...]], Collection[str]]:
             body, dropped = to_wire(model, request, refused)
-            return (body, dropped), _OPTIONAL & body.keys()
+            if emit:
+                body |= {name: value for name, value in _STREAMED.items() if name not in refused}
+            return (body, dropped), (_OPTIONAL | {"stream_options"}) & body.keys()
 
         async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> dict[str, Any]:
-            return await self._post("/chat/completions", wire[0], timeout_s)
+            path = "/chat/completions"
+            if emit is None:
+                return await self._post(path, wire[0], timeout_s)
+            assembly = Assembly(emit, fault=lambda error: told_in_stream(_told_in_200(error, self._scrub)))
+            await stream(
+                openai, self._client, path, wire[0], timeout_s=timeout_s, scrub=self._scrub, take=assembly.take
+            )
+            return assembly.reply()
 
         (_, dropped), reply, attempts = await self._refusals.ask(model, prepare, send)
         return from_wire(reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)

@@ -4,6 +4,7 @@ and their faults have one shape."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import aclosing
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from emerge_core.providers.failures import (
     refused_param,
     timed_out,
 )
+from emerge_core.providers.lines import drain, events
 from emerge_core.types import JsonObject, UpstreamError
 
 Wire = TypeVar("Wire")
@@ -35,9 +37,63 @@ async def post(
 ) -> dict[str, Any]:
     """The reply's JSON object. The SDK authenticates and sends; building its types takes longer than
     the rest of a call, and compatible servers stray from them. Raises UpstreamError."""
-    options = {"timeout": timeout_s, "headers": dict(headers or {})}
+    response = await _send(
+        sdk, client, path, body, timeout_s=timeout_s, scrub=scrub, headers=headers or {}, stream=False
+    )
+    return json_object(response.content)
+
+
+async def stream(
+    sdk: ModuleType,
+    client: Any,
+    path: str,
+    body: JsonObject,
+    *,
+    timeout_s: float,
+    scrub: Scrubber,
+    take: Callable[[bytes], bool],
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Hands the data of each server-sent event to `take`, until that says that it was the last. A reply
+    that does not stream is one event. Raises UpstreamError."""
+    response = await _send(
+        sdk, client, path, body, timeout_s=timeout_s, scrub=scrub, headers=headers or {}, stream=True
+    )
     try:
-        response = await client.post(path, cast_to=httpx2.Response, body=body, options=options)
+        if "event-stream" not in response.headers.get("content-type", ""):
+            take(await response.aread())
+            return
+        received = response.aiter_bytes()
+        async with aclosing(events(received)) as found:
+            async for data in found:
+                if take(data):
+                    break
+        await drain(received)
+    except httpx2.TimeoutException:
+        raise timed_out(timeout_s) from None
+    except httpx2.HTTPError as error:
+        raise not_connected(error, scrub=scrub) from None
+    finally:
+        await response.aclose()
+
+
+async def _send(
+    sdk: ModuleType,
+    client: Any,
+    path: str,
+    body: JsonObject,
+    *,
+    timeout_s: float,
+    scrub: Scrubber,
+    headers: Mapping[str, str],
+    stream: bool,
+) -> httpx2.Response:
+    """A reply of status 200. Raises UpstreamError."""
+    options = {"timeout": timeout_s, "headers": dict(headers)}
+    try:
+        response: httpx2.Response = await client.post(
+            path, cast_to=httpx2.Response, body=body, options=options, stream=stream
+        )
     except sdk.APIStatusError as error:
         response = error.response
     except sdk.APITimeoutError:
@@ -47,8 +103,10 @@ async def post(
     except (ValueError, TypeError, RecursionError) as error:
         raise not_encodable(error) from None
     if response.status_code != 200:
-        raise http_failure(response.status_code, response.headers, response.content, scrub=scrub)
-    return json_object(response.content)
+        content = await response.aread()
+        await response.aclose()
+        raise http_failure(response.status_code, response.headers, content, scrub=scrub)
+    return response
 
 
 class Refusals:

@@ -23,7 +23,7 @@ from emerge_core.providers import Embeddings
 from emerge_core.providers.arithmetic import arithmetic_answer, show
 from emerge_core.providers.parts import function_of
 from emerge_core.providers.schema_example import example
-from emerge_core.types import ChatRequest, Completion, TokenLogprob, ToolCall, TopLogprob, Usage
+from emerge_core.types import ChatRequest, Completion, Delta, Sink, TokenLogprob, ToolCall, TopLogprob, Usage
 
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
 _SAYING = ("The answer is {}.", "{}", "Answer: {}", "**{}**")
@@ -70,6 +70,18 @@ class Simulated:
             upstream_model=model,
             dropped_params=_dropped(request),
         )
+
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        completion = await self.complete(model, request, timeout_s=timeout_s)
+        if completion.logprobs:  # as many as there are pieces
+            for token in completion.logprobs:
+                emit(Delta(text=token.token, logprobs=(token,)))
+                await asyncio.sleep(0)
+            return completion
+        for piece in _split(completion.text or ""):
+            emit(Delta(text=piece))
+            await asyncio.sleep(0)
+        return completion
 
     async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
         await asyncio.sleep(0)

@@ -28,10 +28,14 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
     steps = [order[:2], *([m] for m in order[2:])] if agree else [[m] for m in order]
     asked: list[Candidate] = []
     for step in steps:
-        async with aclosing(fanout.panel(step, request)) as panel:
+        # There is nobody left to ask after the last: if its text was heard, it is the answer.
+        last = step is steps[-1] and not agree and sum(c.usable for c in asked) + 1 >= ensemble.min_answers
+        async with aclosing(fanout.panel(step, request, live=last or len(order) == 1)) as panel:
             landed = [candidate(extractor, call, call.member or step[0]) async for call in panel]
         asked.extend(sorted(landed, key=lambda c: order.index(c.member)))
         speaker = _agreed(asked) if agree else _substantive(asked[-1])
+        if asked[-1].call.live and asked[-1].completion.ok:
+            speaker = asked[-1]
         if speaker and sum(c.usable for c in asked) >= request.n:
             return Outcome(
                 candidates=tuple(asked),

@@ -36,7 +36,8 @@ async def _ask_panel(
     may_stop = ensemble.early_decision and ensemble.aggregator.name == "vote" and request.n == 1 and len(members) > 1
     landed: dict[int, Candidate] = {}
     verdict: Verdict = "wait"
-    async with aclosing(fanout.panel(members, request)) as panel:
+    alone = len(members) == 1 and ensemble.escalate is None  # its text is the answer
+    async with aclosing(fanout.panel(members, request, live=alone)) as panel:
         async for call in panel:
             member = call.member or members[0]
             landed[member.position] = candidate(extractor, call, member)
@@ -73,15 +74,16 @@ async def _escalate(
     candidates: tuple[Candidate, ...],
     decision: Decision | None,
 ) -> Outcome:
-    call = await fanout.ask("escalation", escalate.to, request)
+    replaces = escalate.final == "replace" or decision is None
+    call = await fanout.ask("escalation", escalate.to, request, live=replaces)
     # In a final vote the stronger model is one more member: of mean weight, last in the order.
     weight = fsum(c.member.weight for c in candidates) / len(candidates)
     stronger = candidate(extractor, call, Member(model=escalate.to, position=len(candidates), weight=weight))
-    if not stronger.usable:
+    if not stronger.usable and not (call.live and call.completion.ok):
         why = f"escalation to {escalate.to} gave no usable answer: {stronger.why_unusable}"
         kept = decision or whole_if_unusable((*candidates, stronger))
         return Outcome(candidates=candidates, decision=replace(kept, fallback=why) if kept else None)
-    if escalate.final == "vote" and decision is not None:
+    if not replaces and decision is not None:
         voted = await get_aggregator("vote")(
             (*candidates, stronger), request=request, options=ensemble.aggregator, asker=fanout
         )

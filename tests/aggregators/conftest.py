@@ -85,7 +85,7 @@ class Scripted:
         self.asked: list[tuple[Role, str, ChatRequest]] = []
         self.embedded: list[tuple[str, list[str]]] = []
 
-    async def ask(self, role: Role, model: str, request: ChatRequest) -> Call:
+    async def ask(self, role: Role, model: str, request: ChatRequest, *, live: bool = False) -> Call:
         self.asked.append((role, model, request))
         reply = self.replies.pop(0)
         if callable(reply):

@@ -28,7 +28,9 @@ from emerge_core.types import (
     Completion,
     Cost,
     Decision,
+    Delta,
     Member,
+    Sink,
     Trace,
     Usage,
     VoteGroup,
@@ -142,6 +144,7 @@ class Scripted:
     result: Trace | Exception | Callable[[ChatRequest, str], Trace] = field(
         default_factory=lambda: trace(reply(), reply(), reply("41"))
     )
+    says: Sequence[Delta] = ()  # heard by whoever streams, before the result
     delay_s: float = 0.0
     config: Config = field(default_factory=lambda: parse_config(CONFIG, source="test"))
     requests: list[ChatRequest] = field(default_factory=list)
@@ -152,13 +155,23 @@ class Scripted:
     closed: bool = False
 
     async def run(
-        self, request: ChatRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
+        self,
+        request: ChatRequest,
+        name: str,
+        *,
+        limits: Limits | None = None,
+        request_id: str | None = None,
+        live: Sink | None = None,
     ) -> Trace:
         self.requests.append(request)
         self.names.append(name)
         self.limits.append(limits)
         self.request_ids.append(request_id)
         try:
+            for delta in self.says:
+                if live:
+                    live(delta)
+                await asyncio.sleep(0)
             await asyncio.sleep(self.delay_s)
         except asyncio.CancelledError:
             await asyncio.sleep(0)  # closing connections takes a moment

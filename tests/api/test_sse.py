@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from emerge_core.api.sse import pieces
+from emerge_core.errors import RequestError
 
 BODY = {"model": "emerge", "messages": [{"role": "user", "content": "6 x 7?"}], "stream": True}
 
@@ -37,8 +38,7 @@ def test_the_stream_byte_by_byte(http: httpx.Client, engine: Any, make: Any) -> 
         )
 
     assert reply.text == (
-        ": keepalive\n\n"
-        + chunk('{"role":"assistant","content":"","refusal":null}')
+        chunk('{"role":"assistant","content":"","refusal":null}')
         + chunk('{"content":"42"}')
         + chunk("{}", '"stop"')
         + "data: [DONE]\n\n"
@@ -60,11 +60,20 @@ def test_what_is_known_before_the_first_byte_is_an_ordinary_error(http: httpx.Cl
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, name)
 
 
+def test_what_fails_at_once_is_an_ordinary_error_too(http: httpx.Client, engine: Any, make: Any) -> None:
+    failure = RequestError("all are busy", status=429, type="rate_limit_error", retry_after_s=7)
+    engine.result = make.trace(make.failed(), decision=None, failure=failure)
+    reply = http.post("/v1/chat/completions", json=BODY)
+    assert (reply.status_code, reply.headers["content-type"]) == (429, "application/json")
+    assert (reply.headers["retry-after"], reply.headers["x-emerge-degraded"]) == ("7", "true")
+    assert reply.json()["error"]["emerge"]["calls"]
+
+
 def test_a_crash_inside_a_stream_is_told_there_without_its_details(
-    http: httpx.Client, engine: Any, caplog: pytest.LogCaptureFixture
+    serve: Callable[..., str], engine: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine.result = ValueError("secret")
-    text = http.post("/v1/chat/completions", json=BODY).text
+    engine.result, engine.delay_s = ValueError("secret"), 0.05
+    text = httpx.post(f"{serve(keepalive_s=0.04)}/v1/chat/completions", json=BODY).text
     comment, event = text.split("\n\n", 1)
     error = json.loads(event.removeprefix("data: "))["error"]
     assert (comment, error["type"], error["code"]) == (": keepalive", "server_error", "internal_error")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,8 +25,28 @@ class Reply:
     body: Any = None  # bytes and str as they are, anything else as JSON
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    does: str = "answer"  # or "hang", or "close" without an answer
+    does: str = "answer"  # or "hang", or "close" without an answer; or "stall" after the last read
     keep_alive: bool = True
+    reads: Sequence[bytes] | None = None  # a streamed body, as the client's reads will get it
+    ends: bool = True  # else the connection is cut after the last read
+
+    async def write(self, writer: asyncio.StreamWriter) -> None:
+        if self.reads is None:
+            writer.write(self.encode())
+            await writer.drain()
+            return
+        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked", **self.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"HTTP/1.1 {self.status} Scripted\r\n{head}\r\n".encode())
+        for read in filter(None, self.reads):
+            writer.write(b"%x\r\n%b\r\n" % (len(read), read))
+            await writer.drain()
+            await asyncio.sleep(0.001)
+        if self.does == "stall":
+            return
+        if self.ends:
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
 
     def encode(self) -> bytes:
         content = self.body if isinstance(self.body, (bytes, str)) else json.dumps(self.body)
@@ -78,9 +98,10 @@ class Upstream:
             return False
         if reply.does == "close":
             return False
-        writer.write(reply.encode())
-        await writer.drain()
-        return reply.keep_alive
+        await reply.write(writer)
+        if reply.does == "stall":
+            self.hung_up += not await reader.read(1)
+        return reply.keep_alive and reply.ends
 
 
 @asynccontextmanager
