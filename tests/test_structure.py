@@ -27,6 +27,7 @@ FLOORS = {
     "api": 5,
     "reload": 5,
     "evals": 6,
+    "operate": 6,
     "cli": 7,
 }
 MODULES = sorted(CORE.rglob("*.py"))

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from emerge_core.cli.columns import columns
 from emerge_core.config import (
     Config,
     EmbedderConfig,
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.live:
         return 0
     probes = asyncio.run(probe_all(config, os.environ))
-    print("\n" + "\n".join(["live", *_indented(_columns([_shown(probe) for probe in probes]))]))
+    print("\n" + "\n".join(["live", *_indented(columns([_shown(probe) for probe in probes]))]))
     return 0 if all(probe.fault is None for probe in probes) else 1
 
 
@@ -68,7 +69,7 @@ def describe(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[st
         ("aggregator", _aggregator(ensemble)),
         ("limits", _limits(ensemble)),
     ]
-    yield from _indented(_columns(about))
+    yield from _indented(columns(about))
     rows = [_row(config, member.model, member.model, f"{member.weight:g}") for member in ensemble.members]
     rows += [_row(config, f"{role} {model}", model) for role, model in _helpers(ensemble)]
     yield from _indented(_table(rows))
@@ -202,12 +203,7 @@ def _provider(name: str, provider: ProviderConfig) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    return _columns([HEAD, *rows])
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return columns([HEAD, *rows])
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

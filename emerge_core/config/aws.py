@@ -98,7 +98,7 @@ class AwsSource:
                 found = self._client("ssm").get_parameters(Names=names, WithDecryption=True)["Parameters"]
             except Exception as fault:
                 raise ConfigError(f"the secrets {', '.join(names)} cannot be read ({cause_of(fault)})") from None
-            values |= {f"ssm:{each['Name']}": each["Value"].strip() for each in found}
+            values |= {f"ssm:{each['Name']}{each.get('Selector', '')}": each["Value"].strip() for each in found}
         return values
 
     def _secret(self, reference: str) -> str | None:

@@ -1,0 +1,183 @@
+"""Is the stack well? One check after another, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+from emerge_core.config.advice import warnings
+from emerge_core.config.load import parse_config
+from emerge_core.config.problems import shown_place
+from emerge_core.config.schema import Config
+from emerge_core.errors import EmergeError
+from emerge_core.operate import function, keys
+from emerge_core.operate.aws import Client, code_of, explained
+from emerge_core.operate.configs import Deployed, pull
+from emerge_core.operate.preflight import longest_s, preflight
+from emerge_core.operate.stack import Stack
+
+SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
+FEW = 100  # environments at once, from which a quota is ample for a first service
+AT_ONCE = 4  # models asked at a time
+PROBE = {"messages": [{"role": "user", "content": "Reply with OK"}], "max_tokens": 16}
+
+
+class Check(NamedTuple):
+    about: str
+    state: Literal["ok", "warn", "fail", "skip"]
+    said: str
+
+
+def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Check]:
+    """`live` asks each model for one tiny answer, by the function: it costs what sixteen tokens cost."""
+    yield _stack(stack)
+    config, checks = _config(stack, client)
+    yield from checks
+    if config:
+        yield from _looked("secrets", lambda: _secrets(config, client))
+    answers = _looked("function", lambda: _function(stack, client))
+    yield from answers
+    if config and not live:
+        yield Check("models", "skip", "not asked (--no-live)")
+    elif config and answers[-1].state != "ok":
+        yield Check("models", "skip", "not asked: the function is not well")
+    elif config:
+        yield from _models(config, stack, client)
+    yield from _looked("keys", lambda: _keys(stack, client))
+    yield from _looked("concurrency", lambda: _concurrency(stack, client, config))
+    yield from _looked("alarms", lambda: _alarms(stack, client))
+
+
+def _looked(about: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """A look that AWS refuses is a failed check, and the others go on."""
+    try:
+        with explained():
+            return list(look())
+    except EmergeError as fault:
+        return [Check(about, "fail", str(fault))]
+
+
+def _stack(stack: Stack) -> Check:
+    mode = "stream" if stack.streams else "buffered"
+    said = f"{stack.name} is {stack.status}, {mode}, a request has at most {longest_s(stack):g} s"
+    return Check("stack", "ok" if stack.status in SETTLED else "warn", said)
+
+
+def _config(stack: Stack, client: Client) -> tuple[Config | None, list[Check]]:
+    try:
+        with explained():
+            deployed = pull(stack, client)
+        if deployed is None:
+            said = f"none is pushed, the simulated panel serves: `emerge config push --stack {stack.name} FILE`"
+            return None, [Check("config", "warn", said)]
+        config = parse_config(deployed.text, source=stack.config_parameter)
+    except EmergeError as fault:
+        return None, [Check("config", "fail", str(fault))]
+    return config, _looked("config", lambda: _fit(config, deployed, stack, client))
+
+
+def _fit(config: Config, deployed: Deployed, stack: Stack, client: Client) -> Iterator[Check]:
+    problems, doubts = preflight(config, stack, client)
+    for place, fault in problems:
+        yield Check("config", "fail", f"{shown_place(place)}: {fault}")
+    if not problems:
+        panels = ", ".join(config.ensembles) or "no ensemble"
+        yield Check("config", "ok", f"version {deployed.version} of {deployed.changed:%Y-%m-%d %H:%M %Z}: {panels}")
+    for doubt in [*doubts, *warnings(config)]:
+        yield Check("config", "warn", doubt)
+
+
+def _secrets(config: Config, client: Client) -> Iterator[Check]:
+    """Whether they can be read and decrypted: by these credentials, not by the function's."""
+    references = sorted({provider.api_key for provider in config.providers.values() if provider.api_key})
+    held = [each for each in references if not each.startswith("env:")]
+    if not held:
+        yield Check("secrets", "ok", "the config refers to none")
+    for reference in held:
+        try:
+            there = bool(_value(reference, client).strip())
+            yield Check("secrets", "ok" if there else "fail", reference + ("" if there else " is empty: set it again"))
+        except client("ssm").exceptions.ClientError as fault:
+            yield Check("secrets", "fail", f"{reference} cannot be read by these credentials ({code_of(fault)})")
+
+
+def _value(reference: str, client: Client) -> str:
+    kind, _, name = reference.partition(":")
+    if kind == "ssm":
+        return str(client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+    return str(client("secretsmanager").get_secret_value(SecretId=name).get("SecretString") or "")
+
+
+def _function(stack: Stack, client: Client) -> Iterator[Check]:
+    reply = function.ask(stack, client, "GET", "/v1/emerge/status")
+    if reply.error:
+        yield Check("function", "fail", reply.error)
+        return
+    config = reply.body.get("config", {})
+    mode, wanted = reply.body.get("response_mode"), "stream" if stack.streams else "buffered"
+    if config.get("error"):
+        said = f"version {config.get('version')} serves on, since the last look failed: {config['error']}"
+        yield Check("function", "fail", said)
+    elif mode != wanted:
+        yield Check("function", "fail", f"it answers in mode {mode}, the stack says {wanted}: deploy again")
+    else:
+        yield Check("function", "ok", f"it answers; config version {config.get('version')} serves")
+
+
+def _models(config: Config, stack: Stack, client: Client) -> Iterator[Check]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(lambda name: _model(name, stack, client), config.models)
+
+
+def _model(name: str, stack: Stack, client: Client) -> Check:
+    about, began = f"model {name}", perf_counter()
+    try:
+        with explained():
+            reply = function.ask(stack, client, "POST", "/v1/chat/completions", {**PROBE, "model": name})
+    except EmergeError as fault:
+        return Check(about, "fail", str(fault))
+    if reply.error:
+        return Check(about, "fail", reply.error)
+    return Check(about, "ok", f"answers ({(perf_counter() - began) * 1000:.0f} ms with the way there)")
+
+
+def _keys(stack: Stack, client: Client) -> Iterator[Check]:
+    count = len(keys.listed(stack, client))
+    if count:
+        yield Check("keys", "ok", f"{count} client key" + ("s" if count > 1 else ""))
+    else:
+        yield Check("keys", "warn", f"no client has a key: `emerge keys create --stack {stack.name} NAME`")
+
+
+def _concurrency(stack: Stack, client: Client, config: Config | None) -> Iterator[Check]:
+    limits = client("lambda").get_account_settings()["AccountLimit"]
+    reserved = client("lambda").get_function_concurrency(FunctionName=stack.outputs["ProxyFunctionName"])
+    own = reserved.get("ReservedConcurrentExecutions")
+    most = own if own is not None else limits["UnreservedConcurrentExecutions"]
+    slowest = max((each.deadline_s for each in config.ensembles.values()), default=25.0) if config else 25.0
+    whose = "reserved for this function" if own is not None else "shared with the account's other functions"
+    allows = f"{most / 2:g} requests/s of 2 s each, {most / slowest:.3g} of {slowest:g} s"
+    said = f"{most:g} requests at once ({whose}; the account's limit is {limits['ConcurrentExecutions']:g}): {allows}"
+    if most < FEW:
+        fix = "raise ReservedConcurrency" if own is not None else "ask for more at Service Quotas (AWS Lambda)"
+        yield Check("concurrency", "warn", f"{said}; {fix}")
+    else:
+        yield Check("concurrency", "ok", said)
+
+
+def _alarms(stack: Stack, client: Client) -> Iterator[Check]:
+    names = []
+    pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack.name)
+    for page in pages:
+        resources = page["StackResourceSummaries"]
+        names += [each["PhysicalResourceId"] for each in resources if each["ResourceType"] == "AWS::CloudWatch::Alarm"]
+    found: list[Any] = []
+    for start in range(0, len(names), 100):
+        found += client("cloudwatch").describe_alarms(AlarmNames=names[start : start + 100])["MetricAlarms"]
+    raised = [each for each in found if each["StateValue"] == "ALARM"]
+    for each in raised:
+        yield Check("alarms", "fail", f"{each['AlarmName']}: {each.get('AlarmDescription') or 'no description'}")
+    if not raised:
+        yield Check("alarms", "ok", f"none of {len(found)} is raised")
