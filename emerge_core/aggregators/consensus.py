@@ -50,25 +50,35 @@ async def similarities(
     candidates: Sequence[Candidate], *, options: AggregatorConfig, asker: Asker
 ) -> tuple[Matrix, str | None]:
     """Cosine similarities of all pairs of replies, and why the configured embedder was not used."""
-    texts = [content(c.completion)[:MAX_CHARACTERS] or " " for c in candidates]
+    texts = [content(c.completion) for c in candidates]
     if options.embedder is None:
-        return _cosines(_built_in(texts)), None
-    call, vectors = await asker.embed(options.embedder, texts)
+        return built_in(texts), None
+    call, vectors = await asker.embed(options.embedder, [_fitting(text) for text in texts])
     if vectors is not None and (matrix := _matrix(vectors, len(texts))) is not None:
         return _cosines(matrix), None
     error = call.completion.error.message if call.completion.error else "it gave no usable vectors"
-    return _cosines(_built_in(texts)), f"embedder {options.embedder} failed ({error}): built-in embedder"
+    return built_in(texts), f"embedder {options.embedder} failed ({error}): built-in embedder"
+
+
+def built_in(texts: Sequence[str]) -> Matrix:
+    """Cosine similarities of all pairs of texts by the built-in embedder."""
+    from emerge_core.aggregators.embedding import embed
+
+    return _cosines(embed([_fitting(text) for text in texts]))
 
 
 def medoid(candidates: Sequence[Candidate], near: Matrix) -> Candidate:
     """The candidate with the highest weighted mean similarity to the others."""
+    return strongest([candidates[place] for place in nearest(near, [c.member.weight for c in candidates])])
+
+
+def nearest(near: Matrix, weights: Sequence[float]) -> list[int]:
+    """The places of those with the highest weighted mean similarity to the others: one, or several that tie."""
     import numpy as np
 
-    weights = np.array([c.member.weight for c in candidates])
-    others = 1.0 - np.eye(len(candidates))  # summed apart from one's own weight, which may be far larger
-    means = (near * others) @ weights / (others @ weights)
-    best = means.max()
-    return strongest([c for c, mean in zip(candidates, means, strict=True) if mean >= best - TOLERANCE])
+    others = 1.0 - np.eye(len(weights))  # summed apart from one's own weight, which may be far larger
+    means = (near * others) @ np.array(weights) / (others @ np.array(weights))
+    return [int(place) for place in np.flatnonzero(means >= means.max() - TOLERANCE)]
 
 
 def mean_similarity(near: Matrix) -> float:
@@ -83,10 +93,8 @@ def content(completion: Completion) -> str:
     return "\n".join([completion.text or "", *calls]).strip()
 
 
-def _built_in(texts: Sequence[str]) -> Matrix:
-    from emerge_core.aggregators.embedding import embed
-
-    return embed(texts)
+def _fitting(text: str) -> str:
+    return text[:MAX_CHARACTERS] or " "
 
 
 def _matrix(vectors: Sequence[Sequence[float]], count: int) -> Any:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any
 
 from emerge_core.answers import json_keys
@@ -103,15 +104,16 @@ class Extractor:
 
     def confidence(self, completion: Completion, member: Member) -> float | None:
         """The calibrated probability of the stated answer, else the member's configured reliability."""
-        if member.calibration and completion.logprobs and completion.text:
-            spans = self._spans(completion)
-            found = [span_probability(completion.logprobs, completion.text, start, end) for start, end in spans]
-            if found and None not in found:
-                product = 1.0
-                for probability in found:
-                    product *= probability or 0.0
-                return calibrated(member, product)
-        return member.reliability
+        probability = self.probability(completion) if member.calibration else None
+        return member.reliability if probability is None else calibrated(member, probability)
+
+    def probability(self, completion: Completion) -> float | None:
+        """The joint probability of the tokens that state the answer; None where it cannot be told."""
+        if not completion.logprobs or not completion.text:
+            return None
+        spans = self._spans(completion)
+        found = [span_probability(completion.logprobs, completion.text, start, end) for start, end in spans]
+        return prod(probability or 0.0 for probability in found) if found and None not in found else None
 
     def gold_key(self, text: str) -> AnswerKey | None:
         """The key of a gold answer, in the same normal forms."""

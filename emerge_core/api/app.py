@@ -7,7 +7,7 @@ so that every error is OpenAI's shape, and nothing is validated twice.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,13 +21,13 @@ from emerge_core.api.chat import Chat
 from emerge_core.api.endpoint import Engine, unknown_model
 from emerge_core.api.errors import as_request_error, error_response, json_response
 from emerge_core.api.openapi import document
+from emerge_core.api.responses import Responses
 from emerge_core.api.surface import Surface
 from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError, EmergeError, RequestError
 
 _NOT_SERVED = {
     "/v1/completions": "Legacy completions are not served: use POST /v1/chat/completions.",
-    "/v1/responses": "The responses API is not served: use POST /v1/chat/completions.",
     "/v1/embeddings": "Embeddings are not served: use POST /v1/chat/completions.",
 }
 
@@ -78,12 +78,8 @@ def create_app(
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
     app.router.redirect_slashes = False
-    chat = Chat(engine, keepalive_s=keepalive_s)
-
-    async def complete(request: Request) -> Response:
-        return await chat(request)
-
-    app.add_route("/v1/chat/completions", complete, methods=["POST"])
+    app.add_route("/v1/chat/completions", _posted(Chat(engine, keepalive_s=keepalive_s)), methods=["POST"])
+    app.add_route("/v1/responses", _posted(Responses(engine, keepalive_s=keepalive_s)), methods=["POST"])
     app.add_route("/v1/models", list_models, methods=["GET"])
     app.add_route("/v1/models/{id:path}", get_model, methods=["GET"])
     app.add_route("/v1/emerge/status", status, methods=["GET"])
@@ -92,6 +88,15 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_middleware(Surface, keyring=Keyring(api_keys))
     return app
+
+
+def _posted(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """The router takes functions for endpoints, and other callables for whole applications."""
+
+    async def post(request: Request) -> Response:
+        return await endpoint(request)
+
+    return post
 
 
 def _models(config: Config) -> dict[str, str]:
@@ -121,7 +126,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         code = "method_not_allowed"
     else:
         hint = "Paths start with /v1, for example POST /v1/chat/completions."
-        message = _NOT_SERVED.get(path) or f"There is no {method} {path[:200]}. {hint}"
+        stored = "Responses are not stored here." if path.startswith("/v1/responses/") else None
+        message = stored or _NOT_SERVED.get(path) or f"There is no {method} {path[:200]}. {hint}"
         code = "unknown_url"
     return error_response(
         RequestError(message, status=error.status_code, code=code, should_retry=False), headers=error.headers

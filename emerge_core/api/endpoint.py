@@ -19,14 +19,14 @@ from emerge_core.api.attend import ClientGoneError, Work, attended
 from emerge_core.api.encode import TraceLevel, emerge_object, headers_of
 from emerge_core.api.errors import INTERNAL, error_response, invalid
 from emerge_core.api.fields import Body, one_of
-from emerge_core.api.parse import read_json, read_limits
+from emerge_core.api.limits import MAX_BODY, too_large
+from emerge_core.api.parse import read, read_limits
 from emerge_core.config import ensemble_of
 from emerge_core.config.schema import Config
 from emerge_core.engine import Limits
 from emerge_core.errors import RequestError
 from emerge_core.types import ChatRequest, Decision, Sink, Trace
 
-MAX_BODY = 4_500_000  # bytes: what fits through API Gateway and Lambda with room for the envelope
 _MAX_DRAINED = 4 * MAX_BODY
 _LEVELS: dict[str, TraceLevel] = {"off": "off", "summary": "summary", "full": "full"}
 
@@ -83,7 +83,7 @@ class Endpoint(ABC, Generic[QuestionT]):
 
     async def __call__(self, http: Request) -> Response:
         refuse_forms_of_other_sites(http)
-        asked = self.read(read_json(await read_body(http)))
+        asked = await read(await read_body(http), self.read)
         limits = limits_of(http)
         config = self.engine.config
         level = trace_level(http, config)
@@ -137,11 +137,7 @@ async def read_body(http: Request) -> bytes:
         elif size > _MAX_DRAINED:
             break
     if size > MAX_BODY:
-        raise RequestError(
-            f"The request body is larger than {MAX_BODY} bytes. Shorten the messages, or send images by URL.",
-            status=413,
-            code="request_too_large",
-        )
+        raise too_large()
     return b"".join(parts)
 
 

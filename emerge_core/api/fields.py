@@ -12,12 +12,17 @@ from typing import Any
 from emerge_core.api.errors import invalid
 
 Body = Mapping[str, Any]
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=repr)
 
 
 def shown(value: Any) -> str:
     """A value as an error message shows it: its JSON, cut short."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    text = ""
+    for piece in _ENCODER.iterencode(value[:60] if isinstance(value, str) else value):
+        text += piece[:60]
+        if len(text) > 60:
+            return f"{text[:57]}..."
+    return text if not isinstance(value, str) or len(value) <= 60 else f"{text[:57]}..."
 
 
 def boolean(body: Body, name: str, place: str | None = None) -> bool | None:

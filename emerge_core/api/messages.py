@@ -91,9 +91,12 @@ def _check_content(message: Body, role: str, place: str) -> None:
 
 def _check_image(part: Body, place: str) -> None:
     image = mapping(part, "image_url", place)
-    url = text(image, "url", f"{place}.url")
-    if not url.lower().startswith(_IMAGE_SCHEMES):
-        raise invalid(
-            f"{place}.url", f"`{place}.url` must be an http(s) URL or data:image/…;base64,…, not {shown(url)}."
-        )
+    image_url(image, "url", f"{place}.url")
     string(image, "detail", f"{place}.detail", required=False)
+
+
+def image_url(body: Body, name: str, place: str) -> str:
+    url = text(body, name, place)
+    if not url.lower().startswith(_IMAGE_SCHEMES):
+        raise invalid(place, f"`{place}` must be an http(s) URL or data:image/…;base64,…, not {shown(url)}.")
+    return url

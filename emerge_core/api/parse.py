@@ -6,20 +6,24 @@ as the caller knows it. What we do not interpret passes through in `ChatRequest.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, integer, number, shown, text
+from emerge_core.api.limits import MAX_DEPTH, MAX_N, bound_request, bound_structure
 from emerge_core.api.messages import read_messages
 from emerge_core.api.tools import read_response_format, read_tool_choice, read_tools
 from emerge_core.engine import Limits
 from emerge_core.types import ChatRequest
 
-MAX_DEPTH = 100
+T = TypeVar("T")
+
 MAX_TOKENS = 2**31 - 1
+_INLINE = 32_000  # bytes of a body that is read at once; larger ones in a thread, so that others are not held up
 
 _OBSOLETE = {"functions": "tools", "function_call": "tool_choice"}
 _INTERPRETED = frozenset(
@@ -38,8 +42,16 @@ class Asked(NamedTuple):
     include_usage: bool
 
 
+async def read(raw: bytes, form: Callable[[Body], T]) -> T:
+    """What `form` reads from a body. Raises RequestError as `read_json` and `form` do."""
+    if len(raw) <= _INLINE:
+        return form(read_json(raw))
+    return await asyncio.to_thread(lambda: form(read_json(raw)))
+
+
 def read_json(raw: bytes) -> dict[str, Any]:
     """The body's JSON object. Strict: no NaN, no infinity, no half surrogate pairs, bounded nesting."""
+    bound_structure(raw)
     try:
         body = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
         if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth_exceeds(body, MAX_DEPTH):
@@ -59,6 +71,7 @@ def read_json(raw: bytes) -> dict[str, Any]:
 
 def read_chat(body: Body) -> Asked:
     """Raises RequestError, a 400 with `param`, at the first fault."""
+    bound_request(body)
     model = text(body, "model", "model")
     for name, successor in _OBSOLETE.items():
         if body.get(name) is not None:
@@ -85,7 +98,7 @@ def read_chat(body: Body) -> Asked:
         frequency_penalty=number(body, "frequency_penalty", -2, 2),
         stop=_stop(body.get("stop")),
         seed=integer(body, "seed", -(2**63), 2**63 - 1),
-        n=_or(integer(body, "n", 1, 128), 1),
+        n=_or(integer(body, "n", 1, MAX_N), 1),
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         extra={name: value for name, value in body.items() if name not in _INTERPRETED and value is not None},
@@ -161,7 +174,7 @@ def _finite(digits: str) -> float:
 
 def _depth_exceeds(body: Any, limit: int) -> bool:
     level = [body]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             child
             for node in level

@@ -17,20 +17,24 @@ def read_tools(value: Any) -> tuple[Body, ...]:
         return ()
     names: set[str] = set()
     tools = []
-    for place, tool in items(value, "tools", at_most=128):
+    for place, tool in items(value, "tools"):
         one_of(tool.get("type"), ("function",), f"{place}.type")
         place = f"{place}.function"
-        function = mapping(tool, "function", place)
-        name = _name(function, place)
-        if name in names:
-            raise invalid(f"{place}.name", f"`{place}.name` {shown(name)} is taken by an earlier tool: rename one.")
-        names.add(name)
-        string(function, "description", f"{place}.description", required=False)
-        boolean(function, "strict", f"{place}.strict")
-        if function.get("parameters") is not None:
-            _check_schema(function, "parameters", f"{place}.parameters")
+        check_function(mapping(tool, "function", place), place, names)
         tools.append(tool)
     return tuple(tools)
+
+
+def check_function(function: Body, place: str, names: set[str]) -> None:
+    """`names` are those of the functions before it; this one's is added."""
+    name = _name(function, place)
+    if name in names:
+        raise invalid(f"{place}.name", f"`{place}.name` {shown(name)} is taken by an earlier tool: rename one.")
+    names.add(name)
+    string(function, "description", f"{place}.description", required=False)
+    boolean(function, "strict", f"{place}.strict")
+    if function.get("parameters") is not None:
+        _check_schema(function, "parameters", f"{place}.parameters")
 
 
 def read_tool_choice(value: Any, tools: tuple[Body, ...]) -> str | Body | None:
@@ -45,14 +49,20 @@ def read_tool_choice(value: Any, tools: tuple[Body, ...]) -> str | Body | None:
     if not isinstance(value, dict):
         raise invalid(place, f'`{place}` must be "none", "auto", "required" or an object, not {shown(value)}.')
     one_of(value.get("type"), ("function",), f"{place}.type")
-    name = text(mapping(value, "function", f"{place}.function"), "name", f"{place}.function.name")
+    chosen_tool(mapping(value, "function", f"{place}.function"), f"{place}.function", tools)
+    return value
+
+
+def chosen_tool(chosen: Body, place: str, tools: tuple[Body, ...]) -> str:
+    """The name of one of the request's tools."""
+    name = text(chosen, "name", f"{place}.name")
     known = [tool["function"]["name"] for tool in tools]
     if name not in known:
         raise invalid(
-            f"{place}.function.name",
-            f"`{place}.function.name` {shown(name)} names no tool of this request. Its tools: {', '.join(known)}.",
+            f"{place}.name",
+            f"`{place}.name` {shown(name)} names no tool of this request. Its tools: {', '.join(known)}.",
         )
-    return value
+    return name
 
 
 def read_response_format(value: Any) -> Body | None:
@@ -65,12 +75,14 @@ def read_response_format(value: Any) -> Body | None:
     if kind == "text":
         return None  # the default, and so nothing to tell a provider
     if kind == "json_schema":
-        place = f"{place}.json_schema"
-        wanted = mapping(value, "json_schema", place)
-        _name(wanted, place)
-        boolean(wanted, "strict", f"{place}.strict")
-        _check_schema(wanted, "schema", f"{place}.schema")
+        check_json_schema(mapping(value, "json_schema", f"{place}.json_schema"), f"{place}.json_schema")
     return value
+
+
+def check_json_schema(wanted: Body, place: str) -> None:
+    _name(wanted, place)
+    boolean(wanted, "strict", f"{place}.strict")
+    _check_schema(wanted, "schema", f"{place}.schema")
 
 
 def _name(body: Body, place: str) -> str:

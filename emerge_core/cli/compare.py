@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -42,12 +41,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
+    from emerge_core.cli.output import check_writable, write_json
     from emerge_core.config import load_config
     from emerge_core.evals.compare import Plan, compare
     from emerge_core.evals.comparison import table
 
-    if args.json and not args.json.parent.is_dir():  # better now than after the measurement
-        raise EmergeError(f"cannot write {args.json}: {args.json.parent} is not a directory")
+    check_writable(args.json)
     plan = Plan(
         config=load_config(args.config),
         recordings=args.recordings,
@@ -62,10 +61,7 @@ def run(args: argparse.Namespace) -> int:
         comparison = asyncio.run(compare(plan, bars))
     print(table(comparison))
     if args.json:
-        try:
-            args.json.write_text(json.dumps(comparison.as_json(), indent=2) + "\n", "utf-8")
-        except OSError as error:
-            raise EmergeError(f"cannot write {args.json}: {error.strerror}") from error
+        write_json(args.json, comparison.as_json())
     return 0
 
 

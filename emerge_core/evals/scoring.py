@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings import Gold, Question, Recordings, Verdict, prompt_of
-from emerge_core.types import ChatRequest, Completion
+from emerge_core.types import AnswerKey, ChatRequest, Completion
 
 SHORT_TEXT = "short text"
 _ARTICLES = {"a", "an", "the"}
@@ -36,19 +36,24 @@ class Scorer:
         return cls(recordings.questions(task), golds, recordings.verdicts(task) if judged else ())
 
     def right(self, question: str, reply: str) -> bool:
+        return self.right_key(
+            question, reply, self.extractor(question).key(Completion(text=reply, finish_reason="stop"))
+        )
+
+    def right_key(self, question: str, reply: str, key: AnswerKey | None) -> bool:
+        """As `right`, for a reply whose key was extracted already."""
         verdict = self._verdicts.get((question, reply.strip()))
         if verdict is not None:
             return verdict
         gold = self._golds[question]
-        extractor = self._extractor(question)
-        key = extractor.key(Completion(text=reply, finish_reason="stop"))
-        accepted = [wanted for wanted in map(extractor.gold_key, gold.answers) if wanted is not None]
+        accepted = [wanted for wanted in map(self.extractor(question).gold_key, gold.answers) if wanted is not None]
         if gold.form != SHORT_TEXT:
             return key in accepted
         said = key is not None and any(same(key, wanted) for wanted in accepted)
         return said or any(_contains(reply, answer) for answer in gold.answers)
 
-    def _extractor(self, question: str) -> Extractor:
+    def extractor(self, question: str) -> Extractor:
+        """The product's extractor for the question's own prompt."""
         found = self._extractors.get(question)
         if found is None:
             message = {"role": "user", "content": prompt_of(self._questions[question])}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from typing import Any
 
 from environment import Environment, event_loop
@@ -23,7 +22,6 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     global _loop, _environment
     if _loop is None or _environment is None:
         _loop, _environment = event_loop(), Environment()
-        random.seed()  # a snapshot's state would make every copy of it draw the same
     _loop.run_until_complete(_environment.begin(event, context))
     try:
         reply = Mangum(_environment.application, lifespan="off")(event, context)  # type: ignore[arg-type]

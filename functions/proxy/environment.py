@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ MARGIN_S = 1.0  # for encoding, logging and the way back
 class Environment:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
+        random.seed()  # a snapshot's state would make every copy of it draw the same
         self._environ = environ
         self._streams = environ.get("EMERGE_RESPONSE_MODE") == "stream"
         self._deadline: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,11 @@ def make_recordings(root: Path) -> Path:
         ],
     )
     return root
+
+
+@pytest.fixture(scope="session", name="write_rows")
+def _write_rows() -> Callable[[Path, Sequence[Row]], None]:
+    return write_rows
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,120 @@
+"""From the items of `input` to messages: what was said, what was called, and what the calls gave.
+
+A function call belongs to the assistant's message before it, as OpenAI lists them one after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, items, one_of, shown, string, text
+from emerge_core.api.messages import image_url
+
+_ROLES = ("user", "assistant", "system", "developer")
+_PARTS = {
+    "user": ("input_text", "input_image"),
+    "assistant": ("output_text", "refusal", "input_text"),
+    "system": ("input_text",),
+    "developer": ("input_text",),
+    "tool": ("input_text",),
+}
+_ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+
+
+def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
+    """Messages in chat's shape, the instructions first. Reasoning items are left out: only the model
+    that wrote them can read them."""
+    if value is None:
+        raise invalid("input", "`input` is missing: send a string or a list of items.")
+    messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
+    if isinstance(value, str):
+        return *messages, {"role": "user", "content": value}
+    if not isinstance(value, list):
+        raise invalid("input", f"`input` must be a string or a list of items, not {shown(value)}.")
+    called: set[str] = set()
+    for place, item in items(value, "input", at_least=1):
+        kind = _kind(item, place)
+        if kind == "message":
+            messages.append(_message(item, place))
+        elif kind == "function_call":
+            _calling(messages).append(_call(item, place, called))
+        elif kind == "function_call_output":
+            messages.append(_result(item, place, called))
+    if not any(message["role"] != "system" for message in messages):
+        raise invalid("input", "`input` says nothing to answer: send at least one message.")
+    return tuple(messages)
+
+
+def _kind(item: Body, place: str) -> str:
+    kind = item.get("type")
+    if kind is None and "role" in item:
+        return "message"
+    if kind == "item_reference":
+        raise invalid(
+            f"{place}.type",
+            f'`{place}.type` "item_reference" is not supported: nothing is stored here. Send the item itself.',
+        )
+    return one_of(kind, _ITEMS, f"{place}.type")
+
+
+def _message(item: Body, place: str) -> dict[str, Any]:
+    role = one_of(item.get("role"), _ROLES, f"{place}.role")
+    content = item.get("content")
+    if role == "assistant" and isinstance(content, list):
+        refusals = [part for part in content if isinstance(part, dict) and part.get("type") == "refusal"]
+        if refusals:
+            return {"role": role, "content": None, "refusal": string(refusals[0], "refusal", f"{place}.content")}
+    return {"role": role, "content": _content(content, role, f"{place}.content")}
+
+
+def _content(content: Any, role: str, place: str) -> str | list[dict[str, Any]]:
+    """A text as it is, also where it came as the only part; else chat's parts."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise invalid(place, f"`{place}` must be a string or a list of parts, not {shown(content)}.")
+    parts = [_part(part, role, spot) for spot, part in items(content, place, at_least=1)]
+    alone = len(parts) == 1 and parts[0]["type"] == "text"
+    return str(parts[0]["text"]) if alone else parts
+
+
+def _part(part: Body, role: str, place: str) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("input_file", "input_audio"):
+        raise invalid(f"{place}.type", f"`{place}.type` {shown(kind)} is not supported: send text or images.")
+    kind = one_of(kind, _PARTS[role], f"{place}.type")
+    if kind != "input_image":
+        return {"type": "text", "text": string(part, "text", f"{place}.text")}
+    if part.get("file_id") is not None:
+        raise invalid(f"{place}.file_id", f"`{place}.file_id` is not supported: send the image as `image_url`.")
+    image = {"url": image_url(part, "image_url", f"{place}.image_url")}
+    detail = string(part, "detail", f"{place}.detail", required=False)
+    return {"type": "image_url", "image_url": image | ({"detail": detail} if detail else {})}
+
+
+def _calling(messages: list[dict[str, Any]]) -> list[Any]:
+    """The tool calls of the assistant's last message, which is the one before, or a new one."""
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant", "content": None})
+    calls: list[Any] = messages[-1].setdefault("tool_calls", [])
+    return calls
+
+
+def _call(item: Body, place: str, called: set[str]) -> dict[str, Any]:
+    call_id = text(item, "call_id", f"{place}.call_id")
+    called.add(call_id)
+    arguments = string(item, "arguments", f"{place}.arguments")
+    function = {"name": text(item, "name", f"{place}.name"), "arguments": arguments}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _result(item: Body, place: str, called: set[str]) -> dict[str, Any]:
+    call_id = text(item, "call_id", f"{place}.call_id")
+    if call_id not in called:
+        raise invalid(
+            f"{place}.call_id",
+            f"`{place}.call_id` is {shown(call_id)}, but no function_call before it has that id. Nothing is stored "
+            "here: send the function_call item too, then its output.",
+        )
+    return {"role": "tool", "tool_call_id": call_id, "content": _content(item.get("output"), "tool", f"{place}.output")}

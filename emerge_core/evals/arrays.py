@@ -1,0 +1,243 @@
+"""A task's recorded answers as arrays: what every model says to every question, and whether it is right.
+
+Read by the product's own extraction on the prompt that a comparison sends, so that what is computed
+from the arrays is what the proxy would answer. Shapes are (models, questions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from emerge_core.answers import Extractor, same
+from emerge_core.errors import EmergeError
+from emerge_core.evals.recordings import Question, RecordedModel, Recordings, Reply, estimated_tokens, prompt_of
+from emerge_core.evals.scoring import Scorer
+from emerge_core.types import AnswerKey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Booleans = NDArray[np.bool_]
+    Floats = NDArray[np.float64]
+
+NO_KEY = -1
+COVERED = 0.9  # of a task's answered questions; a model that answered fewer is left out
+MILLION = 1_000_000
+UNKNOWN = RecordedModel()
+LETTER_SENTENCE = "The answer is ("  # of a recording that kept the letter alone: it carries the confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Of each model and question one reply. Equal codes at one question are equal keys."""
+
+    task: str
+    questions: tuple[str, ...]  # ids
+    models: tuple[str, ...]
+    known: Mapping[str, RecordedModel]
+    codes: NDArray[np.int16]  # NO_KEY: states no answer
+    usable: Booleans
+    refused: Booleans  # answered by a refusal: it is what a caller gets where nothing is usable
+    right: Booleans
+    confidence: Floats  # probability of the answer's tokens; NaN where none was recorded
+    prompt_tokens: NDArray[np.int64]
+    tokens: NDArray[np.int64]  # of the replies
+    latency_ms: Floats  # NaN where none was recorded
+    joined: Mapping[int, Booleans]  # by question: which models' short texts contain one another
+    texts: Mapping[str, Mapping[str, Reply]]  # by model and question id
+    left_out: int = 0  # questions that some of the models did not answer
+    sparse: tuple[str, ...] = ()  # models that answered too few questions to be compared
+
+    def equal(self, a: int, b: int) -> Booleans:
+        """(questions,): whether two models state the same answer."""
+        found: Booleans = (self.codes[a] == self.codes[b]) & (self.codes[a] != NO_KEY)
+        for question, matrix in self.joined.items():
+            found[question] |= matrix[a, b]
+        return found
+
+    def costs(self, model: int) -> Floats:
+        """(questions,): US dollars for the call; NaN where the price or the true number of tokens is unknown."""
+        known = self.known.get(self.models[model], UNKNOWN)
+        if known.price is None or known.hides_tokens:
+            return np.full(len(self.questions), np.nan)
+        spent: Floats = (self.prompt_tokens[model] * known.price[0] + self.tokens[model] * known.price[1]) / MILLION
+        return spent
+
+    def index(self, model: str) -> int:
+        if model not in self.models:
+            raise EmergeError(
+                f"no answers of {model} are recorded in {self.task}; there are: {', '.join(sorted(self.models))}"
+            )
+        return self.models.index(model)
+
+    def tier(self, model: str) -> str | None:
+        return self.known.get(model, UNKNOWN).tier
+
+    def family(self, model: str) -> str | None:
+        return self.known.get(model, UNKNOWN).family
+
+    def provider(self, model: str) -> str | None:
+        return self.known.get(model, UNKNOWN).provider
+
+
+def read_answers(recordings: Recordings, task: str, models: Collection[str] | None = None) -> Answers:
+    """The answers of the named models (default: all) to the questions that every one of them answered."""
+    recordings.choose(task)
+    questions = recordings.questions(task)
+    replies = recordings.replies(task, questions, models)
+    missing = [name for name in models or () if name not in replies]
+    if missing:
+        known = ", ".join(sorted(recordings.replies(task, questions)))
+        raise EmergeError(f"no answers of {', '.join(missing)} are recorded in {task}; there are: {known}")
+    kept, sparse = _comparable(replies, keep=models or ())
+    answered = [id_ for id_ in questions if any(id_ in replies[name] for name in replies)]
+    asked = [id_ for id_ in answered if all(id_ in replies[name] for name in kept)]
+    if not asked:
+        raise EmergeError(f"no question of {task} was answered by every model: {', '.join(kept)}")
+    reader = _Reader(Scorer.of(recordings, task), kept)
+    for number, id_ in enumerate(asked):
+        reader.read(number, id_, {name: replies[name][id_] for name in kept})
+    return reader.answers(
+        task,
+        [questions[id_] for id_ in asked],
+        known=recordings.models(),
+        texts={name: replies[name] for name in kept},
+        left_out=len(answered) - len(asked),
+        sparse=sparse,
+    )
+
+
+def _comparable(
+    replies: Mapping[str, Mapping[str, Reply]], keep: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models that answered nearly all questions (and those of `keep`), and the others."""
+    of = len({id_ for of_model in replies.values() for id_ in of_model})
+    sparse = tuple(name for name in replies if name not in keep and len(replies[name]) < COVERED * of)
+    return tuple(name for name in replies if name not in sparse), sparse
+
+
+class _Said(NamedTuple):
+    """What one reply comes to."""
+
+    key: AnswerKey | None
+    usable: bool
+    refused: bool
+    right: bool
+    probability: float  # NaN where it is not recorded with the reply
+
+
+class _Reader:
+    """Reads question by question; equal texts of one question are read once."""
+
+    def __init__(self, scorer: Scorer, models: Sequence[str]) -> None:
+        self._scorer = scorer
+        self._models = models
+        self._rows: list[list[_Said]] = []
+        self._codes: list[list[int]] = []
+        self._replies: list[list[Reply]] = []
+        self._joined: dict[int, Booleans] = {}
+
+    def read(self, number: int, question: str, replies: Mapping[str, Reply]) -> None:
+        extractor = self._scorer.extractor(question)
+        read: dict[str, _Said] = {}
+        row = []
+        for reply in replies.values():
+            said = read.get(reply.text) if reply.details is None else None
+            if said is None:
+                said = self._said(extractor, question, reply)
+            if reply.details is None:
+                read[reply.text] = said
+            row.append(said)
+        numbers: dict[AnswerKey, int] = {}
+        self._codes.append([NO_KEY if said.key is None else numbers.setdefault(said.key, len(numbers)) for said in row])
+        if sum(key.kind == "text" for key in numbers) > 1:
+            self._joined[number] = _containments([said.key for said in row])
+        self._rows.append(row)
+        self._replies.append(list(replies.values()))
+
+    def _said(self, extractor: Extractor, question: str, reply: Reply) -> _Said:
+        completion = reply.completion()
+        reason = extractor.why_unusable(completion)
+        key = extractor.key(completion)
+        probability = extractor.probability(completion) if completion.logprobs and reason is None else None
+        return _Said(
+            key=key if reason is None else None,
+            usable=reason is None,
+            refused=reason == "refusal",
+            right=bool(reply.text) and self._scorer.right_key(question, reply.text, key),
+            probability=np.nan if probability is None else probability,
+        )
+
+    def answers(
+        self,
+        task: str,
+        questions: Sequence[Question],
+        *,
+        known: Mapping[str, RecordedModel],
+        texts: Mapping[str, Mapping[str, Reply]],
+        left_out: int,
+        sparse: tuple[str, ...],
+    ) -> Answers:
+        confidences = [
+            [_probability(reply, said) for reply, said in zip(replies, row, strict=True)]
+            for replies, row in zip(self._replies, self._rows, strict=True)
+        ]
+        return Answers(
+            task=task,
+            questions=tuple(question.id for question in questions),
+            models=tuple(self._models),
+            known=known,
+            codes=np.array(self._codes, dtype=np.int16).T.copy(),
+            usable=self._flags("usable"),
+            refused=self._flags("refused"),
+            right=self._flags("right"),
+            confidence=np.array(confidences, dtype=np.float64).T.copy(),
+            prompt_tokens=self._prompt_tokens(questions),
+            tokens=np.array([[reply.tokens for reply in row] for row in self._replies]).T.copy(),
+            latency_ms=self._latencies(),
+            joined=self._joined,
+            texts=texts,
+            left_out=left_out,
+            sparse=sparse,
+        )
+
+    def _prompt_tokens(self, questions: Sequence[Question]) -> NDArray[np.int64]:
+        """As the provider counted them, else estimated."""
+        estimates = [estimated_tokens(prompt_of(question)) for question in questions]
+        counted = [
+            [(reply.details and reply.details.input_tokens) or estimate for reply in row]
+            for row, estimate in zip(self._replies, estimates, strict=True)
+        ]
+        return np.array(counted, dtype=np.int64).T.copy()
+
+    def _latencies(self) -> Floats:
+        nan = float("nan")
+        rows = [[(reply.details and reply.details.latency_ms) or nan for reply in row] for row in self._replies]
+        return np.array(rows, dtype=np.float64).T.copy()
+
+    def _flags(self, name: str) -> Booleans:
+        return np.array([[getattr(said, name) for said in row] for row in self._rows], dtype=np.bool_).T.copy()
+
+
+def _probability(reply: Reply, said: _Said) -> float:
+    """A letter's recorded confidence, as it comes back from a log probability, to the last bit."""
+    if reply.details is not None or reply.confidence is None or not reply.text.startswith(LETTER_SENTENCE):
+        return said.probability
+    return min(1.0, exp(log(reply.confidence))) if reply.confidence > 0 else 0.0
+
+
+def _containments(keys: Sequence[AnswerKey | None]) -> Booleans:
+    """(models, models): short texts that say the same without being equal."""
+    count = len(keys)
+    found = np.zeros((count, count), dtype=np.bool_)
+    for a, first in enumerate(keys):
+        for b in range(a):
+            second = keys[b]
+            if first and second and first != second and same(first, second):
+                found[a, b] = found[b, a] = True
+    return found

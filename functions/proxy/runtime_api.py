@@ -1,0 +1,210 @@
+"""A client of Lambda's Runtime API that sends a reply while it is being made, as the managed runtime for
+Python cannot. Standard library only.
+
+On the wire (AWS Lambda Developer Guide, "Using the Lambda runtime API" and "Response streaming"): the
+reply is a chunked POST marked as streaming. Its body is what API Gateway expects of a streamed proxy
+integration: a prelude (status and headers as JSON, then eight NUL bytes), then the body itself. A reply
+that ends in an error says so in its trailers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NEXT_PAUSES_S = (0.05, 0.2, 1.0)  # between attempts to get an invocation
+ERROR_TYPE, ERROR_BODY = "Lambda-Runtime-Function-Error-Type", "Lambda-Runtime-Function-Error-Body"
+STREAMING = {
+    "Content-Type": "application/vnd.awslambda.http-integration-response",
+    "Lambda-Runtime-Function-Response-Mode": "streaming",
+    "Transfer-Encoding": "chunked",
+    "Trailer": f"{ERROR_TYPE}, {ERROR_BODY}",
+}
+
+
+class RuntimeApiError(Exception):
+    """The Runtime API refused, or is not there."""
+
+
+class ReplyRefusedError(ConnectionError):
+    """Nobody takes this reply: the client left, or the Runtime API has ended the invocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What Lambda is told of a failure: a kind and a sentence, never the text of an exception."""
+
+    kind: str
+    message: str
+
+    @property
+    def json(self) -> bytes:
+        return json.dumps({"errorType": self.kind, "errorMessage": self.message, "stackTrace": []}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """An event, and what a handler's context tells of it."""
+
+    payload: bytes
+    aws_request_id: str
+    deadline_ms: float
+    invoked_function_arn: str
+    trace_id: str | None
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(int(self.deadline_ms - time.time() * 1000), 0)
+
+
+class RuntimeApi:
+    """Each exchange has a connection of its own: the API is on this machine, and none is ever found dead."""
+
+    def __init__(self, authority: str) -> None:
+        """`authority` is the host and port in AWS_LAMBDA_RUNTIME_API."""
+        self._host, _, port = authority.partition(":")
+        self._port = int(port or 80)
+
+    async def next_invocation(self) -> Invocation:
+        """Waits for one, as long as it takes. Raises RuntimeApiError after some attempts."""
+        for pause_s in (*NEXT_PAUSES_S, None):
+            try:
+                status, headers, payload = await self._exchange("GET", "invocation/next")
+                if status == 200:
+                    return _invocation(headers, payload)
+                fault: object = f"status {status}"
+            except (OSError, EOFError, KeyError, ValueError) as error:
+                fault = type(error).__name__
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
+        raise RuntimeApiError(f"the Runtime API gives no invocation ({fault})")
+
+    async def fail(self, invocation: Invocation, fault: Fault) -> None:
+        """Ends an invocation whose reply has not begun."""
+        await self._report(f"invocation/{invocation.aws_request_id}/error", fault)
+
+    async def fail_init(self, fault: Fault) -> None:
+        await self._report("init/error", fault)
+
+    async def reply(self, invocation: Invocation, prelude: Mapping[str, Any]) -> Reply:
+        """Begins the reply: the prelude leaves at once. Raises ReplyRefusedError."""
+        try:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        except OSError as error:
+            raise ReplyRefusedError("the Runtime API is not there") from error
+        head = self._head("POST", f"invocation/{invocation.aws_request_id}/response", STREAMING)
+        writer.write(head + _chunk(json.dumps(prelude).encode() + bytes(8)))
+        return Reply(reader, writer)
+
+    async def _report(self, path: str, fault: Fault) -> None:
+        headers = {"Content-Type": "application/json", ERROR_TYPE: fault.kind, "Content-Length": str(len(fault.json))}
+        status, _, _ = await self._exchange("POST", path, headers, fault.json)
+        if status >= 300:
+            raise RuntimeApiError(f"the Runtime API refused {path} with status {status}")
+
+    async def _exchange(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> tuple[int, dict[str, str], bytes]:
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            writer.write(self._head(method, path, headers or {}) + body)
+            return await _response(reader)
+        finally:
+            writer.close()
+
+    def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        lines = [f"{method} /2018-06-01/runtime/{path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+
+class Reply:
+    """A reply under way. Bytes leave as they are given; a slow reader slows the writer."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        # The API responds when the reply has ended. A response, or the connection's end, before that is a refusal.
+        self._response = asyncio.ensure_future(_response(reader))
+        self._response.add_done_callback(self._responded)
+        self.ended = False
+
+    @property
+    def refused(self) -> bool:
+        return not self.ended and (self._response.done() or self._writer.is_closing())
+
+    async def over(self) -> None:
+        """Returns once nobody takes more of this reply."""
+        await asyncio.wait({self._response})
+
+    async def write(self, data: bytes) -> None:
+        """Raises ReplyRefusedError."""
+        if data:
+            await self._send(_chunk(data))
+
+    async def end(self, data: bytes = b"", fault: Fault | None = None) -> None:
+        """Ends the reply with its last bytes: in order, or with a fault. Raises ReplyRefusedError."""
+        named = {ERROR_TYPE: fault.kind.encode(), ERROR_BODY: base64.b64encode(fault.json)} if fault else {}
+        trailers = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in named.items())
+        await self._send(_chunk(data) + b"0\r\n%b\r\n" % trailers, last=True)
+        try:
+            status, _, _ = await self._response
+        except (OSError, EOFError, ValueError) as error:
+            raise ReplyRefusedError("the end of the reply was not taken") from error
+        finally:
+            self.close()
+        if status >= 300:
+            raise ReplyRefusedError(f"the reply was refused with status {status}")
+
+    def close(self) -> None:
+        self._response.cancel()
+        self._writer.transport.abort()
+
+    async def _send(self, data: bytes, *, last: bool = False) -> None:
+        if self.refused:
+            raise ReplyRefusedError("nobody takes this reply any more")
+        self.ended = last
+        self._writer.write(data)
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise ReplyRefusedError("nobody takes this reply any more") from error
+
+    def _responded(self, response: asyncio.Future[Any]) -> None:
+        if not response.cancelled():
+            response.exception()
+        if not self.ended:
+            self._writer.transport.abort()  # frees a writer that waits for a reader
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _invocation(headers: Mapping[str, str], payload: bytes) -> Invocation:
+    return Invocation(
+        payload=payload,
+        aws_request_id=headers["lambda-runtime-aws-request-id"],
+        deadline_ms=float(headers["lambda-runtime-deadline-ms"]),
+        invoked_function_arn=headers.get("lambda-runtime-invoked-function-arn", ""),
+        trace_id=headers.get("lambda-runtime-trace-id"),
+    )
+
+
+async def _response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers by lower-case name, body. Raises EOFError or ValueError where it is cut or no HTTP."""
+    status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    _, status, *_ = status_line.split(" ", 2)
+    pairs = (line.partition(":") for line in lines if line)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        return int(status), headers, await reader.readexactly(int(headers.get("content-length", 0)))
+    body = []
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        body.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readuntil(b"\r\n")
+    return int(status), headers, b"".join(body)

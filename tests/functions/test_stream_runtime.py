@@ -1,0 +1,244 @@
+"""The function in stream mode as Lambda starts it: the wrapper, the loop, the app, each in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.functions.conftest import PROXY, QUESTION, event
+from tests.functions.runtime_stub import RuntimeStub, Taken, front_door
+
+ROOT = PROXY.parents[1]
+WRAPPER = PROXY / "stream-wrapper"
+
+
+@dataclass
+class Runtime:
+    stub: RuntimeStub
+    process: asyncio.subprocess.Process
+    log: Path
+
+    async def ask(self, **changes: Any) -> Taken:
+        return await self.stub.call(event("POST", "/v1/chat/completions", {**QUESTION, **changes}))
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What was logged; every line is JSON."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@asynccontextmanager
+async def runtime(folder: Path, stub: RuntimeStub | None = None, **environ: str) -> AsyncIterator[Runtime]:
+    given = {
+        "PATH": os.environ["PATH"],
+        "AWS_LAMBDA_FUNCTION_NAME": "proxy",
+        "EMERGE_CONFIG": str(PROXY / "default.yaml"),
+        "EMERGE_AUTH": "gateway",
+        "EMERGE_STACK": "test",
+        "EMERGE_RESPONSE_MODE": "stream",
+        **environ,
+    }
+    async with (stub or RuntimeStub()).serving() as serving:
+        with Path(folder, "log").open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(str(WRAPPER), sys.executable, "/var/runtime/bootstrap.py"),
+                env={**given, "AWS_LAMBDA_RUNTIME_API": serving.authority},
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield Runtime(serving, process, Path(folder, "log"))
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+def events_of(taken: Taken) -> list[str]:
+    return [part.removeprefix("data: ") for part in taken.body.decode().split("\n\n") if part.startswith("data: ")]
+
+
+def test_every_event_is_answered_in_stream_mode(tmp_path: Path) -> None:
+    expected = {"bad_body": 400, "missing_field": 400}
+
+    async def scenario() -> None:
+        async with runtime(tmp_path) as function:
+            for path in sorted(ROOT.glob("events/*.json")):
+                given = json.loads(path.read_text())
+                if "httpMethod" not in given:
+                    continue
+                taken = await function.stub.call(given)
+                assert taken.prelude, (path.stem, taken.error, function.log.read_text())
+                assert taken.prelude["statusCode"] == expected.get(path.stem, 200), path.stem
+                assert taken.prelude["headers"]["x-request-id"]
+                assert taken.trailers == {}
+                if path.stem == "streaming":
+                    assert taken.prelude["headers"]["content-type"].startswith("text/event-stream")
+                    assert events_of(taken)[-1] == "[DONE]"
+                elif path.stem in expected:
+                    assert taken.json["error"]["type"] == "invalid_request_error"
+            status = await function.stub.call(event("GET", "/v1/emerge/status"))
+            assert status.json["response_mode"] == "stream"
+            requests = [line for line in function.lines if line.get("message") == "request"]
+            assert {line["key_id"] for line in requests} == {"0123456789ab"}
+            assert all(line["function_request_id"] in function.stub.taken for line in requests)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/prod/v1/chat/completions", "/x/v1/chat/completions"])
+def test_paths_of_a_gateway(tmp_path: Path, path: str) -> None:
+    async def scenario() -> None:
+        async with runtime(tmp_path) as function:
+            taken = await function.stub.call(event("POST", path, QUESTION, encoded=True))
+            assert taken.json["choices"][0]["message"]["content"] == "The answer is 391."
+
+    asyncio.run(scenario())
+
+
+CONFIG = """
+providers: {{up: {{kind: openai, base_url: "{url}", api_key: "env:UP_KEY"}}}}
+models: {{a: {{provider: up, model: a}}, b: {{provider: up, model: b}}}}
+ensembles: {{emerge: {{members: [a, b], aggregator: vote, early_decision: false}}}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, upstream: Any, says: Any) -> dict[str, str]:
+    path = tmp_path / "emerge.yaml"
+    path.write_text(CONFIG.format(url=upstream.url))
+    upstream.script = {name: says("the answer is 42") for name in "ab"}
+    return {"EMERGE_CONFIG": str(path), "UP_KEY": "sk-very-secret"}
+
+
+def test_while_the_panel_works_a_client_hears_of_it_and_nobody_works_once_it_left(
+    tmp_path: Path, config: Any, upstream: Any, server: Any
+) -> None:
+    asked: list[str] = []
+    hung_up: list[str] = []
+
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        hung_up.append(scope["path"])
+
+    async def scenario(url: str) -> None:
+        Path(config["EMERGE_CONFIG"]).write_text(CONFIG.format(url=url))
+        async with runtime(tmp_path, **config) as function:
+            given = event("POST", "/v1/chat/completions", {**QUESTION, "stream": True})
+            for count in (2, 4):  # the second invocation finds a function in order
+                taken = function.stub.invoke(given)
+                async with asyncio.timeout(20):
+                    assert await taken.parts.get() == b": keepalive\n\n"
+                    while len(asked) < count:
+                        await asyncio.sleep(0.01)
+                    assert len(hung_up) == count - 2
+                    taken.leave()
+                    while len(hung_up) < count:
+                        await asyncio.sleep(0.01)
+
+    with server(silent) as url:
+        asyncio.run(scenario(f"{url}/v1"))
+
+
+def test_the_app_s_own_deadline_ends_the_stream_in_order(tmp_path: Path, config: Any, upstream: Any, says: Any) -> None:
+    upstream.script = {name: says("42", delay=60) for name in "ab"}
+
+    async def scenario() -> None:
+        async with runtime(tmp_path, RuntimeStub(deadline_s=2.0), **config) as function:
+            taken = await function.ask(stream=True)
+            assert json.loads(events_of(taken)[-1])["error"]["type"] == "timeout_error"
+            assert taken.trailers == {}
+            late = await function.ask()
+            assert (late.prelude["statusCode"], late.json["error"]["type"]) == (504, "timeout_error")
+            assert late.error is None
+
+    asyncio.run(scenario())
+
+
+def test_lines_are_json_and_tell_nothing_private(tmp_path: Path, config: Any) -> None:
+    async def scenario() -> None:
+        async with runtime(tmp_path, **config) as function:
+            for stream in (False, True):
+                await function.ask(stream=stream, messages=[{"role": "user", "content": "a private question"}])
+            messages = [line["message"] for line in function.lines if "message" in line]
+            assert messages.count("request") == 2
+            assert messages.count("call") == 4
+            log = function.log.read_text()
+            assert not [text for text in ("private", "answer is", "very-secret") if text in log]
+
+    asyncio.run(scenario())
+
+
+def test_the_openai_client_through_the_front_door(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            runtime(tmp_path) as function,
+            front_door(function.stub) as url,
+            openai.AsyncOpenAI(base_url=f"{url}/prod/v1", api_key="emk_x", max_retries=0) as client,
+        ):
+            question: Any = QUESTION["messages"]
+            whole = await client.chat.completions.create(model="emerge", messages=question)
+            assert whole.choices[0].message.content == "The answer is 391."
+            text = ""
+            async for chunk in await client.chat.completions.create(model="emerge", messages=question, stream=True):
+                text += chunk.choices[0].delta.content or ""
+            assert text == "The answer is 391."
+            with pytest.raises(openai.NotFoundError, match="does not exist"):
+                await client.chat.completions.create(model="nobody", messages=question)
+
+    asyncio.run(scenario())
+
+
+def test_a_missing_config_is_no_failure_of_init(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with runtime(tmp_path, EMERGE_CONFIG="/no/such/file.yaml") as function:
+            taken = await function.ask()
+            assert (taken.prelude["statusCode"], taken.json["error"]["type"]) == (503, "config_error")
+            assert function.stub.init_errors == []
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_of_init_is_told(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with runtime(tmp_path, EMERGE_CONFIG_TTL_S="soon") as function:
+            assert await asyncio.wait_for(function.process.wait(), 20) == 1
+            (error,) = function.stub.init_errors
+            assert error["errorType"] == "ValueError"
+            assert "soon" in function.lines[-1]["exception"]
+
+    asyncio.run(scenario())
+
+
+def test_the_loop_ends_where_lambda_is_gone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with runtime(tmp_path, RuntimeStub(next_faults=["500"] * 4)) as function:
+            assert await asyncio.wait_for(function.process.wait(), 20) == 1
+            assert function.lines[-1]["message"] == "runtime ends"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "environ", [{"EMERGE_RESPONSE_MODE": "buffered"}, {}, {"EMERGE_RESPONSE_MODE": "stream", "AWS_SAM_LOCAL": "true"}]
+)
+def test_the_wrapper_leaves_the_managed_runtime_alone_elsewhere(environ: dict[str, str]) -> None:
+    async def scenario() -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            str(WRAPPER), "/bin/echo", "the managed runtime", env=environ, stdout=asyncio.subprocess.PIPE
+        )
+        return (await process.communicate())[0]
+
+    assert asyncio.run(scenario()) == b"the managed runtime\n"
