@@ -11,7 +11,18 @@ from typing import Any
 
 from emerge_core.errors import EmergeError
 
-VERBS = ("serve", "check", "replay", "compare", "diversity", "config", "secrets", "keys", "doctor")
+VERBS = (
+    "serve",
+    "check",
+    "replay",
+    "record",
+    "compare",
+    "diversity",
+    "config",
+    "secrets",
+    "keys",
+    "doctor",
+)
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 
-from emerge_core.evals.recordings import Question, prompt_of
+from emerge_core.evals.prompts import body_of
+from emerge_core.evals.recordings import Question
 from emerge_core.evals.scoring import Scorer
 
 
@@ -62,7 +63,7 @@ class Asker:
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def ask(self, name: str, question: Question) -> Outcome:
-        body = {"model": name, "messages": [{"role": "user", "content": prompt_of(question)}]}
+        body = {**body_of(question), "model": name}
         reply = await self.client.post(f"{self.url}/v1/chat/completions", json=body)
         parsed = reply.json()
         failed = reply.status_code != 200

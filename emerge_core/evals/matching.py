@@ -1,7 +1,8 @@
 """Which recorded question does a conversation ask?
 
 First the whole prompt, then the longest question inside a longer one. A message that is *more* than
-a question has no recorded answer (see `surplus`); one that fits several has no single one.
+a question has no recorded answer (see `surplus`); one that fits several has no single one. A question
+that is a whole request is known by its fingerprint, and by nothing less.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from emerge_core.evals.fingerprint import fingerprint, system_of
 from emerge_core.evals.recordings import Question, prompt_of
 from emerge_core.evals.surplus import normalised, shows_answers, surplus, system_surplus
 from emerge_core.types import text_of
@@ -35,6 +37,12 @@ class _Entry(NamedTuple):
     choices: tuple[str, ...]
 
 
+class _Request(NamedTuple):
+    id: str
+    system: str
+    wants_json: bool
+
+
 class Matcher:
     """Finds the question. `replies(id)` gives the recorded replies to one, to know quotations by."""
 
@@ -44,7 +52,13 @@ class Matcher:
         self._whole: dict[str, list[str]] = {}
         self._anchored: dict[str, list[_Entry]] = {}
         self._short: list[_Entry] = []
+        self._requests: dict[str, list[_Request]] = {}  # by fingerprint
         for question in questions:
+            if question.request is not None:
+                messages, wants_json = question.request["messages"], "response_format" in question.request
+                known = self._requests.setdefault(fingerprint(messages), [])
+                known.append(_Request(question.id, system_of(messages), wants_json))
+                continue
             prompt = prompt_of(question)
             self._exact.setdefault(prompt.strip(), []).append(question.id)
             self._whole.setdefault(normalised(prompt), []).append(question.id)
@@ -56,6 +70,8 @@ class Matcher:
 
     def find(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The id of the question that the conversation ends in. Raises NoMatchError or AmbiguousError."""
+        if (request := self._request(messages)) is not None:
+            return request
         if not messages or messages[-1].get("role") != "user":
             raise NoMatchError("the conversation does not end in a user message")
         text = text_of(messages[-1].get("content"))
@@ -69,6 +85,17 @@ class Matcher:
         if more:
             raise NoMatchError(f"the message is more than the question {question}: {more}")
         return question
+
+    def _request(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
+        """The request that the conversation is. A provider without a JSON mode asks for JSON at the end of the
+        system text."""
+        known = self._requests.get(fingerprint(messages), []) if self._requests else []
+        system = system_of(messages)
+        found = [each for each in known if each.system == system]
+        found = found or [each for each in known if each.wants_json and system.startswith(each.system)]
+        if len(found) > 1:
+            raise AmbiguousError([each.id for each in found])
+        return found[0].id if found else None
 
     def _inside(self, message: str) -> tuple[str, str | None]:
         """The question inside a longer message, and what makes the message more than that question."""

@@ -65,7 +65,8 @@ class ReplayTask:
         reply = of_model.get(question)
         if reply is None:
             raise RefusedError(404, f"{body['model']} was not recorded on {question}", "no_recording")
-        return Answer(body["model"], reply, prompt_tokens(messages), body)
+        counted = reply.details.input_tokens if reply.details else None
+        return Answer(body["model"], reply, prompt_tokens(messages) if counted is None else counted, body)
 
     def _texts(self, question: str) -> list[str]:
         return [of_model[question].text for of_model in self.replies.values() if question in of_model]
@@ -92,6 +93,9 @@ def replay_app(
 
 
 def simulated_latency_s(reply: Reply) -> float:
+    """As recorded, or what so many tokens would have taken."""
+    if reply.details and reply.details.latency_ms is not None:
+        return reply.details.latency_ms / 1000
     return FIRST_TOKEN_S + reply.tokens * TOKEN_S
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings import Gold, Question, Recordings, Verdict, prompt_of
-from emerge_core.types import AnswerKey, ChatRequest, Completion
+from emerge_core.evals.prompts import request_of
+from emerge_core.evals.recordings import Gold, Question, Recordings, Verdict
+from emerge_core.types import AnswerKey, Completion
 
 SHORT_TEXT = "short text"
 _ARTICLES = {"a", "an", "the"}
@@ -56,8 +57,7 @@ class Scorer:
         """The product's extractor for the question's own prompt."""
         found = self._extractors.get(question)
         if found is None:
-            message = {"role": "user", "content": prompt_of(self._questions[question])}
-            found = self._extractors[question] = Extractor.of(ChatRequest(messages=(message,)))
+            found = self._extractors[question] = Extractor.of(request_of(self._questions[question]))
         return found
 
 

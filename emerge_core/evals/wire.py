@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from emerge_core.evals.recordings import Reply, estimated_tokens
-from emerge_core.types import text_of
+from emerge_core.types import ToolCall, text_of
 
 IMPOSSIBLE = -9999.0  # the log probability of what has none: JSON knows no infinity
+_ANTHROPIC_STOP = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 _LETTER = re.compile(r"The answer is \((?P<letter>.+)\)\.")
 
 
@@ -35,6 +36,15 @@ class Answer:
     @property
     def wants_logprobs(self) -> bool:
         return self.body.get("logprobs") is True
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return self.reply.details.tool_calls if self.reply.details else ()
+
+    @property
+    def finish_reason(self) -> str:
+        """In OpenAI's vocabulary."""
+        return self.reply.completion().finish_reason or "stop"
 
 
 class Piece(NamedTuple):
@@ -64,11 +74,15 @@ class OpenAIWire:
         return body.get("stream") is True
 
     def whole(self, answer: Answer) -> dict[str, Any]:
+        done = answer.reply.completion()
+        message: dict[str, Any] = {"role": "assistant", "content": done.text, "refusal": done.refusal}
+        if answer.tool_calls:
+            message["tool_calls"] = [_openai_call(call) for call in answer.tool_calls]
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": answer.reply.text, "refusal": None},
+            "message": message,
             "logprobs": _openai_logprobs(answer),
-            "finish_reason": "stop",
+            "finish_reason": answer.finish_reason,
         }
         return {**self._head(answer, "chat.completion"), "choices": [choice], "usage": self._usage(answer)}
 
@@ -92,7 +106,9 @@ class OpenAIWire:
             for number, (token, logprob) in enumerate(logprobs, start=1):
                 content = {"content": [_openai_token(token, logprob)], "refusal": None}
                 yield Piece(number / len(logprobs), chunk({"content": token}, logprobs=content))
-        yield Piece(1, chunk({}, "stop"))
+        for index, call in enumerate(answer.tool_calls):
+            yield Piece(1, chunk({"tool_calls": [{"index": index, **_openai_call(call)}]}))
+        yield Piece(1, chunk({}, answer.finish_reason))
         if wants_usage:
             yield Piece(1, _event({**head, "choices": [], "usage": self._usage(answer)}))
         yield Piece(1, b"data: [DONE]\n\n")
@@ -122,10 +138,11 @@ class AnthropicWire:
 
     def whole(self, answer: Answer) -> dict[str, Any]:
         text = answer.reply.text
+        said: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
         return {
             **self._head(answer),
-            "content": [{"type": "text", "text": text}] if text else [],
-            "stop_reason": "end_turn",
+            "content": [*said, *(_anthropic_call(call) for call in answer.tool_calls)],
+            "stop_reason": _ANTHROPIC_STOP.get(answer.finish_reason, "end_turn"),
             "usage": {"input_tokens": answer.prompt_tokens, "output_tokens": answer.reply.tokens},
         }
 
@@ -140,7 +157,13 @@ class AnthropicWire:
                 delta = {"type": "text_delta", "text": text}
                 yield Piece(share, self._event("content_block_delta", index=0, delta=delta))
             yield Piece(1, self._event("content_block_stop", index=0))
-        end = {"stop_reason": "end_turn", "stop_sequence": None}
+        for index, call in enumerate(answer.tool_calls, start=1 if answer.reply.text else 0):
+            opened = {**_anthropic_call(call), "input": {}}
+            arguments = {"type": "input_json_delta", "partial_json": call.arguments}
+            yield Piece(1, self._event("content_block_start", index=index, content_block=opened))
+            yield Piece(1, self._event("content_block_delta", index=index, delta=arguments))
+            yield Piece(1, self._event("content_block_stop", index=index))
+        end = {"stop_reason": _ANTHROPIC_STOP.get(answer.finish_reason, "end_turn"), "stop_sequence": None}
         yield Piece(1, self._event("message_delta", delta=end, usage={"output_tokens": answer.reply.tokens}))
         yield Piece(1, self._event("message_stop"))
 
@@ -168,7 +191,7 @@ class OllamaWire:
     def whole(self, answer: Answer) -> dict[str, Any]:
         logprobs = _logprobs(answer)
         shown = {} if logprobs is None else {"logprobs": [_ollama_token(*each) for each in logprobs]}
-        message = {"role": "assistant", "content": answer.reply.text}
+        message = {"role": "assistant", "content": answer.reply.text, **_ollama_calls(answer)}
         return {**self._head(answer), "message": message, **shown, **self._end(answer)}
 
     def pieces(self, answer: Answer) -> Iterator[Piece]:
@@ -181,7 +204,8 @@ class OllamaWire:
             for number, (token, logprob) in enumerate(logprobs, start=1):
                 row = {**head, "message": {"role": "assistant", "content": token}, "done": False}
                 yield Piece(number / len(logprobs), _line({**row, "logprobs": [_ollama_token(token, logprob)]}))
-        yield Piece(1, _line({**head, "message": {"role": "assistant", "content": ""}, **self._end(answer)}))
+        last = {"role": "assistant", "content": "", **_ollama_calls(answer)}
+        yield Piece(1, _line({**head, "message": last, **self._end(answer)}))
 
     def error(self, status: int, message: str, code: str) -> dict[str, Any]:
         return {"error": message}
@@ -192,7 +216,8 @@ class OllamaWire:
     def _end(self, answer: Answer) -> dict[str, Any]:
         counts = {"prompt_eval_count": answer.prompt_tokens, "eval_count": answer.reply.tokens}
         durations = dict.fromkeys(("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"), 0)
-        return {"done": True, "done_reason": "stop", **counts, **durations}
+        reason = "length" if answer.finish_reason == "length" else "stop"
+        return {"done": True, "done_reason": reason, **counts, **durations}
 
 
 def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -212,9 +237,34 @@ def _slices(text: str, size: int = 40) -> Iterator[tuple[float, str]]:
         yield min(1.0, (start + size) / len(text)), text[start : start + size]
 
 
+def _openai_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _anthropic_call(call: ToolCall) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": _arguments(call)}
+
+
+def _ollama_calls(answer: Answer) -> dict[str, Any]:
+    calls = [{"function": {"name": call.name, "arguments": _arguments(call)}} for call in answer.tool_calls]
+    return {"tool_calls": calls} if calls else {}
+
+
+def _arguments(call: ToolCall) -> dict[str, Any]:
+    """Two of the formats have no place for arguments that are no JSON object."""
+    try:
+        value = json.loads(call.arguments or "{}")
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"arguments": call.arguments}
+
+
 def _logprobs(answer: Answer) -> list[tuple[str, float]] | None:
-    """The tokens of a letter's sentence with their log probabilities, where they are asked for and
-    a confidence was recorded. The letter alone carries it: the rest of the sentence is certain."""
+    """The tokens with their log probabilities, where they are asked for and were recorded. Of a letter's
+    sentence the letter alone carries its confidence: the rest of the sentence is certain."""
+    details = answer.reply.details
+    if answer.wants_logprobs and details and details.logprobs:
+        return [(each.token, each.logprob) for each in details.logprobs]
     match = _LETTER.fullmatch(answer.reply.text) if answer.wants_logprobs else None
     confidence = answer.reply.confidence
     if match is None or confidence is None:

@@ -1,0 +1,180 @@
+"""`emerge record`: the answers of one's models to one's questions, kept for every later comparison."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from emerge_core.cli.diversity import names
+from emerge_core.errors import EmergeError
+
+if TYPE_CHECKING:
+    from emerge_core.evals.record import Plan, Report
+
+T = TypeVar("T", int, float)
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "record",
+        help="record answers of one's models to one's questions",
+        description="Asks every model of the config every question and keeps the answers as a recording that replay, "
+        "compare, tune and diversity read. This costs money; what was recorded before is not asked again.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML config (default: EMERGE_CONFIG, or what is found)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--questions", metavar="FILE", type=Path, help="JSONL or CSV: questions, or bodies of chat completion requests"
+    )
+    source.add_argument(
+        "--from-traces",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="log lines of a deployed emerge with `trace: full` and `log_content: true`: asks nobody, costs nothing",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the directory of recordings")
+    parser.add_argument("--task", metavar="T", help="the task's name (default: what the questions call theirs)")
+    parser.add_argument("--models", metavar="A,B,…", type=names, help="only these models of the config")
+    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N questions")
+    parser.add_argument("--repeat", metavar="K", type=_count, default=1, help="answers per question (default: 1)")
+    parser.add_argument("--temperature", metavar="X", type=float, help="for questions; requests keep their own")
+    parser.add_argument("--max-tokens", metavar="N", type=_count, help="for questions; requests keep their own")
+    parser.add_argument(
+        "--logprobs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="token probabilities where the provider gives them, for calibrated confidence (default: on)",
+    )
+    parser.add_argument(
+        "--concurrency", metavar="[PROVIDER=]N", action="append", default=[], help="calls at once (default: 4)"
+    )
+    parser.add_argument(
+        "--rate", metavar="[PROVIDER=]X", action="append", default=[], help="calls per second (default: no limit)"
+    )
+    parser.add_argument(
+        "--max-cost", metavar="USD", type=_dollars, help="end before this run's calls could cost more than this"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    import os
+
+    from emerge_core.config import find_config
+
+    config, _ = find_config(args.config, os.environ)
+    if args.from_traces:
+        raise EmergeError("--from-traces is not there yet")
+    return _ask(args, config)
+
+
+def _ask(args: argparse.Namespace, config: Any) -> int:
+    import asyncio
+
+    from emerge_core.evals.journal import Journal
+    from emerge_core.evals.questions import read_questions, task_name
+    from emerge_core.evals.record import Pace, Plan, model_rows, models_of, record
+    from emerge_core.evals.rows import read_question
+
+    found = read_questions(args.questions)
+    rows = found.rows[: args.limit]
+    models = models_of(config, args.models)
+    pace = Pace(
+        concurrency=_paces(args.concurrency, _count, config.providers, "--concurrency"),
+        rate=_paces(args.rate, _dollars, config.providers, "--rate"),
+    )
+    questions = [read_question(str(args.questions), row) for row in rows]
+    plan = Plan(
+        config=config,
+        models=models,
+        questions=[question for question in questions if question is not None],
+        repeat=args.repeat,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        logprobs=args.logprobs,
+        pace=pace,
+        max_cost_usd=args.max_cost,
+    )
+    with Journal(args.out, task_name(args.task) if args.task else found.task) as journal:
+        journal.add_questions(rows)
+        journal.add_models(model_rows(config, models))
+        missing = sum(place not in journal.settled for name in models for place, _ in plan.places(name))
+        total = len(rows) * len(models) * args.repeat
+        print(
+            f"{journal.folder}: {len(rows)} questions × {len(models)} models × {args.repeat}: {total} answers, "
+            f"{total - missing} there, {missing} to ask"
+            + (f"; {found.repeated} repeated questions left out" if found.repeated else "")
+        )
+        with _Bar(missing) as bar:
+            report = asyncio.run(record(plan, journal, bar))
+    return _said(report, missing, plan)
+
+
+def _said(report: Report, missing: int, plan: Plan) -> int:
+    cost = f"{report.cost_usd:.4f} USD" + ("" if report.cost_known else " and calls of unknown price")
+    print(f"{report.asked} recorded, {report.failed} of them errors; {cost}")
+    for name, why in report.given_up.items():
+        print(f"{name}: given up: {why}", file=sys.stderr)
+    if report.stopped:
+        print(
+            f"stopped at the cost ceiling of {plan.max_cost_usd:g} USD: {missing - report.asked} answers are missing; "
+            "the same command goes on"
+        )
+    return 1 if report.given_up else 0
+
+
+class _Bar:
+    """Answers so far and time left, cost so far and what the rest will cost at this rate."""
+
+    def __init__(self, total: int) -> None:
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            raise EmergeError("`emerge record` needs tqdm: install emerge with its `eval` extra") from None
+        self._total = total
+        self._bar: Any = tqdm(total=total, unit="answer", mininterval=0.2)
+
+    def __call__(self, report: Report) -> None:
+        expected = report.cost_usd / max(report.asked, 1) * self._total
+        failed = f", {report.failed} errors" if report.failed else ""
+        self._bar.set_postfix_str(f"${report.cost_usd:.4f} of about ${expected:.4f}{failed}", refresh=False)
+        self._bar.update(report.asked - self._bar.n)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _paces(
+    given: list[str], read: Callable[[str], T], providers: Mapping[str, Any], option: str
+) -> dict[str | None, T]:
+    paces: dict[str | None, T] = {}
+    for each in given:
+        name, equals, figure = each.rpartition("=")
+        if equals and name not in providers:
+            raise EmergeError(f"{option}: no provider {name!r} in the config; they are: {', '.join(providers)}")
+        try:
+            paces[name or None] = read(figure)
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise EmergeError(f"{option} {each}: {error}") from error
+    return paces
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _dollars(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value

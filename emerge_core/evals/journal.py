@@ -1,0 +1,119 @@
+"""The files of a recording while it is made: rows are appended one by one, and survive whatever ends the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from emerge_core.errors import EmergeError
+from emerge_core.evals.recordings import read_rows
+from emerge_core.evals.rows import read_sample
+
+# Errors that say something of the question and the model; all others may pass, and are asked again.
+_LASTING = ("invalid_request", "context_length", "unsupported")
+
+
+class Place(NamedTuple):
+    """What one row answers."""
+
+    question: str
+    model: str
+    sample: int
+
+
+class Journal:
+    """One task's folder. `settled` are the places that need not be asked (again)."""
+
+    def __init__(self, directory: Path, task: str) -> None:
+        self.folder = directory / task
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._questions = self._plain("questions")
+        self._responses = self._plain("responses")
+        self._models = directory / "models.json"
+        for path in (self._questions, self._responses):
+            _mend(path)
+        self.settled = self._settled()
+        self._file = self._responses.open("ab", buffering=0)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def add_questions(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Those that are not there yet. Raises EmergeError where an id stands for another question."""
+        known = {row["id"]: row for _, row in read_rows(self._questions)} if self._questions.is_file() else {}
+        with self._questions.open("ab") as file:
+            for row in rows:
+                old = known.get(row["id"])
+                if old is None:
+                    file.write(_line(row))
+                elif any(old.get(name) != row.get(name) for name in ("question", "choices", "request")):
+                    raise EmergeError(
+                        f"{self._questions}: {row['id']!r} is another question there; give another --task or --out"
+                    )
+
+    def add_models(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """What is known of the models; what a person wrote into the file stays."""
+        try:
+            known = json.loads(self._models.read_text("utf-8"))["models"] if self._models.is_file() else []
+            models = {row["model"]: row for row in known}
+        except (ValueError, KeyError, TypeError) as error:
+            raise EmergeError(f"{self._models}: not a list of models") from error
+        for row in rows:
+            models[row["model"]] = {**row, **models.get(row["model"], {})}
+        written = self._models.with_suffix(".json.part")
+        written.write_text(json.dumps({"models": list(models.values())}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        written.replace(self._models)
+
+    def add(self, place: Place, fields: Mapping[str, Any]) -> None:
+        row = {"id": place.question, "model": place.model, "sample": place.sample, **fields}
+        self._file.write(_line(row))
+        if _settles(row):
+            self.settled.add(place)
+
+    def _plain(self, stem: str) -> Path:
+        packed = self.folder / f"{stem}.jsonl.gz"
+        if packed.exists():
+            raise EmergeError(f"{packed} is packed: to go on recording into it, unpack it (gunzip)")
+        return self.folder / f"{stem}.jsonl"
+
+    def _settled(self) -> set[Place]:
+        if not self._responses.is_file():
+            return set()
+        return {
+            Place(str(row.get("id")), str(row.get("model")), read_sample(place, row))
+            for place, row in read_rows(self._responses)
+            if _settles(row)
+        }
+
+
+def _settles(row: Mapping[str, Any]) -> bool:
+    error = row.get("error")
+    return error is None or error.get("kind") in _LASTING
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+
+def _mend(path: Path) -> None:
+    """A run that was killed may have left half a line at the end: it is cut off, a whole one is ended."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        start = content.rfind(b"\n") + 1
+        tail = content[start:]
+        if not tail:
+            return
+        try:
+            json.loads(tail)
+        except ValueError:
+            file.truncate(start)
+        else:
+            file.write(b"\n")
