@@ -12,6 +12,7 @@ from emerge_core.cli.diversity import names
 from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:
+    from emerge_core.config import Config
     from emerge_core.evals.record import Plan, Report
 
 T = TypeVar("T", int, float)
@@ -67,12 +68,34 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.config import find_config
 
     config, _ = find_config(args.config, os.environ)
-    if args.from_traces:
-        raise EmergeError("--from-traces is not there yet")
-    return _ask(args, config)
+    return _read_traces(args, config) if args.from_traces else _ask(args, config)
 
 
-def _ask(args: argparse.Namespace, config: Any) -> int:
+def _read_traces(args: argparse.Namespace, config: Config) -> int:
+    from emerge_core.evals.journal import Journal
+    from emerge_core.evals.questions import task_name
+    from emerge_core.evals.record import model_rows
+    from emerge_core.evals.traces import keep_traces
+
+    with Journal(args.out, task_name(args.task or "traces")) as journal:
+        found = keep_traces(args.from_traces, config, journal)
+        journal.add_models(model_rows(config, [name for name in config.models if name in found.models]))
+        print(
+            f"{journal.folder}: {found.requests} requests, {found.answers} answers and {found.errors} errors recorded, "
+            f"{found.known} known before"
+        )
+    if found.mute:
+        print(f"{found.mute} requests were logged without their content", file=sys.stderr)
+    if found.cut:
+        print(
+            f"{found.cut} calls had been given up because the vote was decided: with `early_decision: false` every "
+            "member answers every request",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _ask(args: argparse.Namespace, config: Config) -> int:
     import asyncio
 
     from emerge_core.evals.journal import Journal

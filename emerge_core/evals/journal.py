@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Journal:
         self._models = directory / "models.json"
         for path in (self._questions, self._responses):
             _mend(path)
-        self.settled = self._settled()
+        self.settled = {_place(where, row) for where, row in self.rows() if _settles(row)}
         self._file = self._responses.open("ab", buffering=0)
 
     def __enter__(self) -> Journal:
@@ -82,14 +82,13 @@ class Journal:
             raise EmergeError(f"{packed} is packed: to go on recording into it, unpack it (gunzip)")
         return self.folder / f"{stem}.jsonl"
 
-    def _settled(self) -> set[Place]:
-        if not self._responses.is_file():
-            return set()
-        return {
-            Place(str(row.get("id")), str(row.get("model")), read_sample(place, row))
-            for place, row in read_rows(self._responses)
-            if _settles(row)
-        }
+    def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The answers that are there, each with its place in the file."""
+        return read_rows(self._responses) if self._responses.is_file() else iter(())
+
+
+def _place(where: str, row: Mapping[str, Any]) -> Place:
+    return Place(str(row.get("id")), str(row.get("model")), read_sample(where, row))
 
 
 def _settles(row: Mapping[str, Any]) -> bool:

@@ -4,10 +4,10 @@ Names, outcomes, tokens, milliseconds and dollars only: no prompt, no answer, no
 error texts stay out as well, since an upstream may quote the prompt in them; their kind is logged.
 
 Only a config with `log_content: true` adds the content, and only as far as its `trace` level says:
-with `trace: full` the `request` line carries `request` (the messages, tools and response format as
-the client sent them, in OpenAI's shape) and each `call` line of a member or an escalation carries
-`upstream_model`, `text`, `tool_calls`, `refusal`, `finish_reason` and `sent` (its parameters). From
-such lines a recording can be made without asking anybody again.
+with `trace: full` the `request` line carries `request` (what the client sent, in OpenAI's shape) and
+each `call` line of a member or an escalation carries `upstream_model`, `text`, `tool_calls`, `refusal`,
+`finish_reason`, `logprobs` and `sent` (its parameters). From such lines a recording can be made without
+asking anybody again.
 """
 
 from __future__ import annotations
@@ -105,16 +105,21 @@ def _said(call: Call) -> dict[str, Any]:
         "tool_calls": [asdict(each) for each in done.tool_calls],
         "refusal": done.refusal,
         "finish_reason": done.finish_reason,
+        "logprobs": [[each.token, round(each.logprob, 6)] for each in done.logprobs or ()],
         "sent": {"temperature": call.member.temperature if call.member else None},
     }
 
 
 def _asked(request: ChatRequest) -> Mapping[str, Any]:
-    body: dict[str, Any] = {"messages": list(request.messages)}
-    if request.tools:
-        body["tools"] = list(request.tools)
-    if request.tool_choice is not None:
-        body["tool_choice"] = request.tool_choice
-    if request.response_format is not None:
-        body["response_format"] = request.response_format
-    return body
+    optional = {
+        "tools": list(request.tools) or None,
+        "tool_choice": request.tool_choice,
+        "response_format": request.response_format,
+        request.max_tokens_param: request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+    }
+    told = {name: value for name, value in optional.items() if value is not None}
+    return {"messages": list(request.messages), **told}

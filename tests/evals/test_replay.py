@@ -17,6 +17,7 @@ import pytest
 
 from emerge_core.evals.recordings import Recordings, Reply
 from emerge_core.evals.replay import replay_app, simulated_latency_s
+from emerge_core.evals.rows import Details
 
 QUESTION = "What is 17 plus 25?"
 REPLY = "Let me work that out step by step.\n\nThe answer is 42."
@@ -238,3 +239,62 @@ def test_latency_follows_the_tokens(recordings: Path, server: Any) -> None:
                 f"{url}/v1/chat/completions", json={"model": "alpha", "messages": user(QUESTION), "stream": stream}
             )
             assert time.perf_counter() - began >= 0.24
+
+
+@pytest.fixture
+def requests(tmp_path: Path, server: Any) -> Iterator[str]:
+    """A recording of requests: one model called a tool, one was cut off, one gave token probabilities."""
+    asked = {"messages": [{"role": "system", "content": "Be brief."}, *user("Find it.")]}
+    call = {"id": "c1", "name": "find", "arguments": '{"what": "it"}'}
+    rows = [
+        {"model": "caller", "response_text": "", "tool_calls": [call], "finish_reason": "tool_calls"},
+        {"model": "short", "response_text": "It is", "finish_reason": "length", "usage": {"input_tokens": 77}},
+        {"model": "sure", "response_text": "Yes.", "logprobs": [["Yes", -0.5], [".", -0.1]], "latency_ms": 3.0},
+    ]
+    (tmp_path / "live").mkdir()
+    question = {"id": "r", "question": "Find it.", "request": asked}
+    (tmp_path / "live" / "questions.jsonl").write_text(json.dumps(question))
+    (tmp_path / "live" / "responses.jsonl").write_text("\n".join(json.dumps({"id": "r", **row}) for row in rows))
+    with server(replay_app(Recordings(tmp_path), "live", speed=0)) as url:
+        yield url
+
+
+ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Find it."}]
+
+
+def test_recorded_requests_keep_their_tool_calls_and_endings(requests: str) -> None:
+    with openai.OpenAI(base_url=f"{requests}/v1", api_key="any") as client:
+        called = client.chat.completions.create(model="caller", messages=ASKED)  # type: ignore[arg-type]
+        assert called.choices[0].finish_reason == "tool_calls"
+        assert called.choices[0].message.content is None
+        made = called.choices[0].message.tool_calls
+        assert made and made[0].type == "function" and made[0].function.arguments == '{"what": "it"}'
+        stream = client.chat.completions.create(model="caller", messages=ASKED, stream=True)  # type: ignore[call-overload]
+        parts = [chunk.choices[0] for chunk in stream]
+        assert [call.function.name for part in parts for call in part.delta.tool_calls or ()] == ["find"]
+        assert parts[-1].finish_reason == "tool_calls"
+        short = client.chat.completions.create(model="short", messages=ASKED)  # type: ignore[arg-type]
+        assert (short.choices[0].finish_reason, short.usage and short.usage.prompt_tokens) == ("length", 77)
+        sure = client.chat.completions.create(model="sure", messages=ASKED, logprobs=True)  # type: ignore[arg-type]
+        told = sure.choices[0].logprobs and sure.choices[0].logprobs.content
+        assert told and [(token.token, token.logprob) for token in told] == [("Yes", -0.5), (".", -0.1)]
+    with anthropic.Anthropic(base_url=requests, api_key="any") as claude:
+        block = claude.messages.create(
+            model="caller", max_tokens=9, system="Be brief.", messages=user("Find it.")
+        )
+        assert block.stop_reason == "tool_use"
+        assert block.content[0].type == "tool_use" and block.content[0].input == {"what": "it"}
+        with claude.messages.stream(
+            model="caller", max_tokens=9, system="Be brief.", messages=user("Find it.")
+        ) as events:
+            final = events.get_final_message()
+        assert final.content[0].type == "tool_use" and final.content[0].input == {"what": "it"}
+    body = {"model": "caller", "messages": ASKED, "stream": False}
+    done = httpx.post(f"{requests}/api/chat", json=body).json()
+    assert done["message"]["tool_calls"][0]["function"] == {"name": "find", "arguments": {"what": "it"}}
+    other = httpx.post(f"{requests}/api/chat", json={**body, "messages": ASKED[1:]})
+    assert other.status_code == 404
+
+
+def test_a_recorded_latency_is_replayed() -> None:
+    assert simulated_latency_s(Reply("", 600, None, Details(latency_ms=30.0))) == pytest.approx(0.03)
