@@ -72,6 +72,7 @@ def test_no_command_is_left_out() -> None:
         ".venv/bin/emerge check",
         ".venv/bin/emerge serve",
         ".venv/bin/emerge compare",
+        ".venv/bin/emerge record",
     )
     assert [line for line in commands() if not line.startswith(known)] == []
 
@@ -182,6 +183,31 @@ def test_compare_prints_and_writes_its_table(folder: Path) -> None:
     assert out["ensembles"]["panel"]["accuracy"] == 1.0
     assert out["models"]["blue"]["accuracy"] == 0.0
     assert out["questions"] == 4
+
+
+def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
+    """Whoever follows the README has real models; here they are simulated."""
+    asking, reading = [line for line in commands() if "emerge record" in line]
+    panel = json.loads((folder / "panel.yaml").read_text()) | {"providers": {"up": {"kind": "simulated"}}}
+    (folder / "panel.yaml").write_text(json.dumps(panel))
+    (folder / "questions.jsonl").write_text('{"question": "What is 17 * 23?", "answer": 391}\n')
+    said = [
+        {
+            "event": "call",
+            "request_id": "1",
+            "call": "1",
+            "model": "red",
+            "role": "member",
+            "status": "ok",
+            "text": "Hi",
+        },
+        {"event": "request", "request_id": "1", "request": {"messages": [{"role": "user", "content": "Hello"}]}},
+    ]
+    (folder / "emerge.log").write_text("\n".join(map(json.dumps, said)))
+    for line, task in ((asking, "questions"), (reading, "traces")):
+        done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert (folder / "recordings" / task / "responses.jsonl").is_file()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
