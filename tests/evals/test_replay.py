@@ -246,7 +246,7 @@ def requests(tmp_path: Path, server: Any) -> Iterator[str]:
     """A recording of requests: one model called a tool, one was cut off, one gave token probabilities."""
     asked = {"messages": [{"role": "system", "content": "Be brief."}, *user("Find it.")]}
     call = {"id": "c1", "name": "find", "arguments": '{"what": "it"}'}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"model": "caller", "response_text": "", "tool_calls": [call], "finish_reason": "tool_calls"},
         {"model": "short", "response_text": "It is", "finish_reason": "length", "usage": {"input_tokens": 77}},
         {"model": "sure", "response_text": "Yes.", "logprobs": [["Yes", -0.5], [".", -0.1]], "latency_ms": 3.0},
