@@ -8,7 +8,6 @@ the buffered handler does the same in three steps, since Mangum runs the loop it
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import time
@@ -17,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aws_lambda_powertools import Logger
+import logs
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emerge_core.api import create_app
@@ -41,7 +40,7 @@ class Environment:
         self._environ = environ
         self._streams = environ.get("EMERGE_RESPONSE_MODE") == "stream"
         self._deadline: float | None = None
-        self._log = _logger()
+        self._log = logs.configure()
         per_model = environ.get("EMERGE_MODEL_METRICS", "false").lower() == "true"
         self._metrics = Metrics(environ.get("EMERGE_STACK", "local"), per_model=per_model)
         self.engine = ReloadingEngine(
@@ -121,17 +120,6 @@ class Environment:
 
     def _status(self, details: Mapping[str, Any]) -> dict[str, Any]:
         return {**details, "config": self.engine.status()}
-
-
-def _logger() -> Logger:
-    """Powertools' JSON lines for both of the product's loggers, once: Lambda's own handler sits at the root."""
-    powertools = Logger(service="emerge", name="emerge", utc=True)
-    core = logging.getLogger("emerge_core")
-    core.handlers = [powertools.registered_handler]
-    core.setLevel(powertools.log_level)
-    for logger in (core, logging.getLogger("emerge")):
-        logger.propagate = False
-    return powertools
 
 
 def _build_id() -> str | None:

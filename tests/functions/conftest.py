@@ -155,6 +155,7 @@ def lambda_function(
             sys.modules.pop(name, None)
         fresh = logging.Logger("emerge")  # Powertools keeps the standard output that it found first
         monkeypatch.setitem(logging.root.manager.loggerDict, "emerge", fresh)
+        monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
         monkeypatch.setattr("emerge_core.telemetry.lines.log", fresh)
         monkeypatch.setattr("emerge_core.reload.log", fresh)
         function = Function(importlib.import_module("app"), lambda: capsys.readouterr().out)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -273,3 +275,42 @@ def test_two_hundred_requests_while_ssm_fails(
     assert function.metrics("ConfigErrors")[-1]["ConfigErrors"] == [1.0]
     assert function.metrics("ConfigErrors")[-1]["ConfigAge"][0] > 0
     assert asyncio.all_tasks(function.loop) == set()
+
+
+def test_every_line_is_json_with_the_invocation_s_keys_and_no_exception_s_text(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults of our own, a library's warning, a task's lost exception."""
+    push(key="env:UP_KEY")
+    upstream.script = {"a": says(status=500), "b": says(status=500)}
+    monkeypatch.setenv("UP_KEY", "sk-very-secret")
+    function = lambda_function()
+    function.ask()
+
+    async def broken(self: Any, request: Any, *args: Any, **options: Any) -> Any:
+        logging.getLogger("some.library").warning("a fault of %s\nwith a private answer", "the library")
+        task = asyncio.ensure_future(lose())
+        await asyncio.wait({task})
+        del task
+        gc.collect()
+        raise LookupError("a private question, sk-very-secret")
+
+    async def lose() -> None:
+        raise LookupError("a private answer")
+
+    monkeypatch.setattr("emerge_core.engine.Engine.run", broken)
+    function.lines.clear()
+    for stream in (False, True):
+        assert "private" not in function.ask(stream=stream).body
+    said = json.dumps(function.lines)
+    assert not [text for text in ("private", "very-secret") if text in said]
+    messages = [line["message"] for line in function.lines if "message" in line]
+    assert "a fault of the library" in messages
+    assert "Task exception was never retrieved" in messages
+    (unhandled,) = function.logged("unhandled error")
+    assert "test_handler.py" in unhandled["exception"]
+    assert unhandled["exception"].endswith("LookupError")
+    for line in function.lines:
+        if "message" in line:
+            assert (line["key_id"], line["gateway_request_id"]) == ("0123456789ab", "gateway-request")
+            assert line["function_request_id"] == Context().aws_request_id
