@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import Any
 
 from environment import Environment, event_loop
@@ -50,3 +51,9 @@ def _too_large(reply: dict[str, Any]) -> dict[str, Any]:
         "headers": {**kept, "content-type": "application/json", "x-should-retry": "false"},
         "body": encode_json(error_body(error)).decode(),
     }
+
+
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+    from prime import prime
+
+    prime()
