@@ -156,7 +156,7 @@ def test_the_app_s_own_deadline_ends_the_stream_in_order(tmp_path: Path, config:
     upstream.script = {name: says("42", delay=60) for name in "ab"}
 
     async def scenario() -> None:
-        async with runtime(tmp_path, RuntimeStub(deadline_s=2.0), **config) as function:
+        async with runtime(tmp_path, RuntimeStub(deadline_s=4.0), **config) as function:
             taken = await function.ask(stream=True)
             assert json.loads(events_of(taken)[-1])["error"]["type"] == "timeout_error"
             assert taken.trailers == {}
