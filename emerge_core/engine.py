@@ -12,14 +12,14 @@ from uuid import uuid4
 
 from emerge_core.answers import Extractor
 from emerge_core.config import KeyResolver, ensemble_of, resolve_key
-from emerge_core.config.schema import Config, EnsembleConfig
+from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
 from emerge_core.errors import RequestError
 from emerge_core.failure import failure_of
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
-from emerge_core.types import ChatRequest, Sink, Trace
+from emerge_core.types import Candidate, ChatRequest, Decision, EmbeddingRequest, Member, Sink, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,41 @@ class Engine:
         self._record(request, trace)
         return trace
 
+    async def embed(
+        self, request: EmbeddingRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
+    ) -> tuple[Trace, list[list[float]]]:
+        """The trace of one call to an embedder, and a vector per input, none where it failed. Raises
+        RequestError for an unknown `name` only."""
+        if name not in self.config.embedders:
+            raise _unknown_embedder(self.config, name)
+        began = perf_counter()
+        alone = EnsembleConfig(members=(MemberConfig(model=name),))
+        fanout = FanOut(self.config, self._pool, _budget(alone, limits or Limits(), began))
+        call, vectors = await fanout.embed_all(name, request)
+        candidate = Candidate(
+            call=call, member=Member(model=name), why_unusable="no embeddings" if vectors is None else None
+        )
+        decision = Decision(message=call.completion, selected=(call.id,), rule="embedder")
+        outcome = Outcome(candidates=(candidate,), decision=None if vectors is None else decision)
+        trace = _trace(name, alone, outcome, fanout, began, request_id or uuid4().hex)
+        trace = replace(trace, strategy="embedding", aggregator="none")
+        self._record(ChatRequest(messages=()), trace)
+        return trace, vectors or []
+
     async def aclose(self) -> None:
         """Close every provider's connections."""
         await self._pool.aclose()
+
+
+def _unknown_embedder(config: Config, name: str) -> RequestError:
+    known = f"Known here: {', '.join(config.embedders)}." if config.embedders else "The config names none."
+    what = "is no embedder" if ensemble_of(config, name) else "does not exist"
+    return RequestError(
+        f"The model `{name[:200]}` {what}. Embedders stand under `embedders` in the config. {known}",
+        status=404,
+        code="model_not_found",
+        param="model",
+    )
 
 
 def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:

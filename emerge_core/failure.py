@@ -12,7 +12,8 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
     """The error reply for a trace without a decision, by the table of the HTTP contract."""
     asked = [c for c in trace.candidates if c.call.status != "cancelled"]
     errors = [c.completion.error for c in asked if c.completion.error]
-    others = [call for call in trace.calls if call.role != "member" and call.completion.error]
+    judged = {c.call.id for c in trace.candidates}
+    others = [call for call in trace.calls if call.id not in judged and call.completion.error]
     billed = any(call.completion.cost.usd or call.completion.usage for call in trace.calls)
     if broken := next((call for call in trace.calls if call.live and call.completion.error), None):
         late = broken.status == "timeout"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 from emerge_core.config.schema import Config
 from emerge_core.engine import Engine
 from emerge_core.errors import ConfigError
-from emerge_core.types import ChatRequest, Trace
+from emerge_core.types import ChatRequest, EmbeddingRequest, Trace
 
 log = logging.getLogger("emerge")
 
@@ -95,13 +96,12 @@ class ReloadingEngine(Generic[FoundT]):
             await self._close_if_done(serving)
 
     async def run(self, request: ChatRequest, name: str, **options: Any) -> Trace:
-        serving = self._current()
-        serving.open += 1
-        try:
-            return await serving.engine.run(request, name, **options)
-        finally:
-            serving.open -= 1
-            await self._close_if_done(serving)
+        async with self._opened() as engine:
+            return await engine.run(request, name, **options)
+
+    async def embed(self, request: EmbeddingRequest, name: str, **options: Any) -> tuple[Trace, list[list[float]]]:
+        async with self._opened() as engine:
+            return await engine.embed(request, name, **options)
 
     async def aclose(self) -> None:
         await self.end()
@@ -122,6 +122,16 @@ class ReloadingEngine(Generic[FoundT]):
         if self._serving is None:
             raise ConfigError(self._fault or "no config was read yet")
         return self._serving
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Engine]:
+        serving = self._current()
+        serving.open += 1
+        try:
+            yield serving.engine
+        finally:
+            serving.open -= 1
+            await self._close_if_done(serving)
 
     async def _refresh(self) -> None:
         try:

@@ -211,6 +211,22 @@ def text_of(content: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingRequest:
+    """Texts to embed, each as it is or as the token ids of the model's own tokenizer, which only
+    OpenAI-compatible providers read. `dimensions` is a length to cut the vectors to; `extra` as in `ChatRequest`."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    extra: JsonObject = field(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[str, ...] | None:
+        """None where token ids are among them."""
+        texts = tuple(text for text in self.inputs if isinstance(text, str))
+        return texts if len(texts) == len(self.inputs) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One model's reply in normal form, or the error that it ended in.
 

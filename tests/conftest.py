@@ -114,6 +114,20 @@ class Upstream:
         finally:
             self.open -= 1
 
+    async def embed(self, request: Request) -> Response:
+        """A vector per text: its length, then ones."""
+        body = await request.json()
+        self.bodies.append(body)
+        said = self.script.get(body["model"], Says())
+        assert isinstance(said, Says)
+        await asyncio.sleep(said.delay)
+        if said.status != 200:
+            error = {"message": said.error, "type": "scripted", "param": None, "code": said.code}
+            return JSONResponse({"error": error}, status_code=said.status, headers=said.headers)
+        ones = [1.0] * (body.get("dimensions", 3) - 1)
+        rows = [{"index": i, "embedding": [len(text), *ones]} for i, text in enumerate(body["input"])]
+        return JSONResponse({"data": rows, "usage": {"prompt_tokens": 7, "total_tokens": 7}})
+
 
 class Server(uvicorn.Server):
     """A uvicorn server in a thread, on a free port, gone when the block ends."""
@@ -149,7 +163,8 @@ def says() -> type[Says]:
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     scripted = Upstream()
-    app = Starlette(routes=[Route("/v1/chat/completions", scripted.chat, methods=["POST"])])
+    chat = Route("/v1/chat/completions", scripted.chat, methods=["POST"])
+    app = Starlette(routes=[chat, Route("/v1/embeddings", scripted.embed, methods=["POST"])])
     with Server(app) as url:
         scripted.url = f"{url}/v1"
         yield scripted
@@ -157,7 +172,7 @@ def upstream() -> Iterator[Upstream]:
 
 class Panels:
     """Configs of models a, b, c, d (a member of no panel) and e served by the scripted upstream.
-    Prices are 1 USD per million tokens in, 2 out; `frontier` costs ten times as much."""
+    Prices are 1 USD per million tokens in, 2 out; `frontier` costs ten times as much. `small` is an embedder."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -168,7 +183,10 @@ class Panels:
         for name, changes in models.items():
             parts[name] = {**parts.get(name, {"provider": "up", "model": name}), **changes}
         up = {"kind": "openai", "base_url": self.url}
-        head = {"providers": {"up": up, "keyless": {**up, "api_key": "env:NO_SUCH_KEY"}}, "models": parts}
+        embedders = {"small": {"provider": "up", "model": "small-1", "price": {"input": 1, "output": 0}}}
+        embedders["locked"] = {"provider": "keyless", "model": "small-1"}
+        providers = {"up": up, "keyless": {**up, "api_key": "env:NO_SUCH_KEY"}}
+        head = {"providers": providers, "models": parts, "embedders": embedders}
         return parse_config(json.dumps(head)[:-1] + f', "ensembles": {ensembles}}}', source="test")
 
 

@@ -18,17 +18,17 @@ from starlette.responses import Response
 
 from emerge_core.api.auth import Keyring
 from emerge_core.api.chat import Chat
+from emerge_core.api.embeddings import EmbeddingsEndpoint
 from emerge_core.api.endpoint import Engine, unknown_model
 from emerge_core.api.errors import as_request_error, error_response, json_response
 from emerge_core.api.openapi import document
 from emerge_core.api.responses import Responses
 from emerge_core.api.surface import Surface
-from emerge_core.config.schema import Config
+from emerge_core.config.schema import Config, EmbedderConfig, ModelConfig
 from emerge_core.errors import ConfigError, EmergeError, RequestError
 
 _NOT_SERVED = {
     "/v1/completions": "Legacy completions are not served: use POST /v1/chat/completions.",
-    "/v1/embeddings": "Embeddings are not served: use POST /v1/chat/completions.",
 }
 
 
@@ -80,6 +80,7 @@ def create_app(
     app.router.redirect_slashes = False
     app.add_route("/v1/chat/completions", _posted(Chat(engine, keepalive_s=keepalive_s)), methods=["POST"])
     app.add_route("/v1/responses", _posted(Responses(engine, keepalive_s=keepalive_s)), methods=["POST"])
+    app.add_route("/v1/embeddings", _posted(EmbeddingsEndpoint(engine)), methods=["POST"])
     app.add_route("/v1/models", list_models, methods=["GET"])
     app.add_route("/v1/models/{id:path}", get_model, methods=["GET"])
     app.add_route("/v1/emerge/status", status, methods=["GET"])
@@ -100,10 +101,11 @@ def _posted(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
 
 
 def _models(config: Config) -> dict[str, str]:
-    """Every name that `model` may be, with its owner: ensembles first."""
+    """Every name that `model` may be, with its owner: ensembles first, embedders last."""
     owners = dict.fromkeys(config.ensembles, "emerge")
-    for name, model in config.models.items():
-        owners.setdefault(name, model.provider)
+    named: dict[str, ModelConfig | EmbedderConfig] = {**config.embedders, **config.models}
+    for name in (*config.models, *config.embedders):
+        owners.setdefault(name, named[name].provider)
     return owners
 
 

@@ -25,7 +25,7 @@ from emerge_core.config import ensemble_of
 from emerge_core.config.schema import Config
 from emerge_core.engine import Limits
 from emerge_core.errors import RequestError
-from emerge_core.types import ChatRequest, Decision, Sink, Trace
+from emerge_core.types import ChatRequest, Decision, EmbeddingRequest, Sink, Trace
 
 _MAX_DRAINED = 4 * MAX_BODY
 _LEVELS: dict[str, TraceLevel] = {"off": "off", "summary": "summary", "full": "full"}
@@ -46,6 +46,10 @@ class Engine(Protocol):
         request_id: str | None = None,
         live: Sink | None = None,
     ) -> Trace: ...
+
+    async def embed(
+        self, request: EmbeddingRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
+    ) -> tuple[Trace, list[list[float]]]: ...
 
     async def aclose(self) -> None: ...
 

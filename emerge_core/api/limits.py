@@ -7,7 +7,7 @@ clients send.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from emerge_core.api.errors import invalid
@@ -65,8 +65,13 @@ def bound_request(body: Body) -> None:
     for place, text in [("stop", stop), *((f"stop[{index}]", item) for index, item in enumerate(_list(stop)[:4]))]:
         if isinstance(text, str) and len(text) > MAX_STOP:
             raise invalid(place, f"`{place}` has {len(text)} characters, and at most {MAX_STOP} are taken: shorten it.")
+    bound_schemas(_schemas(body))
+
+
+def bound_schemas(schemas: Iterable[tuple[str, Any]]) -> None:
+    """The schemas of one request, each with its place."""
     total = 0
-    for place, schema in _schemas(body):
+    for place, schema in schemas:
         total += _bound_schema(schema, place)
         if total > MAX_SCHEMAS_PARTS:
             raise invalid(

@@ -23,7 +23,7 @@ from emerge_core.config import (
 )
 from emerge_core.errors import ConfigError
 from emerge_core.pricing import list_price
-from emerge_core.types import ChatRequest, UpstreamError
+from emerge_core.types import ChatRequest, EmbeddingRequest, UpstreamError
 
 if TYPE_CHECKING:
     from emerge_core.providers import Provider
@@ -126,7 +126,7 @@ async def _probe(config: Config, name: str, providers: Mapping[str, Provider | C
         else:
             embedder = config.embedders[name]
             provider = _usable(providers[embedder.provider])
-            await provider.embed(embedder.model, ["OK"], timeout_s=PROBE_TIMEOUT_S)
+            await provider.embed(embedder.model, EmbeddingRequest(inputs=("OK",)), timeout_s=PROBE_TIMEOUT_S)
     except (UpstreamError, ConfigError) as error:
         fault = str(error)
     return Probe(name, perf_counter() - began, fault)

@@ -25,6 +25,7 @@ from emerge_core.types import (
     Completion,
     Cost,
     Delta,
+    EmbeddingRequest,
     Member,
     Role,
     Sink,
@@ -130,19 +131,21 @@ class FanOut:
 
     async def embed(self, embedder: str, texts: Sequence[str]) -> tuple[Call, list[list[float]] | None]:
         """One embedding call for all texts; None instead of vectors where it failed."""
+        return await self.embed_all(embedder, EmbeddingRequest(inputs=tuple(texts)))
+
+    async def embed_all(self, embedder: str, request: EmbeddingRequest) -> tuple[Call, list[list[float]] | None]:
         config = self.config.embedders[embedder]
         model = ModelConfig(provider=config.provider, model=config.model, price=config.price)
-        texts_as_input = ChatRequest(messages=tuple({"role": "user", "content": text} for text in texts))
-        started = self._begin("embed", embedder, texts_as_input, None, model=model)
+        started = self._begin("embed", embedder, _as_prompt(request), None, model=model)
         if refusal := self._refuse(started):
             return self._skip(started, refusal), None
         vectors: list[list[float]] | None = None
 
         async def attempt(timeout_s: float) -> Completion:
             nonlocal vectors
-            reply = await self.connect(config.provider).embed(config.model, texts, timeout_s=timeout_s)
+            reply = await self.connect(config.provider).embed(config.model, request, timeout_s=timeout_s)
             vectors = reply.vectors
-            return Completion(usage=reply.usage)
+            return Completion(usage=reply.usage, dropped_params=reply.dropped_params)
 
         return await self._run(started, attempt), vectors
 
@@ -297,3 +300,9 @@ def _final(failure: UpstreamError) -> UpstreamError:
     if error.retryable:
         error = replace(error, kind="bad_response", status=None)
     return UpstreamError(replace(error, message=f"the reply broke off: {error.message}"))
+
+
+def _as_prompt(request: EmbeddingRequest) -> ChatRequest:
+    """What its tokens are estimated by."""
+    texts = (text if isinstance(text, str) else " " * pricing.BYTES_PER_TOKEN * len(text) for text in request.inputs)
+    return ChatRequest(messages=tuple({"role": "user", "content": text} for text in texts))

@@ -9,13 +9,13 @@ Adding a kind: a module with `make(config, api_key=..., models=...)`, and a line
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.errors import ConfigError
-from emerge_core.types import ChatRequest, Completion, Sink, Usage
+from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, Sink, Usage
 
 __all__ = ["Embeddings", "Provider", "make_provider"]
 
@@ -25,6 +25,7 @@ class Embeddings(NamedTuple):
 
     vectors: list[list[float]]
     usage: Usage | None
+    dropped_params: tuple[str, ...] = ()
 
 
 class Provider(Protocol):
@@ -38,7 +39,7 @@ class Provider(Protocol):
         of an error, raises."""
         ...
 
-    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings: ...
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings: ...
 
     async def aclose(self) -> None: ...
 

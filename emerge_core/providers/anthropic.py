@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from emerge_core.providers.failures import Scrubber, bad_response, timed_out, un
 from emerge_core.providers.http import http_client
 from emerge_core.providers.parts import count, function_of, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post, stream
-from emerge_core.types import ChatRequest, Completion, JsonObject, Sink, ToolCall, Usage
+from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
 _URL = "https://api.anthropic.com"
 _NO_KEY = "no-key-needed"
@@ -103,7 +103,7 @@ class Anthropic:
         wire, reply, attempts = await self._refusals.ask(model, prepare, send)
         return from_wire(reply, wire, attempts=attempts)
 
-    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         raise unsupported("Anthropic has no embeddings")
 
     async def aclose(self) -> None:

@@ -26,8 +26,8 @@ from emerge_core.providers.failures import (
 from emerge_core.providers.http import http_client
 from emerge_core.providers.lines import drain, lines
 from emerge_core.providers.ollama_stream import Assembly
-from emerge_core.providers.parts import Image, arguments_object, count, function_of, logprobs_of, pieces
-from emerge_core.types import ChatRequest, Completion, JsonObject, Sink, ToolCall, Usage
+from emerge_core.providers.parts import Image, arguments_object, count, function_of, logprobs_of, pieces, texts_of
+from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
 _URL = "http://127.0.0.1:11434"
 _FINISH = {"length": "length", "stop": "stop"}
@@ -69,8 +69,12 @@ class Ollama:
             await drain(received)
         return from_wire(assembly.reply(), request, dropped=dropped)
 
-    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
-        reply = await self._post("/api/embed", {"model": model, "input": list(texts)}, timeout_s)
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
+        texts = texts_of(request)
+        body: dict[str, Any] = {"model": model, "input": list(texts)}
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        reply = await self._post("/api/embed", body, timeout_s)
         rows = reply.get("embeddings")
         if not isinstance(rows, list) or len(rows) != len(texts):
             raise bad_response("the upstream's reply does not have one embedding per text")
@@ -79,7 +83,8 @@ class Ollama:
             read = count(reply, "prompt_eval_count")
         except (TypeError, ValueError) as error:
             raise bad_response("an embedding in the upstream's reply is malformed") from error
-        return Embeddings(vectors, Usage(input_tokens=read) if "prompt_eval_count" in reply else None)
+        usage = Usage(input_tokens=read) if "prompt_eval_count" in reply else None
+        return Embeddings(vectors, usage, dropped_params=tuple(request.extra))
 
     async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         async with self._answering(timeout_s):

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import httpx2
@@ -23,11 +23,21 @@ from emerge_core.providers.http import http_client
 from emerge_core.providers.openai_stream import Assembly
 from emerge_core.providers.parts import count, function_of, logprobs_of, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post, stream
-from emerge_core.types import ChatRequest, Completion, JsonObject, Sink, ToolCall, UpstreamError, Usage, text_of
+from emerge_core.types import (
+    ChatRequest,
+    Completion,
+    EmbeddingRequest,
+    JsonObject,
+    Sink,
+    ToolCall,
+    UpstreamError,
+    Usage,
+    text_of,
+)
 
 _URL = "https://api.openai.com/v1"
 _NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
-_NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n")
+_NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n", "input")
 
 # Reasoning models and compatible servers refuse some of these by name.
 _REFUSABLE = (
@@ -102,14 +112,18 @@ class OpenAI:
         (_, dropped), reply, attempts = await self._refusals.ask(model, prepare, send)
         return from_wire(reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
 
-    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
-        body = {"model": model, "input": list(texts), "encoding_format": "base64" if self._compact else "float"}
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
+        body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
+        body |= {"model": model, "input": list(request.inputs)}
+        body["encoding_format"] = "base64" if self._compact else "float"
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await self._post("/embeddings", body, timeout_s)
         except TimeoutError:
             raise timed_out(timeout_s) from None
-        return Embeddings(_vectors(reply, len(texts)), usage_of(reply.get("usage")))
+        return Embeddings(_vectors(reply, len(request.inputs)), usage_of(reply.get("usage")))
 
     async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         return await post(openai, self._client, path, body, timeout_s=timeout_s, scrub=self._scrub)

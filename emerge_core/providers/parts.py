@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from emerge_core.providers.failures import unsupported
-from emerge_core.types import JsonObject, TokenLogprob, TopLogprob, Usage
+from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage
 
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
 
@@ -24,6 +24,13 @@ def unfenced(text: str) -> str:
     first, _, rest = inner[3:-3].partition("\n")
     whole = rest.strip() and first.strip().lower() in ("", "json")
     return rest.strip() if whole else text
+
+
+def texts_of(request: EmbeddingRequest) -> tuple[str, ...]:
+    texts = request.texts
+    if texts is None:
+        raise unsupported("this provider embeds texts, not token ids", param="input")
+    return texts
 
 
 class Image(NamedTuple):

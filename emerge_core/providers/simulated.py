@@ -21,9 +21,19 @@ from typing import Any
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
 from emerge_core.providers.arithmetic import arithmetic_answer, show
-from emerge_core.providers.parts import function_of
+from emerge_core.providers.parts import function_of, texts_of
 from emerge_core.providers.schema_example import example
-from emerge_core.types import ChatRequest, Completion, Delta, Sink, TokenLogprob, ToolCall, TopLogprob, Usage
+from emerge_core.types import (
+    ChatRequest,
+    Completion,
+    Delta,
+    EmbeddingRequest,
+    Sink,
+    TokenLogprob,
+    ToolCall,
+    TopLogprob,
+    Usage,
+)
 
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
 _SAYING = ("The answer is {}.", "{}", "Answer: {}", "**{}**")
@@ -83,10 +93,12 @@ class Simulated:
             await asyncio.sleep(0)
         return completion
 
-    async def embed(self, model: str, texts: Sequence[str], *, timeout_s: float) -> Embeddings:
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         await asyncio.sleep(0)
-        vectors = [_vector(model, text) for text in texts]
-        return Embeddings(vectors, Usage(input_tokens=sum(map(_tokens, texts))))
+        texts = texts_of(request)
+        vectors = [_vector(model, text, request.dimensions or _DIMENSIONS) for text in texts]
+        usage = Usage(input_tokens=sum(map(_tokens, texts)))
+        return Embeddings(vectors, usage, dropped_params=tuple(request.extra))
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -205,12 +217,12 @@ def _tokens(text: str) -> int:
     return -(-len(text) // 4)
 
 
-def _vector(model: str, text: str) -> list[float]:
+def _vector(model: str, text: str, dimensions: int) -> list[float]:
     """Hashed words, normalised: texts that share words are near each other."""
-    sums: list[float] = [0.0] * _DIMENSIONS
+    sums: list[float] = [0.0] * dimensions
     for word in re.findall(r"\w+", text.lower()) or [""]:
         hashed = _hash(model, word)
-        sums[hashed % _DIMENSIONS] += 1.0 if hashed >> 32 & 1 else -1.0
+        sums[hashed % dimensions] += 1.0 if hashed >> 32 & 1 else -1.0
     length = math.sqrt(sum(number * number for number in sums)) or 1.0
     return [number / length for number in sums]
 

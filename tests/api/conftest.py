@@ -181,6 +181,9 @@ class Scripted:
             raise self.result
         return self.result if isinstance(self.result, Trace) else self.result(request, name)
 
+    async def embed(self, request: Any, name: str, **_: Any) -> tuple[Trace, list[list[float]]]:
+        raise AssertionError("nothing here asks for embeddings")
+
     async def aclose(self) -> None:
         self.closed = True
 

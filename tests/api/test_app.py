@@ -202,7 +202,7 @@ def test_a_large_body_within_the_limit(ask: Ask) -> None:
         ("GET", "/v1", 404, "unknown_url"),
         ("POST", "/chat/completions", 404, "unknown_url"),
         ("POST", "/v1/completions", 404, "unknown_url"),
-        ("POST", "/v1/embeddings", 404, "unknown_url"),
+        ("GET", "/v1/embeddings", 405, "method_not_allowed"),
         ("GET", "/docs", 404, "unknown_url"),
         ("GET", "/v1/models/no/such", 404, "model_not_found"),
         ("GET", "/v1/responses/resp_1", 404, "unknown_url"),
@@ -356,6 +356,8 @@ def test_without_a_config_health_is_degraded_and_all_else_a_503() -> None:
 
         async def run(self, *_: Any, **__: Any) -> Any:
             raise AssertionError("not reached")
+
+        embed = run
 
         async def aclose(self) -> None: ...
 

@@ -178,6 +178,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input": [OUTPUT]}, "input[0].call_id"),
     ({"input": [CALL, {**OUTPUT, "output": {"a": 1}}]}, "input[1].output"),
     ({"input": [{**CALL, "arguments": {}}]}, "input[0].arguments"),
+    ({"input": [{"role": "user", "content": "x"}] * 2049}, "input"),
+    ({"tools": [{**TOOL, "parameters": {"enum": [[]] * 5001}}]}, "tools[0].parameters"),
+    ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {"enum": [[]] * 5001}}}}, "text.format.schema"),
     ({"instructions": ["x"]}, "instructions"),
     ({"messages": [{"role": "user", "content": "x"}]}, "messages"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
@@ -209,7 +212,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "param"), REFUSED, ids=str)
+@pytest.mark.parametrize(("changes", "param"), REFUSED, ids=lambda value: str(value)[:60])
 def test_a_fault_is_named_as_the_caller_knows_it(changes: dict[str, Any], param: str) -> None:
     with pytest.raises(RequestError) as caught:
         parsed(**changes)
@@ -434,6 +437,22 @@ def test_a_client_that_leaves_a_stream_cancels_the_work(http: httpx.Client, engi
     with http.stream("POST", "/v1/responses", json=body, timeout=30) as reply:
         assert next(reply.iter_lines()) == "event: response.created"
     until(lambda: engine.cancelled == 1)
+
+
+def test_text_is_heard_while_it_is_written(through: Any, upstream: Any, says: Any) -> None:
+    upstream.script = {"a": says("The sea is wide.", waits_after=2)}
+    with openai.OpenAI(base_url=through("{alone: {members: [a]}}"), api_key="none", max_retries=0) as client:
+        events = iter(client.responses.create(model="alone", input="Tell me of the sea.", stream=True))
+        early = [next(events) for _ in range(6)]
+        assert [event.delta for event in early[4:]] == ["The ", "sea "]  # type: ignore[union-attr]
+        assert upstream.open == 1  # it waits for us
+        upstream.gate.set()
+        late = list(events)
+    assert [event.sequence_number for event in early + late] == list(range(len(early + late)))
+    done: Any = next(event for event in late if event.type == "response.output_text.done")
+    last: Any = late[-1]
+    assert done.text == last.response.output_text == "The sea is wide."
+    assert last.response.usage.total_tokens == 110
 
 
 def test_the_whole_way(through: Any, upstream: Any, says: Any) -> None:

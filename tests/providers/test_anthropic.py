@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from emerge_core.types import ChatRequest, ToolCall, Usage
+from emerge_core.types import ChatRequest, EmbeddingRequest, ToolCall, Usage
+
+ONE = EmbeddingRequest(inputs=("a",))
 
 OLD, NEW = "claude-3-5-haiku-20241022", "claude-opus-5-5"
 USER = {"role": "user", "content": "Hello"}
@@ -303,7 +305,7 @@ def test_what_cannot_be_taken_is_not_sent(exchange: Any, messages: list[Any]) ->
 
 
 def test_it_has_no_embeddings(exchange: Any) -> None:
-    done = exchange("anthropic", says(), call=lambda provider: provider.embed("e", ["a"], timeout_s=5))
+    done = exchange("anthropic", says(), call=lambda provider: provider.embed("e", ONE, timeout_s=5))
     assert done.error.kind == "unsupported"
 
 

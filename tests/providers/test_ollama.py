@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 
 from emerge_core.config.schema import ModelConfig
-from emerge_core.types import ChatRequest, TokenLogprob, TopLogprob, Usage
+from emerge_core.types import ChatRequest, EmbeddingRequest, TokenLogprob, TopLogprob, Usage
+
+ONE = EmbeddingRequest(inputs=("a",))
+TWO = EmbeddingRequest(inputs=("a", "b"))
 
 USER = {"role": "user", "content": "Hello"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -168,12 +171,23 @@ def test_base_urls_and_keys(exchange: Any, path: str, expected: str) -> None:
 
 def test_embeddings(exchange: Any) -> None:
     answer = {"embeddings": [[0.5, 1], [2, 3.0]], "prompt_eval_count": 4}
-    done = exchange("ollama", answer, call=lambda provider: provider.embed("e", ["a", "b"], timeout_s=5))
-    assert done.result == ([[0.5, 1.0], [2.0, 3.0]], Usage(input_tokens=4))
+    done = exchange("ollama", answer, call=lambda provider: provider.embed("e", TWO, timeout_s=5))
+    assert done.result == ([[0.5, 1.0], [2.0, 3.0]], Usage(input_tokens=4), ())
     assert (done.sent.path, done.body) == ("/api/embed", {"model": "e", "input": ["a", "b"]})
+
+
+def test_what_embeddings_cannot_take_is_named(exchange: Any) -> None:
+    request = EmbeddingRequest(inputs=("a",), dimensions=2, extra={"user": "u"})
+    answer = {"embeddings": [[0.5, 1]]}
+    done = exchange("ollama", answer, call=lambda provider: provider.embed("e", request, timeout_s=5))
+    assert done.body == {"model": "e", "input": ["a"], "dimensions": 2}
+    assert done.result.dropped_params == ("user",)
+    tokens = EmbeddingRequest(inputs=((1, 2),))
+    refused = exchange("ollama", answer, call=lambda provider: provider.embed("e", tokens, timeout_s=5))
+    assert (refused.error.kind, refused.error.param) == ("unsupported", "input")
 
 
 @pytest.mark.parametrize("answer", [{}, {"embeddings": []}, {"embeddings": [["x"]]}, {"embeddings": [3]}])
 def test_broken_embeddings(exchange: Any, answer: Any) -> None:
-    done = exchange("ollama", answer, call=lambda provider: provider.embed("e", ["a"], timeout_s=5))
+    done = exchange("ollama", answer, call=lambda provider: provider.embed("e", ONE, timeout_s=5))
     assert done.error.kind == "bad_response"

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from emerge_core.types import ChatRequest, TokenLogprob, ToolCall, TopLogprob, Usage
+from emerge_core.types import ChatRequest, EmbeddingRequest, TokenLogprob, ToolCall, TopLogprob, Usage
+
+ONE = EmbeddingRequest(inputs=("a",))
+TWO = EmbeddingRequest(inputs=("a", "b"))
 
 USER = {"role": "user", "content": "Hello"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -282,14 +285,21 @@ def test_embeddings_in_the_order_of_the_texts(exchange: Any, encoded: bool) -> N
     done = exchange(
         "openai",
         {"data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}},
-        call=lambda provider: provider.embed("e", ["a", "b"], timeout_s=5),
+        call=lambda provider: provider.embed("e", TWO, timeout_s=5),
     )
-    assert done.result == ([[0.5, 0.25], [0.0, 1.0]], Usage(input_tokens=4))
+    assert done.result == ([[0.5, 0.25], [0.0, 1.0]], Usage(input_tokens=4), ())
     assert done.sent.path == "/embeddings"
     assert done.body == {"model": "e", "input": ["a", "b"], "encoding_format": "float"}
 
 
+def test_token_ids_dimensions_and_unknown_parameters_are_passed_on(exchange: Any) -> None:
+    request = EmbeddingRequest(inputs=((1, 2),), dimensions=2, extra={"user": "u", "input": "never"})
+    answer = {"data": [{"index": 0, "embedding": [0.5, 0.25]}]}
+    done = exchange("openai", answer, call=lambda provider: provider.embed("e", request, timeout_s=5))
+    assert done.body == {"model": "e", "input": [[1, 2]], "encoding_format": "float", "dimensions": 2, "user": "u"}
+
+
 @pytest.mark.parametrize("answer", [{}, {"data": []}, {"data": [{"index": 0}]}, {"data": [{"embedding": ["x"]}]}])
 def test_broken_embeddings(exchange: Any, answer: Any) -> None:
-    done = exchange("openai", answer, call=lambda provider: provider.embed("e", ["a"], timeout_s=5))
+    done = exchange("openai", answer, call=lambda provider: provider.embed("e", ONE, timeout_s=5))
     assert done.error.kind == "bad_response"

@@ -11,7 +11,7 @@ import pytest
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers.simulated import Simulated, make
-from emerge_core.types import ChatRequest, Completion
+from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, UpstreamError
 
 MCQ = "Which one is it, number {}?\n\nA. red\nB. green\nC. blue\nD. grey"
 TOOL = {
@@ -199,9 +199,8 @@ def test_usage_and_dropped_parameters() -> None:
 
 
 def test_embeddings_of_like_texts_are_near() -> None:
-    made = asyncio.run(
-        panel().embed("e", ["the red cat sat", "the red cat slept", "quite other words", ""], timeout_s=1)
-    )
+    texts = ("the red cat sat", "the red cat slept", "quite other words", "")
+    made = asyncio.run(panel().embed("e", EmbeddingRequest(inputs=texts), timeout_s=1))
     cat, like, other, empty = made.vectors
 
     def cosine(a: list[float], b: list[float]) -> float:
@@ -210,4 +209,12 @@ def test_embeddings_of_like_texts_are_near() -> None:
     assert cosine(cat, cat) == pytest.approx(1.0)
     assert cosine(cat, like) > cosine(cat, other) + 0.3
     assert len(empty) == len(cat)
-    assert made.vectors == asyncio.run(panel().embed("e", ["the red cat sat"], timeout_s=1)).vectors + made.vectors[1:]
+    again = asyncio.run(panel().embed("e", EmbeddingRequest(inputs=texts[:1]), timeout_s=1))
+    assert made.vectors == again.vectors + made.vectors[1:]
+
+
+def test_embeddings_have_the_dimensions_asked_for() -> None:
+    made = asyncio.run(panel().embed("e", EmbeddingRequest(inputs=("a b", "c"), dimensions=5), timeout_s=1))
+    assert [len(vector) for vector in made.vectors] == [5, 5]
+    with pytest.raises(UpstreamError, match="not token ids"):
+        asyncio.run(panel().embed("e", EmbeddingRequest(inputs=((1, 2),)), timeout_s=1))

@@ -9,6 +9,7 @@ from typing import Any
 
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, items, one_of, shown, string, text
+from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
 from emerge_core.api.messages import image_url
 
 _ROLES = ("user", "assistant", "system", "developer")
@@ -33,7 +34,7 @@ def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
     if not isinstance(value, list):
         raise invalid("input", f"`input` must be a string or a list of items, not {shown(value)}.")
     called: set[str] = set()
-    for place, item in items(value, "input", at_least=1):
+    for place, item in items(value, "input", at_least=1, at_most=MAX_MESSAGES):
         kind = _kind(item, place)
         if kind == "message":
             messages.append(_message(item, place))
@@ -74,7 +75,7 @@ def _content(content: Any, role: str, place: str) -> str | list[dict[str, Any]]:
         return content
     if not isinstance(content, list):
         raise invalid(place, f"`{place}` must be a string or a list of parts, not {shown(content)}.")
-    parts = [_part(part, role, spot) for spot, part in items(content, place, at_least=1)]
+    parts = [_part(part, role, spot) for spot, part in items(content, place, at_least=1, at_most=MAX_PARTS)]
     alone = len(parts) == 1 and parts[0]["type"] == "text"
     return str(parts[0]["text"]) if alone else parts
 
