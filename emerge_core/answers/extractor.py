@@ -18,8 +18,9 @@ from emerge_core.answers.confidence import answer_span, calibrated, span_probabi
 from emerge_core.answers.letters import lists_options
 from emerge_core.answers.literals import literal_key
 from emerge_core.answers.question import Question
+from emerge_core.answers.schemas import schema_fault
 from emerge_core.answers.statement import Statement, answer_field, is_placeholder, statements, visible_from
-from emerge_core.answers.tool_keys import Tools, schema_fault
+from emerge_core.answers.tool_keys import Tools
 from emerge_core.answers.usable import is_refusal
 from emerge_core.answers.values import boolean_key, gold_key, leading_boolean, short_string, statement_key, value_key
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emerge_core.answers import json_keys
+from emerge_core.answers.schemas import schema_fault
 from emerge_core.types import AnswerKey, ChatRequest, ToolCall
 
 
@@ -78,33 +79,3 @@ def _filled(value: Any, schema: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [_filled(item, schema.get("items"), depth + 1) for item in value]
     return value
-
-
-def schema_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """`<path>: <what>` for the first fault of a value against a JSON schema, or None.
-
-    A schema that is itself broken, or that points outside itself, faults nothing: it is the
-    upstreams' to refuse.
-    """
-    if not schema:
-        return None
-    from jsonschema import Draft202012Validator  # heavy: only when there is a schema
-    from jsonschema.exceptions import SchemaError, ValidationError
-    from jsonschema.validators import validator_for
-    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
-
-    dialect = validator_for(dict(schema), default=Draft202012Validator)
-    validator = dialect(dict(schema), registry=REGISTRY)  # never fetches a remote schema
-    try:
-        dialect.check_schema(dict(schema))
-        errors: list[ValidationError] = sorted(
-            validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path]
-        )
-    except SchemaError:
-        return None
-    except Exception:  # an unresolvable reference, a hopeless pattern: the referencing library has its own family
-        return None
-    if not errors:
-        return None
-    path = "".join(f"/{part}" for part in errors[0].absolute_path) or "/"
-    return f"{path}: {errors[0].message[:200]}"

@@ -7,7 +7,6 @@ clients send.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from emerge_core.api.errors import invalid
@@ -29,8 +28,9 @@ MAX_N = 128
 
 MAX_SCHEMA_DEPTH = 64
 MAX_SCHEMA_PARTS = 5_000  # objects and lists in one schema
-MAX_SCHEMAS_PARTS = 10_000  # in all schemas of a request
-MAX_PATTERN = 1_000  # characters of one regular expression
+MAX_TOOLS_PARTS = 10_000  # objects and lists in all tools of a request
+
+_IMAGE = ("image_url", "input_image")
 
 
 def bound_structure(raw: bytes) -> None:
@@ -57,75 +57,48 @@ def too_large() -> RequestError:
 
 
 def bound_request(body: Body) -> None:
-    """Raises RequestError, a 400 with `param`, at the first thing that is too many or too long. Shapes are
-    not checked here: what has a wrong type is passed over."""
-    _bound_messages(body.get("messages"))
-    _at_most(body.get("tools"), "tools", MAX_TOOLS, "tools")
+    """Raises RequestError, a 400 with `param`, at the first thing that is too many or too long, in chat
+    completions' shape or in responses'. What has a wrong type is passed over: it is somebody else's to refuse."""
+    images = 0
+    for name in ("messages", "input"):
+        _at_most(body.get(name), name, MAX_MESSAGES, "items")
+        for index, message in enumerate(_list(body.get(name))):
+            if isinstance(message, dict):
+                images += _bound_message(message, f"{name}[{index}]")
+                if images > MAX_IMAGES:
+                    raise invalid(f"{name}[{index}]", f"The request holds more than {MAX_IMAGES} images: send fewer.")
+    parts = _parts(body.get("tools"), "tools", MAX_SCHEMA_DEPTH + 4)
+    if parts > MAX_TOOLS_PARTS:
+        raise invalid("tools", f"`tools` holds more than {MAX_TOOLS_PARTS} objects and lists: simplify the parameters.")
     stop = body.get("stop")
     for place, text in [("stop", stop), *((f"stop[{index}]", item) for index, item in enumerate(_list(stop)[:4]))]:
         if isinstance(text, str) and len(text) > MAX_STOP:
             raise invalid(place, f"`{place}` has {len(text)} characters, and at most {MAX_STOP} are taken: shorten it.")
-    bound_schemas(_schemas(body))
 
 
-def bound_schemas(schemas: Iterable[tuple[str, Any]]) -> None:
-    """The schemas of one request, each with its place."""
-    total = 0
-    for place, schema in schemas:
-        total += _bound_schema(schema, place)
-        if total > MAX_SCHEMAS_PARTS:
-            raise invalid(
-                place, f"The schemas of this request hold more than {MAX_SCHEMAS_PARTS} parts: simplify them."
-            )
+def bound_schema(schema: Body, place: str) -> None:
+    """Raises RequestError for a schema that would take long to check, or to check a reply against."""
+    if _parts(schema, place, MAX_SCHEMA_DEPTH) > MAX_SCHEMA_PARTS:
+        raise invalid(place, f"`{place}` holds more than {MAX_SCHEMA_PARTS} objects and lists: simplify it.")
 
 
-def _bound_messages(messages: Any) -> None:
-    _at_most(messages, "messages", MAX_MESSAGES, "messages")
-    images = 0
-    for index, message in enumerate(_list(messages)):
-        if not isinstance(message, dict):
-            continue
-        place = f"messages[{index}]"
-        _at_most(message.get("tool_calls"), f"{place}.tool_calls", MAX_TOOL_CALLS, "tool calls")
-        content = message.get("content")
-        _at_most(content, f"{place}.content", MAX_PARTS, "parts")
-        images += sum(isinstance(part, dict) and part.get("type") == "image_url" for part in _list(content))
-        if images > MAX_IMAGES:
-            raise invalid(f"{place}.content", f"The request holds more than {MAX_IMAGES} images: send fewer.")
+def _bound_message(message: Body, place: str) -> int:
+    """The number of its images."""
+    _at_most(message.get("tool_calls"), f"{place}.tool_calls", MAX_TOOL_CALLS, "items")
+    content = message.get("content")
+    _at_most(content, f"{place}.content", MAX_PARTS, "items")
+    return sum(isinstance(part, dict) and part.get("type") in _IMAGE for part in _list(content))
 
 
-def _schemas(body: Body) -> Iterator[tuple[str, Any]]:
-    for index, tool in enumerate(_list(body.get("tools"))):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict):
-            yield f"tools[{index}].function.parameters", function.get("parameters")
-    wanted = body.get("response_format")
-    wanted = wanted.get("json_schema") if isinstance(wanted, dict) else None
-    if isinstance(wanted, dict):
-        yield "response_format.json_schema.schema", wanted.get("schema")
-
-
-def _bound_schema(schema: Any, place: str) -> int:
-    """The number of its objects and lists."""
-    level, count, depth = [schema], 0, 0
-    while level:
-        level = [child for node in level for child in _children(node, place) if isinstance(child, (dict, list))]
+def _parts(value: Any, place: str, levels: int) -> int:
+    """The number of objects and lists in a value of at most `levels` levels."""
+    level, count, depth = [value], 0, 0
+    while level := [node for node in level if isinstance(node, (dict, list))]:
         depth, count = depth + 1, count + len(level)
-        if depth > MAX_SCHEMA_DEPTH:
-            raise invalid(place, f"`{place}` is nested more than {MAX_SCHEMA_DEPTH} levels deep: flatten it.")
-        if count > MAX_SCHEMA_PARTS:
-            raise invalid(place, f"`{place}` holds more than {MAX_SCHEMA_PARTS} objects and lists: simplify it.")
+        if depth > levels:
+            raise invalid(place, f"`{place}` is nested more than {levels} levels deep: flatten it.")
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
     return count
-
-
-def _children(node: Any, place: str) -> Any:
-    if not isinstance(node, dict):
-        return node if isinstance(node, list) else ()
-    patterns = node.get("patternProperties")
-    for pattern in (node.get("pattern"), *(patterns if isinstance(patterns, dict) else ())):
-        if isinstance(pattern, str) and len(pattern) > MAX_PATTERN:
-            raise invalid(place, f"`{place}` has a pattern of {len(pattern)} characters: at most {MAX_PATTERN}.")
-    return node.values()
 
 
 def _list(value: Any) -> list[Any]:

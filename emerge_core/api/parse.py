@@ -44,9 +44,13 @@ class Asked(NamedTuple):
 
 async def read(raw: bytes, form: Callable[[Body], T]) -> T:
     """What `form` reads from a body. Raises RequestError as `read_json` and `form` do."""
-    if len(raw) <= _INLINE:
-        return form(read_json(raw))
-    return await asyncio.to_thread(lambda: form(read_json(raw)))
+
+    def reading() -> T:
+        body = read_json(raw)
+        bound_request(body)
+        return form(body)
+
+    return reading() if len(raw) <= _INLINE else await asyncio.to_thread(reading)
 
 
 def read_json(raw: bytes) -> dict[str, Any]:
@@ -71,7 +75,6 @@ def read_json(raw: bytes) -> dict[str, Any]:
 
 def read_chat(body: Body) -> Asked:
     """Raises RequestError, a 400 with `param`, at the first fault."""
-    bound_request(body)
     model = text(body, "model", "model")
     for name, successor in _OBSOLETE.items():
         if body.get(name) is not None:

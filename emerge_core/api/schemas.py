@@ -3,74 +3,101 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from emerge_core.answers.schemas import pattern, text_of, why_broken
+
+MAX_PATTERN = 1_000  # characters of one regular expression
+
 _MAPS_OF_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _DATA = frozenset({"enum", "const", "default", "examples"})
+_ANCHORS = ("$anchor", "$dynamicAnchor", "$id")
 
 
 def why_invalid(schema: Mapping[str, Any]) -> str | None:
     """The fault of a JSON schema in one line, or None for a valid one. Agents send the same schemas
     at every turn, so verdicts are kept by content."""
-    return _verdict(json.dumps(schema, sort_keys=True, separators=(",", ":")))
+    return _verdict(text_of(schema))
 
 
 @lru_cache(maxsize=512)
 def _verdict(text: str) -> str | None:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import validator_for
-
     schema = json.loads(text)
     if not isinstance(schema.get("$schema", ""), str):
         return "$schema is not a string"
-    try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        place = "/".join(str(step) for step in error.absolute_path)
-        return f"{error.message[:300]}{f' (at {place})' if place else ''}"
-    except RecursionError:
-        return "it is nested too deeply"
-    return next((fault for ref in _references(schema) if (fault := _fault_of(ref, schema))), None)
+    if fault := why_broken(text):
+        return fault
+    subschemas = list(_subschemas(schema))
+    patterns = (each for part in subschemas for each in _patterns(part))
+    return next(filter(None, map(_pattern_fault, patterns)), None) or _dangling(subschemas, schema)
 
 
-def _fault_of(reference: str, schema: Any) -> str | None:
+def _pattern_fault(text: str) -> str | None:
+    if len(text) > MAX_PATTERN:
+        return f"a pattern has {len(text)} characters, and at most {MAX_PATTERN} are taken"
+    if pattern(text) is None:
+        try:
+            re.compile(text)
+        except (re.error, RecursionError, OverflowError) as error:
+            return f"{text[:60]!r} is not a regular expression ({error})"
+    return None
+
+
+def _patterns(part: Mapping[str, Any]) -> Iterator[str]:
+    named = part.get("patternProperties")
+    texts = (part.get("pattern"), *(named if isinstance(named, dict) else ()))
+    return (text for text in texts if isinstance(text, str))
+
+
+def _dangling(subschemas: list[dict[str, Any]], schema: Any) -> str | None:
     """References must resolve within the schema: a server must not fetch what a request points to."""
-    seen = set()
-    while True:
+    anchors: dict[str, Any] = {}
+    for part in subschemas:
+        for name in (part.get(kind) for kind in _ANCHORS):
+            if isinstance(name, str):
+                anchors.setdefault(name, part)
+    leads_on: set[str] = set()  # references that are known to lead to a schema
+    for part in subschemas:
+        for reference in (part.get("$ref"), part.get("$dynamicRef")):
+            if isinstance(reference, str) and (fault := _fault_of(reference, schema, anchors, leads_on)):
+                return fault
+    return None
+
+
+def _fault_of(reference: str, schema: Any, anchors: Mapping[str, Any], leads_on: set[str]) -> str | None:
+    seen: set[str] = set()
+    while reference not in leads_on:
         if reference in seen:
             return f"$ref {reference!r} only refers to itself"
         seen.add(reference)
-        target = _resolve(reference, schema)
+        target = _resolve(reference, schema, anchors)
         if target is None:
             return f"$ref {reference!r} does not resolve within the schema; use #/$defs/…"
         if not isinstance(target, dict) or not isinstance(target.get("$ref"), str):
-            return None
+            break
         reference = target["$ref"]
+    leads_on |= seen
+    return None
 
 
-def _resolve(reference: str, schema: Any) -> Any:
+def _resolve(reference: str, schema: Any, anchors: Mapping[str, Any]) -> Any:
     if reference == "#":
         return schema
     if not reference.startswith("#/"):
-        anchors = ("$anchor", "$dynamicAnchor", "$id")
-        return next((s for s in _subschemas(schema) if any(s.get(a) == reference.lstrip("#") for a in anchors)), None)
+        return anchors.get(reference.lstrip("#"))
     node = schema
     for step in reference[2:].split("/"):
         step = step.replace("~1", "/").replace("~0", "~").replace("%25", "%")
         if isinstance(node, dict) and step in node:
             node = node[step]
-        elif isinstance(node, list) and step.isdigit() and int(step) < len(node):
+        elif isinstance(node, list) and step.isdecimal() and len(step) < 9 and int(step) < len(node):
             node = node[int(step)]
         else:
             return None
     return node
-
-
-def _references(schema: Any) -> Iterator[str]:
-    return (s[key] for s in _subschemas(schema) for key in ("$ref", "$dynamicRef") if isinstance(s.get(key), str))
 
 
 def _subschemas(node: Any) -> Iterator[dict[str, Any]]:

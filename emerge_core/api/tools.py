@@ -7,6 +7,7 @@ from typing import Any
 
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, items, mapping, one_of, shown, string, text
+from emerge_core.api.limits import MAX_TOOLS, bound_schema
 from emerge_core.api.schemas import why_invalid
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -17,7 +18,7 @@ def read_tools(value: Any) -> tuple[Body, ...]:
         return ()
     names: set[str] = set()
     tools = []
-    for place, tool in items(value, "tools"):
+    for place, tool in items(value, "tools", at_most=MAX_TOOLS):
         one_of(tool.get("type"), ("function",), f"{place}.type")
         place = f"{place}.function"
         check_function(mapping(tool, "function", place), place, names)
@@ -96,6 +97,8 @@ def _name(body: Body, place: str) -> str:
 
 
 def _check_schema(body: Body, name: str, place: str) -> None:
-    fault = why_invalid(mapping(body, name, place))
+    schema = mapping(body, name, place)
+    bound_schema(schema, place)
+    fault = why_invalid(schema)
     if fault:
         raise invalid(place, f"`{place}` is not a valid JSON schema: {fault}.")

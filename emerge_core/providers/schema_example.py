@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ _FORMATS = {
     "ipv6": "2001:db8::1",
 }
 _MAX_DEPTH = 24
+_MAX_PARTS = 5_000  # of an instance: a schema that refers to itself may ask for any number
 
 
 def example(schema: Mapping[str, Any], *, answer: str | None = None) -> Any:
@@ -30,10 +32,12 @@ class _Maker:
     def __init__(self, root: Mapping[str, Any], answer: str | None) -> None:
         self._root = root
         self._answer = answer
+        self._left = _MAX_PARTS
 
     def make(self, schema: Any, name: str, depth: int) -> Any:
         schema = self._resolved(schema)
-        if depth > _MAX_DEPTH:
+        self._left -= 1
+        if depth > _MAX_DEPTH or self._left < 0:
             return None
         fitting = self._fitting(schema, name)
         if fitting is not None:
@@ -61,7 +65,7 @@ class _Maker:
             schema = self._root
             for step in reference.removeprefix("#").removeprefix("/").split("/"):
                 if step:
-                    schema = schema.get(step.replace("~1", "/").replace("~0", "~"), {})
+                    schema = _child(schema, step.replace("~1", "/").replace("~0", "~"))
         return schema if isinstance(schema, Mapping) else {}
 
     def _fitting(self, schema: Mapping[str, Any], name: str) -> Any:
@@ -101,6 +105,12 @@ class _Maker:
         return _string(schema)
 
 
+def _child(node: Any, step: str) -> Any:
+    if isinstance(node, list):
+        return node[int(step)] if step.isdecimal() and len(step) < 9 and int(step) < len(node) else {}
+    return node.get(step, {}) if isinstance(node, Mapping) else {}
+
+
 def _type(schema: Mapping[str, Any]) -> str:
     kind = schema.get("type")
     if isinstance(kind, list):
@@ -113,6 +123,14 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
+    try:
+        value = _nearest_to_zero(schema, whole=whole)
+        return value if math.isfinite(value) else 0
+    except (ArithmeticError, ValueError):  # bounds at the edge of what a float can hold
+        return 0
+
+
+def _nearest_to_zero(schema: Mapping[str, Any], *, whole: bool) -> int | float:
     low, high = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
         low = schema["exclusiveMinimum"] + (1 if whole else 0.5)

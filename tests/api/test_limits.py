@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from emerge_core.api import limits
 from emerge_core.api.fields import shown
 from emerge_core.api.parse import read, read_chat, read_json
+from emerge_core.api.schemas import MAX_PATTERN
 from emerge_core.errors import RequestError
 
 USER = {"role": "user", "content": "hi"}
@@ -52,6 +53,8 @@ def parts(count: int, part: Any) -> list[Any]:
 
 TEXT = {"type": "text", "text": ""}
 IMAGES = parts(limits.MAX_IMAGES // 2, IMAGE)
+TOOLS = [tool(n, wide(limits.MAX_SCHEMA_PARTS // 2)) for n in range(3)]
+TOOLS_PARTS = 3 * (limits.MAX_SCHEMA_PARTS // 2 + 4)  # tool, function, schema, enum
 SCHEMA = "response_format.json_schema.schema"
 PARAMETERS = "tools[0].function.parameters"
 
@@ -63,7 +66,7 @@ BOUNDS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"messages": parts(limits.MAX_PARTS + 1, TEXT)},
         "messages[0].content",
     ),
-    ({"messages": IMAGES * 2}, {"messages": [*IMAGES, *IMAGES, *parts(1, IMAGE)]}, "messages[2].content"),
+    ({"messages": IMAGES * 2}, {"messages": [*IMAGES, *IMAGES, *parts(1, IMAGE)]}, "messages[2]"),
     (
         {"messages": calls(limits.MAX_TOOL_CALLS)},
         {"messages": calls(limits.MAX_TOOL_CALLS + 1)},
@@ -78,17 +81,17 @@ BOUNDS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"stop": ["a", "x" * limits.MAX_STOP]}, {"stop": ["a", "x" * (limits.MAX_STOP + 1)]}, "stop[1]"),
     ({"n": limits.MAX_N}, {"n": limits.MAX_N + 1}, "n"),
     (wants(nested(limits.MAX_SCHEMA_DEPTH - 1)), wants(nested(limits.MAX_SCHEMA_DEPTH)), SCHEMA),
-    (wants(wide(limits.MAX_SCHEMA_PARTS - 1)), wants(wide(limits.MAX_SCHEMA_PARTS)), SCHEMA),
-    (wants({"pattern": "a" * limits.MAX_PATTERN}), wants({"pattern": "a" * (limits.MAX_PATTERN + 1)}), SCHEMA),
+    (wants(wide(limits.MAX_SCHEMA_PARTS - 2)), wants(wide(limits.MAX_SCHEMA_PARTS - 1)), SCHEMA),
+    (wants({"pattern": "a" * MAX_PATTERN}), wants({"pattern": "a" * (MAX_PATTERN + 1)}), SCHEMA),
     (
-        {"tools": [tool(0, {"patternProperties": {"a" * limits.MAX_PATTERN: {}}})]},
-        {"tools": [tool(0, {"patternProperties": {"a" * (limits.MAX_PATTERN + 1): {}}})]},
+        {"tools": [tool(0, {"patternProperties": {"a" * MAX_PATTERN: {}}})]},
+        {"tools": [tool(0, {"patternProperties": {"a" * (MAX_PATTERN + 1): {}}})]},
         PARAMETERS,
     ),
     (
-        {"tools": [tool(n, wide(limits.MAX_SCHEMAS_PARTS // 4 - 1)) for n in range(4)]},
-        {"tools": [tool(n, wide(limits.MAX_SCHEMAS_PARTS // 4 - 1)) for n in range(4)] + [tool(4, {"enum": [[1]]})]},
-        "tools[4].function.parameters",
+        {"tools": [*TOOLS, tool(9, wide(limits.MAX_TOOLS_PARTS - TOOLS_PARTS - 5))]},
+        {"tools": [*TOOLS, tool(9, wide(limits.MAX_TOOLS_PARTS - TOOLS_PARTS - 4))]},
+        "tools",
     ),
 ]
 
@@ -98,9 +101,9 @@ def test_the_last_that_passes_and_the_first_that_does_not(
     enough: dict[str, Any], excess: dict[str, Any], place: str
 ) -> None:
     whole = {"model": "emerge", "messages": [USER]}
-    read_chat({**whole, **enough})
+    asyncio.run(read(json.dumps({**whole, **enough}).encode(), read_chat))
     with pytest.raises(RequestError) as refused:
-        read_chat({**whole, **excess})
+        asyncio.run(read(json.dumps({**whole, **excess}).encode(), read_chat))
     assert (refused.value.status, refused.value.param) == (400, place)
     assert len(refused.value.message) < 300
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema
@@ -79,3 +80,23 @@ def test_odd_schemas_end(schema: dict[str, Any]) -> None:
 def test_an_endless_schema_ends() -> None:
     schema = {"type": "object", "properties": {"again": {"$ref": "#"}}, "required": ["again"]}
     assert isinstance(example(schema), dict)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": [*"xyz"], "properties": {name: {"$ref": "#"} for name in "xyz"}},
+        {"type": "array", "minItems": 100, "items": {"$ref": "#"}},
+        {"allOf": [{"$ref": "#"}] * 50},
+        {"type": "integer", "minimum": 1e308, "multipleOf": 1e-300},
+        {"type": "number", "minimum": 5, "multipleOf": 5e-324},
+        {"type": "integer", "exclusiveMinimum": 1.7e308},
+        {"type": "string", "minLength": 10**30},
+        {"$ref": "#/allOf/0", "allOf": [{"type": "string"}]},
+        {"$ref": "#/allOf/9/x", "allOf": [{"type": "string"}]},
+    ],
+    ids=str,
+)
+def test_a_schema_that_asks_for_too_much_gets_a_little(schema: dict[str, Any]) -> None:
+    text = json.dumps(example(schema, answer="5"), allow_nan=False)
+    assert len(text) < 100_000

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, integer, items, mapping, number, one_of, shown, string, text
-from emerge_core.api.limits import MAX_TOOLS, bound_schemas
+from emerge_core.api.limits import MAX_TOOLS
 from emerge_core.api.parse import MAX_TOKENS
 from emerge_core.api.responses.input import read_input
 from emerge_core.api.tools import check_function, check_json_schema, chosen_tool
@@ -48,7 +47,6 @@ def read_response(body: Body) -> AskedResponse:
     """Raises RequestError, a 400 with `param`, at the first fault."""
     model = text(body, "model", "model")
     _refuse_what_is_not_this(body)
-    bound_schemas(_schemas(body))
     stream = boolean(body, "stream") or False
     instructions = string(body, "instructions", "instructions", required=False)
     effort, verbosity = _reasoning_effort(body), _verbosity(body)
@@ -94,17 +92,6 @@ def _refuse_what_is_not_this(body: Body) -> None:
             mapping(body, name, name)
     if body.get("truncation") is not None:
         one_of(body["truncation"], ("auto", "disabled"), "truncation")
-
-
-def _schemas(body: Body) -> Iterator[tuple[str, Any]]:
-    """Shapes are not checked here: what has a wrong type is passed over."""
-    tools, wanted = body.get("tools"), body.get("text")
-    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if isinstance(tool, dict):
-            yield f"tools[{index}].parameters", tool.get("parameters")
-    wanted = wanted.get("format") if isinstance(wanted, dict) else None
-    if isinstance(wanted, dict):
-        yield "text.format.schema", wanted.get("schema")
 
 
 def _reasoning_effort(body: Body) -> str | None:
