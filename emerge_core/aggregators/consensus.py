@@ -6,6 +6,7 @@ which needs no network.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ TOLERANCE = 1e-5
 
 # Beyond this an embedder would refuse the text; the beginning tells enough of what it is about.
 MAX_CHARACTERS = 24_000
+INLINE = 20_000  # characters that are embedded at once
 
 
 async def aggregate(
@@ -52,12 +54,19 @@ async def similarities(
     """Cosine similarities of all pairs of replies, and why the configured embedder was not used."""
     texts = [content(c.completion) for c in candidates]
     if options.embedder is None:
-        return built_in(texts), None
+        return await _built_in(texts), None
     call, vectors = await asker.embed(options.embedder, [_fitting(text) for text in texts])
     if vectors is not None and (matrix := _matrix(vectors, len(texts))) is not None:
         return _cosines(matrix), None
     error = call.completion.error.message if call.completion.error else "it gave no usable vectors"
-    return built_in(texts), f"embedder {options.embedder} failed ({error}): built-in embedder"
+    return await _built_in(texts), f"embedder {options.embedder} failed ({error}): built-in embedder"
+
+
+async def _built_in(texts: Sequence[str]) -> Matrix:
+    """Of much text in a thread, so that other requests are not held up."""
+    if sum(map(len, texts)) <= INLINE:
+        return built_in(texts)
+    return await asyncio.to_thread(built_in, texts)
 
 
 def built_in(texts: Sequence[str]) -> Matrix:

@@ -7,12 +7,19 @@ can neither know its number nor forge the end of its frame.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from emerge_core.aggregators.consensus import content
 from emerge_core.types import Candidate, ChatRequest, JsonObject, text_of
+
+ALL_CHARACTERS = 400_000  # of all candidates together, as a reader is shown them
+LEAST_CHARACTERS = 20_000  # that each of them may have
+
+# Writing directions, word joiners and the like, and the "tags" that spell hidden ASCII.
+_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
 
 
 def digest(request: ChatRequest) -> str:
@@ -42,17 +49,26 @@ def framed(name: str, text: str, frame: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Without anything that looks like a tag. For readers whose own words are never returned."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Without anything that looks like a tag, and without characters that nobody sees but a model reads.
+    For readers whose own words are never returned."""
+    return _UNSEEN.sub("", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def unmarked(text: str, frame: str) -> str:
-    """Verbatim (code stays code), but for our mark: for a reader whose words become the answer."""
-    return text.replace(frame, "")
+    """Verbatim (code stays code), but for our mark: for a reader whose words become the answer. What stands
+    for the mark keeps its surroundings apart: they could make up another one."""
+    return text.replace(frame, "-")
 
 
-def words_of(candidate: Candidate) -> str:
-    return content(candidate.completion)
+def words_of(candidate: Candidate, *, among: int) -> str:
+    """What one of `among` candidates says. Of a very long one the middle is left out, so that nobody can
+    fill the reader's context, or the bill."""
+    said = content(candidate.completion)
+    most = max(ALL_CHARACTERS // among, LEAST_CHARACTERS)
+    if len(said) <= most:
+        return said
+    head, tail = most * 2 // 3, most // 3
+    return f"{said[:head]}\n[{len(said) - head - tail} characters left out]\n{said[-tail:]}"
 
 
 def conversation(request: ChatRequest) -> str:

@@ -70,7 +70,8 @@ def task(able: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
     frame = mark(request)
     blocks = [INSTRUCTIONS.format(count=len(able), mark=frame)]
     for number, candidate in enumerate(arranged(able, request), start=1):
-        blocks.append(f"Draft {number}:\n{framed('draft', unmarked(words_of(candidate), frame), frame)}")
+        said = unmarked(words_of(candidate, among=len(able)), frame)
+        blocks.append(f"Draft {number}:\n{framed(f'draft-{number}', said, frame)}")
     return replace(
         request,
         messages=(*request.messages, {"role": "user", "content": "\n\n".join(blocks)}),

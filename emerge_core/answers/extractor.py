@@ -25,6 +25,7 @@ from emerge_core.answers.usable import is_refusal
 from emerge_core.answers.values import boolean_key, gold_key, leading_boolean, short_string, statement_key, value_key
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
 
+MAX_READ = 500_000  # characters: a reply that is longer than any model's output has no answer looked for in it
 _SHORT_REPLY = 200
 _FEW_WORDS = 6
 _LAST_LINE = 300
@@ -161,6 +162,8 @@ class Extractor:
         return reading is not None and reading.explicit
 
     def _reading(self, text: str, cut: bool) -> _Reading | None:
+        if len(text) > MAX_READ:
+            return None
         if self._paths and (found := json_keys.parse_fenced(text)) and isinstance(found[0], (dict, list)):
             key = self._json_key(found[0])
             return _Reading(key, 0, len(text), True) if key else None

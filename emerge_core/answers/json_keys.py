@@ -121,15 +121,14 @@ def json_key(
         return AnswerKey("json", canonical(voted))
     voted = []
     for path, pattern, leaf in _leaves(value, "", ""):
-        if isinstance(leaf, str):
-            if pattern in enums:
-                voted.append((path, leaf))
-            elif len(leaf.strip()) <= SHORT:
-                voted.append((path, normal(leaf)))
-            continue
-        voted.append((path, _leaf(leaf, normal)))
-        if len(voted) > MAX_LEAVES:
+        if len(voted) == MAX_LEAVES:
             return None
+        if not isinstance(leaf, str):
+            voted.append((path, _leaf(leaf, normal)))
+        elif pattern in enums:
+            voted.append((path, leaf))
+        elif len(leaf.strip()) <= SHORT:
+            voted.append((path, normal(leaf)))
     return AnswerKey("json", canonical(sorted(voted, key=lambda item: item[0]))) if voted else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -93,3 +94,22 @@ def test_numpy_is_imported_only_for_embeddings() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_much_text_is_embedded_beside_the_loop(
+    cand: Any, decides: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the same way, with the same outcome: only the thread differs."""
+    from emerge_core.aggregators import embedding
+
+    threads: list[bool] = []
+
+    def embed(texts: Any, *, inner: Any = embedding.embed) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return inner(texts)
+
+    monkeypatch.setattr(embedding, "embed", embed)
+    for length in (1, 2_000):
+        panel = [cand(n, text=f"{'tides follow the moon ' * length} {n}") for n in range(3)]
+        assert decides(panel, "consensus", asker=scripted()).rule == "consensus:medoid"
+    assert threads == [True, False]

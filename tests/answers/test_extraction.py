@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from emerge_core.answers import Extractor
+from emerge_core.answers.extractor import MAX_READ
+from emerge_core.answers.json_keys import MAX_LEAVES
 from emerge_core.types import AnswerKey, ChatRequest, Completion
 
 SUM = "Natalia sold 48 clips in April and half as many in May. How many clips did she sell altogether?"
@@ -578,3 +581,17 @@ def test_nothing_is_read_from_errors_and_refused_replies() -> None:
     extractor = Extractor.of(ChatRequest(messages=({"role": "user", "content": SUM},)))
     assert extractor.key(Completion(text=None)) is None
     assert extractor.key(Completion(text="72", refusal="no")) is None
+
+
+def test_no_answer_is_looked_for_in_more_than_a_model_can_say() -> None:
+    said = "The answer is (B)."
+    assert spelled(key_of(TEN, "x" * (MAX_READ - len(said) - 1) + " " + said)) == "letter:B"
+    assert key_of(TEN, "x" * (MAX_READ - len(said)) + " " + said) is None
+
+
+@pytest.mark.parametrize("leaf", [1, "a", None])
+def test_an_object_of_too_many_fields_has_no_key(leaf: Any) -> None:
+    request = ChatRequest(messages=({"role": "user", "content": "x"},), response_format={"type": "json_object"})
+    for count, has_key in ((MAX_LEAVES, True), (MAX_LEAVES + 1, False)):
+        reply = Completion(text=json.dumps({f"f{n}": leaf for n in range(count)}), finish_reason="stop")
+        assert (Extractor.of(request).key(reply) is not None) is has_key
