@@ -61,8 +61,10 @@ def bound_request(body: Body) -> None:
     completions' shape or in responses'. What has a wrong type is passed over: it is somebody else's to refuse."""
     images = 0
     for name in ("messages", "input"):
-        _at_most(body.get(name), name, MAX_MESSAGES, "items")
-        for index, message in enumerate(_list(body.get(name))):
+        listed = _list(body.get(name))
+        if any(isinstance(item, dict) for item in listed[:1]):  # else it is of tokens or texts to embed
+            _at_most(listed, name, MAX_MESSAGES, "items")
+        for index, message in enumerate(listed):
             if isinstance(message, dict):
                 images += _bound_message(message, f"{name}[{index}]")
                 if images > MAX_IMAGES:
