@@ -33,7 +33,7 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
                 code="context_length_exceeded",
                 param="messages",
             )
-        if kinds <= {"invalid_request", "context_length"}:
+        if "invalid_request" in kinds and kinds <= {"invalid_request", "context_length", "unsupported"}:
             first = next(error for error in errors if error.kind == "invalid_request")
             return RequestError(first.message, code=first.code, param=first.param)
         if kinds <= {"unsupported", "context_length"}:

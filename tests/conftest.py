@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import uvicorn
@@ -132,8 +132,9 @@ class Upstream:
 class Server(uvicorn.Server):
     """A uvicorn server in a thread, on a free port, gone when the block ends."""
 
-    def __init__(self, app: Any) -> None:
-        super().__init__(uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1))
+    def __init__(self, app: Any, *, lifespan: Literal["on", "off"] = "off") -> None:
+        config = uvicorn.Config(app, port=0, log_level="critical", lifespan=lifespan, timeout_graceful_shutdown=1)
+        super().__init__(config)
 
     def __enter__(self) -> str:
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -150,7 +151,7 @@ class Server(uvicorn.Server):
         self.thread.join(10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def server() -> type[Server]:
     return Server
 

@@ -93,7 +93,7 @@ class Extractor:
         if completion.refusal:
             return "refusal"
         if not text.strip():
-            return "empty"
+            return "truncated" if completion.finish_reason == "length" else "empty"
         if self._tools.demanded:
             return "invalid tool call: none was made, and the request demands one"
         if self._wants_json:

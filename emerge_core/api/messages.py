@@ -11,7 +11,7 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 _PARTS = {
     "system": ("text",),
     "developer": ("text",),
-    "user": ("text", "image_url"),
+    "user": ("text", "image_url", "input_audio", "file"),
     "assistant": ("text", "refusal"),
     "tool": ("text",),
 }
@@ -79,12 +79,15 @@ def _check_content(message: Body, role: str, place: str) -> None:
     if not isinstance(content, list):
         raise invalid(place, f"`{place}` must be a string or a list of parts, not {shown(content)}.")
     for spot, part in items(content, place, at_least=1):
-        kind = part.get("type")
-        if kind in ("input_audio", "file") and role == "user":
-            raise invalid(f"{spot}.type", f"`{spot}.type` {shown(kind)} is not supported: send text or images.")
-        kind = one_of(kind, _PARTS[role], f"{spot}.type")
+        kind = one_of(part.get("type"), _PARTS[role], f"{spot}.type")
         if kind == "image_url":
             _check_image(part, f"{spot}.image_url")
+        elif kind == "input_audio":
+            audio = mapping(part, "input_audio", f"{spot}.input_audio")
+            for name in ("data", "format"):
+                text(audio, name, f"{spot}.input_audio.{name}")
+        elif kind == "file":
+            _check_file(part, f"{spot}.file")
         else:
             string(part, kind, f"{spot}.{kind}")
 
@@ -100,3 +103,11 @@ def image_url(body: Body, name: str, place: str) -> str:
     if not url.lower().startswith(_IMAGE_SCHEMES):
         raise invalid(place, f"`{place}` must be an http(s) URL or data:image/…;base64,…, not {shown(url)}.")
     return url
+
+
+def _check_file(part: Body, place: str) -> None:
+    file = mapping(part, "file", place)
+    for name in ("file_data", "file_id", "filename"):
+        string(file, name, f"{place}.{name}", required=False)
+    if not file.get("file_data") and not file.get("file_id"):
+        raise invalid(place, f"`{place}` needs `file_data` (data:…;base64,…) or `file_id`.")

@@ -79,6 +79,7 @@ def read_chat(body: Body) -> Asked:
     for name, successor in _OBSOLETE.items():
         if body.get(name) is not None:
             raise invalid(name, f"`{name}` is obsolete: send `{successor}` instead.")
+    _refuse_audio_replies(body)
     stream = boolean(body, "stream") or False
     include_usage = _include_usage(body, stream)
     tools = read_tools(body.get("tools"))
@@ -115,6 +116,14 @@ def read_limits(headers: Mapping[str, str]) -> Limits:
         deadline_s=_positive(headers, "x-emerge-deadline", "seconds"),
         max_cost_usd=_positive(headers, "x-emerge-max-cost", "US dollars"),
     )
+
+
+def _refuse_audio_replies(body: Body) -> None:
+    modalities = body.get("modalities")
+    if modalities is not None and modalities != ["text"]:
+        raise invalid("modalities", f'`modalities` must be ["text"], not {shown(modalities)}: replies are text.')
+    if body.get("audio") is not None:
+        raise invalid("audio", "`audio` is not supported: replies are text. Leave it out.")
 
 
 def _max_tokens(body: Body) -> tuple[int | None, Literal["max_tokens", "max_completion_tokens"]]:

@@ -18,6 +18,7 @@ from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempt, Attempts, Budget
 from emerge_core.fanout.fitness import tailor, unfit
 from emerge_core.providers import Provider
+from emerge_core.providers.tool_ids import unique
 from emerge_core.types import (
     Call,
     CallError,
@@ -215,7 +216,8 @@ class FanOut:
             provider = self.connect(started.model.provider)
             name, request = started.model.model, started.request
             if not started.live:
-                return await provider.complete(name, request, timeout_s=timeout_s)
+                completion = await provider.complete(name, request, timeout_s=timeout_s)
+                return replace(completion, tool_calls=unique(completion.tool_calls, request))
             try:
                 return await provider.stream(name, request, timeout_s=timeout_s, emit=emit)
             except UpstreamError as failure:

@@ -19,11 +19,11 @@ import httpx2
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
-from emerge_core.providers.anthropic_messages import conversation, tool_id
+from emerge_core.providers.anthropic_messages import called, conversation, tool_id
 from emerge_core.providers.anthropic_stream import Assembly
 from emerge_core.providers.failures import Scrubber, bad_response, timed_out, unsupported
 from emerge_core.providers.http import http_client
-from emerge_core.providers.parts import count, function_of, unfenced, whole_usage
+from emerge_core.providers.parts import count, function_of, json_instruction, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post, stream
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
@@ -139,7 +139,7 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
         choice = {"type": "tool", "name": _REPLY_TOOL, "disable_parallel_tool_use": True}
         text_in_tool = True
     if request.wants_json and output_format is None and not text_in_tool:
-        system = "\n\n".join(filter(None, [system, _json_instruction(schema)]))
+        system = "\n\n".join(filter(None, [system, json_instruction(schema)]))
 
     user, stop = request.extra.get("user"), [text for text in request.stop if text.strip()]
     optional |= {
@@ -208,8 +208,9 @@ def _tools(request: ChatRequest) -> tuple[list[dict[str, Any]], dict[str, Any] |
         if isinstance(function.get("description"), str):
             wire["description"] = function["description"]
         tools.append(wire)
-    if not tools:
-        return [], None
+    if not tools:  # calls in the conversation need their tools, even if none may be called any more
+        history = [{"name": name, "input_schema": {"type": "object"}} for name in called(request.messages)]
+        return history, {"type": "none"} if history else None
 
     wanted, choice = request.tool_choice, None
     if isinstance(wanted, Mapping):
@@ -238,15 +239,6 @@ def _has_open_object(schema: Any) -> bool:
         return False
     opened = schema.get("type") == "object" and (not schema.get("properties") or schema.get("additionalProperties"))
     return bool(opened) or any(_has_open_object(value) for value in schema.values())
-
-
-def _json_instruction(schema: JsonObject | None) -> str:
-    if not schema:
-        return "Reply with one JSON object and nothing else: no code fence, no text around it."
-    text = json.dumps(schema, ensure_ascii=False)
-    return (
-        f"Reply with JSON and nothing else: no code fence, no text around it. It must satisfy this JSON schema:\n{text}"
-    )
 
 
 def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:

@@ -102,6 +102,8 @@ def json_object(content: bytes) -> dict[str, Any]:
 
 def refused_param(error: CallError, sent: Collection[str]) -> str | None:
     """Which of the optional parameters that were sent this model does not take, if that is the fault."""
+    if error.message.lower().startswith("invalid schema"):
+        return None  # the schema's fault, not the parameter's
     if error.status not in (400, 422) or not _NOT_TAKEN.search(f"{error.code} {error.message}"):
         return None
     if error.param is not None:

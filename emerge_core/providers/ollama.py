@@ -26,11 +26,23 @@ from emerge_core.providers.failures import (
 from emerge_core.providers.http import http_client
 from emerge_core.providers.lines import drain, lines
 from emerge_core.providers.ollama_stream import Assembly
-from emerge_core.providers.parts import Image, arguments_object, count, function_of, logprobs_of, pieces, texts_of
+from emerge_core.providers.parts import (
+    Document,
+    Image,
+    arguments_object,
+    count,
+    function_of,
+    logprobs_of,
+    pieces,
+    texts_of,
+)
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
 _URL = "http://127.0.0.1:11434"
 _FINISH = {"length": "length", "stop": "stop"}
+_OPTIONS = frozenset(  # that OpenAI's API does not have: a caller's own fields of these names are for us
+    ("top_k", "min_p", "typical_p", "repeat_penalty", "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta")
+)
 
 
 def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> Ollama:
@@ -127,7 +139,8 @@ def to_wire(model: str, request: ChatRequest, *, context: int | None = None) -> 
         "model": model,
         "messages": _messages(request.messages),
         "stream": False,
-        "options": {name: value for name, value in options.items() if value is not None},
+        "options": {name: value for name, value in options.items() if value is not None}
+        | {name: value for name, value in request.extra.items() if name in _OPTIONS},
     }
     if request.offers_tools:
         body["tools"] = list(request.tools)
@@ -138,7 +151,7 @@ def to_wire(model: str, request: ChatRequest, *, context: int | None = None) -> 
         if request.top_logprobs is not None:
             body["top_logprobs"] = request.top_logprobs
 
-    dropped = list(request.extra)
+    dropped = [name for name in request.extra if name not in _OPTIONS]
     if request.tools and request.tool_choice not in (None, "auto", "none"):  # "none": the tools are not sent
         dropped.append("tool_choice")
     if request.tools and request.parallel_tool_calls is False:
@@ -152,6 +165,8 @@ def _messages(messages: Sequence[JsonObject]) -> list[dict[str, Any]]:
     for message in messages:
         role = message.get("role")
         said = list(pieces(message.get("content")))
+        if any(isinstance(piece, Document) for piece in said):
+            raise unsupported("Ollama takes no files", param="messages")
         wire: dict[str, Any] = {
             "role": "system" if role == "developer" else role,
             "content": "\n".join(piece for piece in said if isinstance(piece, str)),

@@ -9,6 +9,7 @@ import array
 import asyncio
 import base64
 import json
+import re
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -21,8 +22,9 @@ from emerge_core.providers import Embeddings
 from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out, told_in_stream
 from emerge_core.providers.http import http_client
 from emerge_core.providers.openai_stream import Assembly
-from emerge_core.providers.parts import count, function_of, logprobs_of, unfenced, whole_usage
+from emerge_core.providers.parts import count, function_of, json_instruction, logprobs_of, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post, stream
+from emerge_core.providers.tool_ids import shortened
 from emerge_core.types import (
     ChatRequest,
     Completion,
@@ -42,10 +44,12 @@ _NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n", "input")
 # Reasoning models and compatible servers refuse some of these by name.
 _REFUSABLE = (
     "temperature top_p presence_penalty frequency_penalty seed stop logprobs top_logprobs parallel_tool_calls "
-    "max_tokens max_completion_tokens reasoning_effort user store metadata service_tier"
+    "max_tokens max_completion_tokens response_format stream_options"
 )
 _OPTIONAL = frozenset(_REFUSABLE.split())
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+_LONGEST_ID = 40
+_NINE = re.compile(r"(?i)(mi|mag|mini)stral|(code|dev|pix)stral|mixtral|voxtral")  # ids of nine letters and digits
 _FINISH = {
     "function_call": "tool_calls",
     "tool_use": "tool_calls",
@@ -97,7 +101,7 @@ class OpenAI:
             body, dropped = to_wire(model, request, refused)
             if emit:
                 body |= {name: value for name, value in _STREAMED.items() if name not in refused}
-            return (body, dropped), (_OPTIONAL | {"stream_options"}) & body.keys()
+            return (body, dropped), (_OPTIONAL | request.extra.keys()) & body.keys()
 
         async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> dict[str, Any]:
             path = "/chat/completions"
@@ -155,7 +159,10 @@ def to_wire(
         "top_logprobs": request.top_logprobs if request.logprobs else None,
     }
     body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
-    body |= {"model": model, "messages": list(request.messages)}
+    messages = [_sent(message, nine=bool(_NINE.search(model))) for message in request.messages]
+    if request.wants_json and "response_format" in refused:
+        messages = _instructed(messages, json_instruction(request.json_schema))
+    body |= {"model": model, "messages": messages}
     body |= {name: value for name, value in optional.items() if value is not None}
     if "logprobs" in refused:
         refused |= {"top_logprobs"}
@@ -163,6 +170,33 @@ def to_wire(
     for name in dropped:
         del body[name]
     return body, dropped
+
+
+def _sent(message: JsonObject, *, nine: bool) -> JsonObject:
+    """A message as it was given, but for what servers refuse: ids of calls that they cannot have made,
+    and the empty fields of an earlier reply (`refusal`, `audio`, …)."""
+    if message.get("role") == "tool":
+        return {**message, "tool_call_id": _wire_id(str(message.get("tool_call_id")), nine)}
+    if message.get("role") != "assistant":
+        return message
+    sent = {name: value for name, value in message.items() if value is not None or name == "content"}
+    if calls := message.get("tool_calls"):
+        sent["tool_calls"] = [{**call, "id": _wire_id(str(call.get("id")), nine)} for call in calls]
+    return sent
+
+
+def _wire_id(call_id: str, nine: bool) -> str:
+    if nine:
+        return call_id if re.fullmatch(r"[A-Za-z0-9]{9}", call_id) else shortened(call_id, 9)
+    return call_id if len(call_id) <= _LONGEST_ID else shortened(call_id, _LONGEST_ID)
+
+
+def _instructed(messages: list[JsonObject], instruction: str) -> list[JsonObject]:
+    first = messages[0]
+    if first.get("role") in ("system", "developer"):
+        told = "\n\n".join([text_of(first.get("content")), instruction])
+        return [{**first, "content": told}, *messages[1:]]
+    return [{"role": "system", "content": instruction}, *messages]
 
 
 def from_wire(

@@ -33,6 +33,16 @@ def texts_of(request: EmbeddingRequest) -> tuple[str, ...]:
     return texts
 
 
+def json_instruction(schema: JsonObject | None) -> str:
+    """What a model is told that has no native way to reply in JSON. Whether it obeys is checked later."""
+    if not schema:
+        return "Reply with one JSON object and nothing else: no code fence, no text around it."
+    text = json.dumps(schema, ensure_ascii=False)
+    return (
+        f"Reply with JSON and nothing else: no code fence, no text around it. It must satisfy this JSON schema:\n{text}"
+    )
+
+
 class Image(NamedTuple):
     """`data` is base64 text, and `media_type` its type, for a data URL; else `url` is set."""
 
@@ -41,8 +51,16 @@ class Image(NamedTuple):
     data: str = ""
 
 
-def pieces(content: Any) -> Iterator[str | Image]:
-    """The texts and images of a message's content in their order, whatever form it has."""
+class Document(NamedTuple):
+    """A file that stands in the request. `data` is base64 text, and `media_type` its type."""
+
+    media_type: str
+    data: str
+    name: str | None = None
+
+
+def pieces(content: Any) -> Iterator[str | Image | Document]:
+    """The texts, images and files of a message's content in their order, whatever form it has."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, (list, tuple)):
@@ -50,7 +68,7 @@ def pieces(content: Any) -> Iterator[str | Image]:
             yield _piece(part)
 
 
-def _piece(part: Any) -> str | Image:
+def _piece(part: Any) -> str | Image | Document:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind in ("text", "refusal") and isinstance(part.get(kind), str):
         return str(part[kind])
@@ -59,21 +77,31 @@ def _piece(part: Any) -> str | Image:
         url = image.get("url") if isinstance(image, Mapping) else image
         if isinstance(url, str):
             return _image(url)
+    file = part.get("file") if kind == "file" else None
+    if isinstance(file, Mapping) and isinstance(file.get("file_data"), str):
+        name = file.get("filename")
+        return Document(*_data_url(file["file_data"], "a file"), name=name if isinstance(name, str) else None)
     raise unsupported(f"this provider takes no content part of type {kind!r}", param="messages")
 
 
 def _image(url: str) -> Image:
     if not url.startswith("data:"):
         return Image(url=url)
-    head, _, data = url[len("data:") :].partition(",")
+    media_type, data = _data_url(url, "an image")
+    return Image(url=None, media_type=media_type, data=data)
+
+
+def _data_url(url: str, what: str) -> tuple[str, str]:
+    """The media type and the base64 text of a data: URL."""
+    head, _, data = url.removeprefix("data:").partition(",")
     media_type, *flags = head.split(";")
-    if "base64" not in flags:
-        raise unsupported("an image in a data: URL must be base64", param="messages")
+    if not url.startswith("data:") or "base64" not in flags:
+        raise unsupported(f"{what} in a data: URL must be base64", param="messages")
     try:
         base64.b64decode(data, validate=True)
     except binascii.Error as error:
-        raise unsupported("an image in a data: URL is not valid base64", param="messages") from error
-    return Image(url=None, media_type=media_type, data=data)
+        raise unsupported(f"{what} in a data: URL is not valid base64", param="messages") from error
+    return media_type, data
 
 
 def function_of(tool: JsonObject) -> Mapping[str, Any]:

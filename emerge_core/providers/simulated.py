@@ -21,7 +21,8 @@ from typing import Any
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
 from emerge_core.providers.arithmetic import arithmetic_answer, show
-from emerge_core.providers.parts import function_of, texts_of
+from emerge_core.providers.failures import unsupported
+from emerge_core.providers.parts import Document, function_of, pieces, texts_of
 from emerge_core.providers.schema_example import example
 from emerge_core.types import (
     ChatRequest,
@@ -63,6 +64,9 @@ class Simulated:
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
         await asyncio.sleep(0)  # as every call does, it lets the others run
+        for message in request.messages:
+            if any(isinstance(piece, Document) for piece in pieces(message.get("content"))):
+                raise unsupported("the simulated panel reads no files", param="messages")
         answer = self.answer(model, request.last_user_text)
         calls = _tool_calls(request)
         text = None if calls else self._text(model, request, answer)

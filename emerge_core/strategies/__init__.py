@@ -46,14 +46,3 @@ def members_of(ensemble: EnsembleConfig) -> tuple[Member, ...]:
         )
         for position, member in enumerate(ensemble.members)
     )
-
-
-def whole_if_unusable(candidates: tuple[Candidate, ...]) -> Decision | None:
-    """The answer where no reply is usable but some model did answer: cut off by the caller's
-    max_tokens, refused, or filtered. As with a single model, the caller gets that reply, with its
-    true finish_reason; it is not an upstream's failure. None where every call failed or is invalid."""
-    for reason in ("truncated", "refusal", "content filter"):
-        for candidate in sorted(candidates, key=lambda c: c.member.position):
-            if candidate.call.status == "ok" and candidate.why_unusable == reason:
-                return Decision(message=candidate.completion, selected=(candidate.call.id,), rule=f"unusable:{reason}")
-    return None

@@ -12,7 +12,8 @@ from emerge_core.aggregators.tally import Verdict, decided, escalates
 from emerge_core.answers import Extractor, candidate
 from emerge_core.config.schema import EnsembleConfig, EscalateConfig
 from emerge_core.fanout import FanOut
-from emerge_core.strategies import Outcome, members_of, whole_if_unusable
+from emerge_core.strategies import Outcome, members_of
+from emerge_core.strategies.last_resort import last_resort
 from emerge_core.types import Candidate, ChatRequest, Decision, Member
 
 
@@ -25,7 +26,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
         decision = replace(decision, early=verdict != "wait")
     if ensemble.escalate and _disagrees(ensemble.escalate, candidates, decision):
         return await _escalate(ensemble, ensemble.escalate, request, extractor, fanout, candidates, decision)
-    return Outcome(candidates=candidates, decision=decision or whole_if_unusable(candidates))
+    if not any(c.usable for c in candidates):
+        decision = await last_resort(ensemble, candidates, request, extractor, fanout)
+    return Outcome(candidates=candidates, decision=decision)
 
 
 async def _ask_panel(
@@ -81,7 +84,10 @@ async def _escalate(
     stronger = candidate(extractor, call, Member(model=escalate.to, position=len(candidates), weight=weight))
     if not stronger.usable and not (call.live and call.completion.ok):
         why = f"escalation to {escalate.to} gave no usable answer: {stronger.why_unusable}"
-        kept = decision or whole_if_unusable((*candidates, stronger))
+        kept = decision
+        if not any(c.usable for c in candidates):
+            told = (*candidates, stronger)
+            kept = await last_resort(ensemble, told, request, extractor, fanout)
         return Outcome(candidates=candidates, decision=replace(kept, fallback=why) if kept else None)
     if not replaces and decision is not None:
         voted = await get_aggregator("vote")(
