@@ -5,106 +5,188 @@ from __future__ import annotations
 import json
 import re
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from emerge_core.telemetry import metrics
+from tests.infra.conftest import TOOLS
+from tests.infra.resolve import Resolver
 
 ROOT = Path(__file__).parents[2]
 EMITTED = {*metrics.REQUEST_METRICS, *metrics.STACK_METRICS, *metrics.MODEL_METRICS}
-MODES = ("buffered", "stream")
+OUR_FAULTS = {"FunctionErrorsAlarm", "UnhandledErrorsAlarm", "ConfigErrorsAlarm"}
 OPEN = [("/healthz", "get")]
+WAYS = [{"ResponseMode": mode, "SnapStart": snap} for mode, snap in product(("buffered", "stream"), ("false", "true"))]
+EVERYTHING = {
+    "VpcSubnetIds": "subnet-1,subnet-2",
+    "VpcSecurityGroupIds": "sg-1",
+    "ExtraSecretArns": "arn:aws:secretsmanager:us-east-1:123456789012:secret:team-abcdef",
+    "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/k",
+    "AlarmEmail": "ops@example.com",
+    "Tracing": "true",
+    "MonthlyQuota": "1000",
+    "DomainName": "llm.example.com",
+    "DomainCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/c",
+    "DomainPath": "x",
+}
+each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 
 
-def chosen(value: Any, conditions: dict[str, bool]) -> Any:
-    """The value with every `Fn::If` decided."""
-    if isinstance(value, dict):
-        if set(value) == {"Fn::If"}:
-            name, yes, no = value["Fn::If"]
-            return chosen(yes if conditions[name] else no, conditions)
-        return {key: chosen(item, conditions) for key, item in value.items()}
-    return [chosen(item, conditions) for item in value] if isinstance(value, list) else value
-
-
-def conditions(**true: bool) -> dict[str, bool]:
-    names = ("Streams", "Snaps", "Reserves", "HasQuota", "InVpc", "HasSecrets", "HasKey", "HasEmail")
-    return {name: true.get(name, False) for name in names}
-
-
-def resources(template: Any, kind: str) -> dict[str, Any]:
+def of_type(template: Any, kind: str) -> dict[str, Any]:
     return {name: each["Properties"] for name, each in template["Resources"].items() if each["Type"] == kind}
 
 
+def body(template: Any) -> Any:
+    return template["Resources"]["Api"]["Properties"]["Body"]
+
+
 def methods(template: Any) -> dict[tuple[str, str], Any]:
-    paths = template["Resources"]["Api"]["Properties"]["Body"]["paths"]
+    paths = body(template)["paths"]
     return {(path, verb): method for path, verbs in paths.items() for verb, method in verbs.items()}
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_method_but_healthz_wants_authorizer_and_key(translated: Any, mode: str) -> None:
-    for place, method in methods(translated(ResponseMode=mode)).items():
+@each_way
+def test_every_method_but_healthz_wants_authorizer_and_key(deployed: Any, way: dict[str, str]) -> None:
+    found = methods(deployed(**way))
+    assert {path for path, _ in found} == {"/healthz", "/", "/{proxy+}"}
+    for place, method in found.items():
         assert method["security"] == ([] if place in OPEN else [{"bearer": [], "key": []}])
 
 
-def test_the_authorizer_names_the_key_to_the_usage_plan(translated: Any) -> None:
-    template = translated()
-    body = template["Resources"]["Api"]["Properties"]["Body"]
-    assert body["x-amazon-apigateway-api-key-source"] == "AUTHORIZER"
-    bearer = body["components"]["securitySchemes"]["bearer"]
+def test_the_authorizer_names_the_key_to_the_usage_plan(deployed: Any) -> None:
+    template = deployed()
+    assert body(template)["x-amazon-apigateway-api-key-source"] == "AUTHORIZER"
+    schemes = body(template)["components"]["securitySchemes"]
+    assert schemes["key"] == {"type": "apiKey", "in": "header", "name": "x-api-key"}
+    bearer = schemes["bearer"]
     authorizer = bearer["x-amazon-apigateway-authorizer"]
-    assert (bearer["name"], authorizer["type"]) == ("Authorization", "token")
-    assert "AuthorizerFunction" in json.dumps(authorizer["authorizerUri"])
+    assert (bearer["name"], bearer["x-amazon-apigateway-authtype"], authorizer["type"]) == (
+        *("Authorization", "custom"),
+        "token",
+    )
+    assert authorizer["authorizerUri"].endswith("functions/<AuthorizerFunction.Arn>/invocations")
     pattern = re.compile(authorizer["identityValidationExpression"])
     assert pattern.fullmatch("Bearer emk_" + "a" * 43)
     assert not pattern.fullmatch("Bearer sk-something")
-    (stage,) = resources(template, "AWS::ApiGateway::UsagePlan")["UsagePlan"]["ApiStages"]
+    (stage,) = of_type(template, "AWS::ApiGateway::UsagePlan")["UsagePlan"]["ApiStages"]
     assert stage == {"ApiId": {"Ref": "Api"}, "Stage": {"Ref": "ApiStage"}}
+    assert of_type(template, "AWS::ApiGateway::ApiKey") == {}
+    assert list(of_type(template, "AWS::ApiGateway::Stage")) == ["ApiStage"]
+    assert body(template).get("swagger") is None
+    assert template["Resources"]["Api"]["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("snap", ["false", "true"])
-def test_integration_alias_and_environment_speak_one_protocol(translated: Any, mode: str, snap: str) -> None:
-    template = translated(ResponseMode=mode, SnapStart=snap)
-    streams = mode == "stream"
-    decided = conditions(Streams=streams, Snaps=snap == "true" and not streams)
-    uri_end = "response-streaming-invocations" if streams else "/invocations"
-    alias = f"ProxyFunctionAlias{mode}"
-    assert list(resources(template, "AWS::Lambda::Alias")) == [alias]
+def test_the_usage_plan_s_limits(deployed: Any) -> None:
+    plan = of_type(deployed(), "AWS::ApiGateway::UsagePlan")["UsagePlan"]
+    assert plan["Throttle"] == {"RateLimit": 20, "BurstLimit": 40}
+    assert "Quota" not in plan
+    plan = of_type(deployed(MonthlyQuota="500", ThrottleRate="5"), "AWS::ApiGateway::UsagePlan")["UsagePlan"]
+    assert (plan["Quota"], plan["Throttle"]["RateLimit"]) == ({"Limit": "500", "Period": "MONTH"}, "5")
+
+
+@each_way
+def test_gateway_function_and_alias_speak_one_protocol(deployed: Any, way: dict[str, str]) -> None:
+    mode, streams = way["ResponseMode"], way["ResponseMode"] == "stream"
+    template = deployed(**way)
+    (alias,) = of_type(template, "AWS::Lambda::Alias")
+    assert alias == f"ProxyFunctionAlias{mode}"
+    version = "2021-11-15" if streams else "2015-03-31"
+    action = "response-streaming-invocations" if streams else "invocations"
     for method in methods(template).values():
-        integration = chosen(method["x-amazon-apigateway-integration"], decided)
-        uri = integration["uri"]["Fn::Sub"]
-        assert uri.endswith(uri_end)
-        assert f"${{{alias}}}" in uri
-        assert integration["responseTransferMode"] == ("STREAM" if streams else "BUFFERED")
-        assert integration["timeoutInMillis"] == (900_000 if streams else 29_000)
-    function = chosen(template["Resources"]["ProxyFunction"]["Properties"], decided)
-    environment = function["Environment"]["Variables"]
-    assert environment["EMERGE_RESPONSE_MODE"] == {"Ref": "ResponseMode"}
-    wrapper = environment["AWS_LAMBDA_EXEC_WRAPPER"]
-    assert wrapper == ("/var/task/stream-wrapper" if streams else {"Ref": "AWS::NoValue"})
-    assert function["SnapStart"]["ApplyOn"] == ("PublishedVersions" if decided["Snaps"] else "None")
-    assert template["Conditions"]["Snaps"] == {
-        "Fn::And": [{"Fn::Equals": [{"Ref": "SnapStart"}, "true"]}, {"Fn::Not": [{"Condition": "Streams"}]}]
+        assert method["x-amazon-apigateway-integration"] == {
+            "type": "aws_proxy",
+            "httpMethod": "POST",
+            "uri": f"arn:aws:apigateway:us-east-1:lambda:path/{version}/functions/<{alias}>/{action}",
+            "responseTransferMode": "STREAM" if streams else "BUFFERED",
+            "timeoutInMillis": 900_000 if streams else 29_000,
+        }
+    function = of_type(template, "AWS::Lambda::Function")["ProxyFunction"]
+    variables = function["Environment"]["Variables"]
+    assert variables["EMERGE_RESPONSE_MODE"] == mode
+    assert variables.get("AWS_LAMBDA_EXEC_WRAPPER") == ("/var/task/stream-wrapper" if streams else None)
+    assert function["SnapStart"]["ApplyOn"] == (
+        "PublishedVersions" if way == {"ResponseMode": "buffered", "SnapStart": "true"} else "None"
+    )
+    assert of_type(template, "AWS::Lambda::Permission")["ProxyPermission"]["FunctionName"] == {"Ref": alias}
+
+
+def test_a_switch_of_the_mode_changes_no_alias(deployed: Any) -> None:
+    """What served goes on as it was until the stage points to the new alias and version."""
+    before, after = deployed(ResponseMode="buffered"), deployed(ResponseMode="stream")
+    assert not set(of_type(before, "AWS::Lambda::Alias")) & set(of_type(after, "AWS::Lambda::Alias"))
+    names = [each["Name"] for template in (before, after) for each in of_type(template, "AWS::Lambda::Alias").values()]
+    assert names == ["buffered", "stream"]
+
+
+@each_way
+def test_who_may_invoke(deployed: Any, way: dict[str, str]) -> None:
+    permissions = of_type(deployed(**way), "AWS::Lambda::Permission")
+    assert {each["Principal"] for each in permissions.values()} == {"apigateway.amazonaws.com"}
+    assert {name: each["SourceArn"] for name, each in permissions.items()} == {
+        "ProxyPermission": "arn:aws:execute-api:us-east-1:123456789012:<Api>/*/*/*",
+        "AuthorizerPermission": "arn:aws:execute-api:us-east-1:123456789012:<Api>/authorizers/*",
     }
-    permission = resources(template, "AWS::Lambda::Permission")["ProxyPermission"]
-    assert permission["FunctionName"] == {"Ref": alias}
 
 
-def test_new_code_moves_version_and_deployment(translated: Any) -> None:
-    """Every build is new code by its build id, so that a changed parameter reaches alias and stage."""
-    before = translated(code="one")
+def replaced_properties() -> set[str]:
+    """Properties of a version that CloudFormation cannot change in place, by the schema that cfn-lint carries."""
+    (schemas,) = TOOLS.parent.glob("lib/python3.*/site-packages/cfnlint/data/schemas/resources")
+    for path in schemas.glob("*.json"):
+        text = path.read_text()
+        if '"typeName": "AWS::Lambda::Version"' in text:
+            return {place.removeprefix("/properties/") for place in json.loads(text)["createOnlyProperties"]}
+    raise AssertionError("cfn-lint has no schema of AWS::Lambda::Version")
+
+
+CHANGES = [
+    *({"LogLevel": "DEBUG"}, {"MemorySize": "1769"}, {"Timeout": "90"}, {"ResponseMode": "stream"}),
+    *({"SnapStart": "true"}, {"ModelMetrics": "true"}, {"Tracing": "true"}),
+    {"VpcSubnetIds": "subnet-1", "VpcSecurityGroupIds": "sg-1"},
+]
+
+
+def test_a_changed_parameter_reaches_alias_and_stage_without_new_code(deployed: Any) -> None:
+    before = deployed(code="same")
     time.sleep(1.1)  # SAM stamps a deployment by the second
-    after = translated(code="two", LogLevel="DEBUG")
-    assert set(resources(before, "AWS::Lambda::Version")) != set(resources(after, "AWS::Lambda::Version"))
-    deployments = [resources(each, "AWS::ApiGateway::Deployment") for each in (before, after)]
-    assert set(deployments[0]) != set(deployments[1])
+    assert "Description" in replaced_properties()
+    for changed in CHANGES:
+        after = deployed(code="same", **changed)
+        versions = [json.dumps(of_type(each, "AWS::Lambda::Version"), sort_keys=True) for each in (before, after)]
+        assert versions[0] != versions[1], changed
+        (alias,) = of_type(after, "AWS::Lambda::Alias").values()
+        (version,) = of_type(after, "AWS::Lambda::Version")
+        assert alias["FunctionVersion"] == {"Fn::GetAtt": [version, "Version"]}
+        deployments = [of_type(each, "AWS::ApiGateway::Deployment") for each in (before, after)]
+        assert not set(deployments[0]) & set(deployments[1]), changed
+        stage = of_type(after, "AWS::ApiGateway::Stage")["ApiStage"]
+        assert stage["DeploymentId"] == {"Ref": next(iter(deployments[1]))}
 
 
-def test_the_gateway_s_own_refusals_have_openai_s_shape(translated: Any) -> None:
-    answers = translated()["Resources"]["Api"]["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"]
+def test_what_does_not_change_the_function_publishes_no_version(deployed: Any) -> None:
+    """Lambda has no second version of what is the same, and CloudFormation fails where it expected one."""
+    before, after = deployed(), deployed(AlarmEmail="a@example.com", ReservedConcurrency="5", ThrottleRate="7")
+    assert of_type(before, "AWS::Lambda::Version") == of_type(after, "AWS::Lambda::Version")
+    streaming = [deployed(ResponseMode="stream", SnapStart=snap) for snap in ("false", "true")]
+    assert of_type(streaming[0], "AWS::Lambda::Version") == of_type(streaming[1], "AWS::Lambda::Version")
+
+
+def test_new_code_is_a_new_version(deployed: Any) -> None:
+    """Every build is new code, by its build id."""
+    one, other = (of_type(deployed(code=code), "AWS::Lambda::Version") for code in ("one", "two"))
+    assert not set(one) & set(other)
+
+
+def test_a_version_s_description_is_short_enough(deployed: Any) -> None:
+    longest = deployed(**EVERYTHING, LogLevel="WARNING", MemorySize="10240", Timeout="900", ModelMetrics="false")
+    (version,) = of_type(longest, "AWS::Lambda::Version").values()
+    assert len(version["Description"]) <= 256
+
+
+def test_the_gateway_s_own_refusals_have_openai_s_shape(deployed: Any) -> None:
+    answers = body(deployed())["x-amazon-apigateway-gateway-responses"]
     expected = {
         **dict.fromkeys(("UNAUTHORIZED", "ACCESS_DENIED", "INVALID_API_KEY"), (401, "invalid_api_key")),
         "THROTTLED": (429, "rate_limit_exceeded"),
@@ -119,77 +201,260 @@ def test_the_gateway_s_own_refusals_have_openai_s_shape(translated: Any) -> None
     assert set(answers) == set(expected)
     for name, (status, code) in expected.items():
         text = answers[name]["responseTemplates"]["application/json"]
+        assert text.isascii()  # CloudFormation may lose other characters
         error = json.loads(text.replace("$context.error.messageString", '"message"'))["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert (answers[name].get("statusCode"), error["code"]) == (status, code)
+        assert answers[name]["responseParameters"]["gatewayresponse.header.x-request-id"] == "context.requestId"
+    for name in ("UNAUTHORIZED", "QUOTA_EXCEEDED", "INTEGRATION_TIMEOUT"):
+        assert answers[name]["responseParameters"]["gatewayresponse.header.x-should-retry"] == "'false'"
+    assert "gatewayresponse.header.Retry-After" in answers["THROTTLED"]["responseParameters"]
 
 
-def test_permissions_are_narrow(translated: Any) -> None:
-    justified = {"VpcInterfaces"}  # EC2 knows no narrower resource
-    template = translated()
-    for role in ("ProxyRole", "AuthorizerRole"):
-        properties = template["Resources"][role]["Properties"]
-        assert "ManagedPolicyArns" not in properties
-        for policy in properties["Policies"]:
-            for given in policy["PolicyDocument"]["Statement"]:
-                statement = chosen(given, dict.fromkeys(conditions(), True))
-                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-                assert not [action for action in actions if "*" in action]
-                resource = json.dumps(statement["Resource"])
-                if statement["Sid"] not in justified:
-                    assert '"*"' not in resource
-                    narrow = ("emerge/${AWS::StackName}/*", "Logs", "ExtraSecretArns", "KmsKeyArn")
-                    assert any(part in resource for part in narrow), statement["Sid"]
+def statements(template: Any) -> list[Any]:
+    return [
+        statement
+        for role in of_type(template, "AWS::IAM::Role").values()
+        for policy in role.get("Policies", [])
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
 
 
-def test_alarms_and_dashboard_watch_what_the_code_emits(translated: Any) -> None:
-    template = translated()
-    named = set()
-    for alarm in resources(template, "AWS::CloudWatch::Alarm").values():
-        watched = [alarm, *(each.get("MetricStat", {}).get("Metric", {}) for each in alarm.get("Metrics", []))]
-        for metric in watched:
-            if metric.get("Namespace") == metrics.NAMESPACE:
-                assert [each["Name"] for each in metric["Dimensions"]] == ["Stack"]
-                named.add(metric["MetricName"])
-    body = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    widgets = json.loads(body.replace("${AWS::StackName}", "s").replace("${AWS::Region}", "r"))["widgets"]
-    for widget in widgets:
-        for metric in widget["properties"]["metrics"]:
-            if isinstance(metric[0], str):
-                named |= {metric[1]} if len(metric) > 1 and isinstance(metric[1], str) else set()
-            else:
-                expression = metric[0]["expression"]
-                found = re.search(r"MetricName=(.*?) Stack=", expression)
-                assert found, expression
-                named |= set(re.findall(r'"(\w+)"', found[1]))
-    assert named <= EMITTED, named - EMITTED
-    assert {"Requests", "Errors", "CostUSD", "ConfigErrors", "Agreement", "Calls"} <= named
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
-def test_a_rollback_is_for_our_own_faults_alone(translated: Any) -> None:
-    template = translated()
-    (group,) = resources(template, "AWS::CodeDeploy::DeploymentGroup").values()
-    alarms = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
-    assert alarms == {"FunctionErrorsAlarm", "UnhandledErrorsAlarm", "ConfigErrorsAlarm"}
+@pytest.mark.parametrize(
+    "parameters", [{}, EVERYTHING, {"GradualDeployment": "false"}], ids=["default", "all", "plain"]
+)
+def test_permissions_are_narrow(deployed: Any, parameters: dict[str, str]) -> None:
+    """A wildcard resource must be called one (Sid …Wildcard) and be justified beside it in the template."""
+    template = deployed(**parameters)
+    source = (ROOT / "template.yaml").read_text()
+    wide = set()
+    for statement in statements(template):
+        assert not [action for action in listed(statement["Action"]) if "*" in action]
+        for resource in listed(statement["Resource"]):
+            if resource == "*":
+                wide.add(statement["Sid"])
+                assert re.search(rf"# Justified wildcard: .+\n\s+- \{{?(Sid: )?.*{statement['Sid']}", source), statement
+            elif isinstance(resource, str) and resource not in parameters.values():
+                assert resource.endswith(("parameter/emerge/mine/*", "secret:emerge/mine/*")), resource
+            elif isinstance(resource, dict):
+                assert resource["Fn::GetAtt"][0] in ("ProxyLogs", "AuthorizerLogs")
+    assert wide == ({"TracesWildcard", "VpcWildcard"} if parameters is EVERYTHING else set())
+    managed = {name: role["ManagedPolicyArns"] for name, role in of_type(template, "AWS::IAM::Role").items()
+               if "ManagedPolicyArns" in role}  # fmt: skip
+    gradual = {"CodeDeployServiceRole": ["arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambda"]}
+    assert managed == ({} if "GradualDeployment" in parameters else gradual)
 
 
-def test_the_log_filter_finds_the_line_that_is_logged(translated: Any) -> None:
-    (log_filter,) = resources(translated(), "AWS::Logs::MetricFilter").values()
+def test_the_function_may_do_what_it_needs_and_no_more(deployed: Any) -> None:
+    def granted(**parameters: str) -> set[str]:
+        roles = of_type(deployed(**parameters), "AWS::IAM::Role")
+        return {
+            action
+            for policy in roles["ProxyRole"]["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            for action in listed(statement["Action"])
+        }
+
+    usual = {"logs:CreateLogStream", "logs:PutLogEvents", "ssm:GetParameter", "ssm:GetParameters"}
+    usual |= {"secretsmanager:GetSecretValue"}
+    assert granted() == usual
+    assert granted(KmsKeyArn="arn:aws:kms:us-east-1:1:key/k") == usual | {"kms:Decrypt"}
+    assert granted(Tracing="true") == usual | {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+def watched(alarm: Any) -> list[Any]:
+    """The metrics of an alarm, as mappings with Namespace, MetricName and Dimensions."""
+    return [alarm, *(each.get("MetricStat", {}).get("Metric", {}) for each in alarm.get("Metrics", []))]
+
+
+def widget_metrics(template: Any) -> list[tuple[str, str, list[str]]]:
+    """(namespace, name, names of dimensions) of each metric that the dashboard shows; `.` and `...` written out."""
+    found = []
+    dashboard = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    for widget in json.loads(dashboard)["widgets"]:
+        before: list[str] = []
+        for row in widget["properties"]["metrics"]:
+            if isinstance(row[0], dict):
+                schema, names, stack = re.fullmatch(
+                    r"SEARCH\('\{(.+?)\} MetricName=(.+?) Stack=\"(.+?)\"', '\w+', \d+\)", row[0]["expression"]
+                ).groups()  # type: ignore[union-attr]
+                assert stack == "mine"
+                namespace, *dimensions = schema.split(",")
+                found += [(namespace, name, dimensions) for name in re.findall(r'"(\w+)"', names)]
+                continue
+            texts = [each for each in row if isinstance(each, str)]
+            if texts == ["..."]:
+                texts = before
+            texts = [before[i] if each == "." else each for i, each in enumerate(texts)]
+            before = texts
+            assert texts[3::2] == ["mine"]
+            found.append((texts[0], texts[1], texts[2::2]))
+    return found
+
+
+def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
+    template = deployed(**EVERYTHING)
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    ours = [each for alarm in alarms.values() for each in watched(alarm) if each.get("Namespace") == metrics.NAMESPACE]
+    assert {each["MetricName"] for each in ours} == {"ConfigErrors", "Errors", "Requests", "CostUSD"}
+    for each in ours:
+        assert each["Dimensions"] == [{"Name": "Stack", "Value": "mine"}]
+    tables = {
+        ("Stack",): {*metrics.REQUEST_METRICS, *metrics.STACK_METRICS},
+        ("Stack", "Ensemble"): set(metrics.REQUEST_METRICS),
+        ("Stack", "Model"): set(metrics.MODEL_METRICS),
+    }
+    shown = widget_metrics(template)
+    for namespace, name, dimensions in [*shown, *((each["Namespace"], each["MetricName"], ["Stack"]) for each in ours)]:
+        assert namespace == metrics.NAMESPACE
+        assert name in tables[tuple(dimensions)], name
+    assert {name for _, name, _ in shown} >= {
+        "Requests",
+        "Errors",
+        "Degraded",
+        "CostUSD",
+        "Agreement",
+        "Calls",
+        "ConfigAge",
+    }
+    others = {each["MetricName"] for alarm in alarms.values() for each in watched(alarm)
+              if each.get("Namespace") == "AWS/Lambda"}  # fmt: skip
+    assert others == {"Errors", "Throttles"}
+    own = alarms["UnhandledErrorsAlarm"]
+    (made,) = of_type(template, "AWS::Logs::MetricFilter")["UnhandledErrorsFilter"]["MetricTransformations"]
+    assert (own["Namespace"], own["MetricName"]) == (made["MetricNamespace"], made["MetricName"])
+
+
+def test_alarms_tell_whom_the_parameter_names(deployed: Any) -> None:
+    for parameters, told in (({}, []), ({"AlarmEmail": "ops@example.com"}, [{"Ref": "AlarmTopic"}])):
+        alarms = of_type(deployed(**parameters), "AWS::CloudWatch::Alarm")
+        assert len(alarms) == 6
+        assert all(alarm["AlarmActions"] == told for alarm in alarms.values())
+    (topic,) = of_type(deployed(AlarmEmail="ops@example.com"), "AWS::SNS::Topic").values()
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]
+
+
+def test_a_rollback_is_for_our_own_faults_alone(deployed: Any) -> None:
+    template = deployed()
+    (group,) = of_type(template, "AWS::CodeDeploy::DeploymentGroup").values()
+    assert {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]} == OUR_FAULTS
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    names = {each.get("MetricName") for name in OUR_FAULTS for each in watched(alarms[name])}
+    assert names == {"Errors", "UnhandledErrors", "ConfigErrors"}
+    assert alarms["FunctionErrorsAlarm"]["Namespace"] == "AWS/Lambda"  # crashes, not the product's `Errors`
+    assert of_type(deployed(GradualDeployment="false"), "AWS::CodeDeploy::DeploymentGroup") == {}
+
+
+def test_the_log_filter_finds_the_line_that_is_logged(deployed: Any) -> None:
+    (log_filter,) = of_type(deployed(), "AWS::Logs::MetricFilter").values()
     found = re.fullmatch(r'\{ \$\.message = "(.*)\*" \}', log_filter["FilterPattern"])
     assert found
     sources = [path.read_text() for path in (ROOT / "emerge_core" / "api").glob("*.py")]
-    assert sum(f'log.exception("{found[1]}' in text for text in sources) >= 2
+    assert sum(len(re.findall(rf'log\.(?:exception|error)\(\s*"{found[1]}', text)) for text in sources) >= 2
 
 
-def test_outputs_that_the_commands_read(translated: Any) -> None:
-    wanted = {"BaseUrl", "ApiId", "UsagePlanId", "StageName", "ProxyFunctionName", "ProxyAlias", "ConfigParameter"}
-    assert wanted | {"SecretsPath", "ResponseMode", "DashboardUrl"} <= set(translated()["Outputs"])
+def test_concurrency(deployed: Any) -> None:
+    def of(**parameters: str) -> tuple[Any, Any]:
+        template = deployed(**parameters)
+        (alias,) = of_type(template, "AWS::Lambda::Alias").values()
+        function = of_type(template, "AWS::Lambda::Function")["ProxyFunction"]
+        return function.get("ReservedConcurrentExecutions"), alias.get("ProvisionedConcurrencyConfig")
+
+    assert of() == (None, None)
+    assert of(ReservedConcurrency="50") == ("50", None)
+    assert of(ProvisionedConcurrency="2") == (None, {"ProvisionedConcurrentExecutions": "2"})
 
 
-def test_nothing_is_left_when_the_stack_goes(translated: Any) -> None:
-    template = translated()
-    kept = [name for name, each in template["Resources"].items() if each.get("DeletionPolicy") == "Retain"]
-    assert kept == []
+@pytest.mark.parametrize(
+    ("parameters", "broken"),
+    [
+        ({}, []),
+        (EVERYTHING, []),
+        ({"SnapStart": "true"}, []),
+        ({"ProvisionedConcurrency": "1"}, []),
+        ({"SnapStart": "true", "ProvisionedConcurrency": "1"}, ["SnapStart does not go with ProvisionedConcurrency"]),
+        ({"SnapStart": "true", "ResponseMode": "stream"}, ["SnapStart does not go with ResponseMode=stream"]),
+        ({"DomainName": "llm.example.com"}, ["DomainName needs DomainCertificateArn"]),
+    ],
+)
+def test_what_does_not_go_together_is_refused_at_once(
+    translated: Any, parameters: dict[str, str], broken: list[str]
+) -> None:
+    assert Resolver(translated(**parameters), parameters).broken_rules() == broken
+
+
+def test_a_domain_of_one_s_own(deployed: Any) -> None:
+    plain = deployed()
+    assert plain["Outputs"]["BaseUrl"]["Value"] == "https://<Api>.execute-api.us-east-1.amazonaws.com/prod/v1"
+    assert of_type(plain, "AWS::ApiGateway::DomainName") == {}
+    assert "DomainTarget" not in plain["Outputs"]
+    template = deployed(**EVERYTHING)
+    assert template["Outputs"]["BaseUrl"]["Value"] == "https://llm.example.com/x/v1"
+    domain = of_type(template, "AWS::ApiGateway::DomainName")["Domain"]
+    assert (domain["EndpointConfiguration"], domain["SecurityPolicy"]) == ({"Types": ["REGIONAL"]}, "TLS_1_2")
+    mapping = of_type(template, "AWS::ApiGateway::BasePathMapping")["DomainMapping"]
+    assert (mapping["BasePath"], mapping["Stage"]) == ("x", {"Ref": "ApiStage"})
+    rootless = deployed(**{**EVERYTHING, "DomainPath": ""})
+    assert rootless["Outputs"]["BaseUrl"]["Value"] == "https://llm.example.com/v1"
+    assert "BasePath" not in of_type(rootless, "AWS::ApiGateway::BasePathMapping")["DomainMapping"]
+
+
+def test_tracing_is_asked_for(deployed: Any) -> None:
+    for parameters, mode in (({}, "PassThrough"), ({"Tracing": "true"}, "Active")):
+        template = deployed(**parameters)
+        assert of_type(template, "AWS::Lambda::Function")["ProxyFunction"]["TracingConfig"] == {"Mode": mode}
+        assert of_type(template, "AWS::ApiGateway::Stage")["ApiStage"]["TracingEnabled"] is (mode == "Active")
+
+
+def test_a_function_in_a_vpc(deployed: Any) -> None:
+    function = of_type(deployed(**EVERYTHING), "AWS::Lambda::Function")["ProxyFunction"]
+    assert function["VpcConfig"] == {"SubnetIds": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert "VpcConfig" not in of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]
+
+
+def test_outputs_are_what_the_commands_read(deployed: Any) -> None:
+    """`emerge_core.operate` finds its way by these."""
+    outputs = {name: each["Value"] for name, each in deployed(ResponseMode="stream")["Outputs"].items()}
+    assert outputs["ConfigParameter"] == "/emerge/mine/config"
+    assert outputs["SecretsPath"] == "/emerge/mine/keys/"
+    assert outputs["ProxyAlias"] == outputs["ResponseMode"] == "stream"
+    assert outputs["ProxyFunctionName"] == {"Ref": "ProxyFunction"}
+    assert outputs["UsagePlanId"] == {"Ref": "UsagePlan"}
+    sources = " ".join(path.read_text() for path in (ROOT / "emerge_core").rglob("*.py"))
+    read = set(re.findall(r'outputs(?:\.get\(|\[)"(\w+)"', sources))
+    assert {"UsagePlanId", "ProxyAlias", "BaseUrl"} <= read <= set(outputs)
+
+
+def test_parameters_are_what_the_commands_read(translated: Any) -> None:
+    sources = (ROOT / "emerge_core" / "operate").glob("*.py")
+    read = {name for path in sources for name in re.findall(r'parameters\.get\("(\w+)"', path.read_text())}
+    assert {"ResponseMode", "Timeout", "KmsKeyArn"} <= read <= set(translated()["Parameters"])
+
+
+def test_commands_in_the_outputs_are_commands(deployed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from emerge_core.cli import _parser
+
+    outputs = {name: each["Value"] for name, each in deployed()["Outputs"].items() if name.endswith("Command")}
+    assert len(outputs) == 3
+    for command in outputs.values():
+        emerge, *arguments = command.split()
+        assert emerge == "emerge"
+        assert _parser(arguments).parse_args(arguments).stack == "mine"
+
+
+def test_nothing_is_left_when_the_stack_goes(deployed: Any) -> None:
+    template = deployed(**EVERYTHING)
+    policies = {
+        each.get(kind) for each in template["Resources"].values() for kind in ("DeletionPolicy", "UpdateReplacePolicy")
+    }
+    assert policies <= {None, "Delete"}
+    logs = [each["LoggingConfig"] for each in of_type(template, "AWS::Lambda::Function").values()]
+    assert logs == [{"LogGroup": {"Ref": "ProxyLogs"}}, {"LogGroup": {"Ref": "AuthorizerLogs"}}]
+    assert all(each["RetentionInDays"] for each in of_type(template, "AWS::Logs::LogGroup").values())
 
 
 def test_the_functions_requirements_are_those_of_the_lock() -> None:
@@ -201,10 +466,3 @@ def test_the_functions_requirements_are_those_of_the_lock() -> None:
     assert {name: version for name, version in shipped.items() if locked.get(name) != version} == {}
     assert not {"uvicorn", "tqdm", "matplotlib", "pytest", "moto"} & set(shipped)
     assert {"openai", "anthropic", "fastapi", "mangum", "aws-lambda-powertools", "boto3"} <= set(shipped)
-
-
-def test_samconfig_and_template_are_yaml_and_toml_that_others_read() -> None:
-    events = [json.loads(path.read_text()) for path in (ROOT / "events").glob("*.json")]
-    assert len(events) >= 12
-    default = yaml.safe_load((ROOT / "functions" / "proxy" / "default.yaml").read_text())
-    assert {provider["kind"] for provider in default["providers"].values()} == {"simulated"}

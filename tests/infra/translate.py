@@ -1,6 +1,6 @@
 """Run by the AWS tools' own Python: the template as CloudFormation gets it.
 
-Reads from standard input `[{"parameters": {...}, "code": "…"}, …]` and prints one template for each;
+Reads lines `{"parameters": {...}, "code": "…"}` from standard input and answers each with a line, the template;
 `code` stands for the uploaded artifact, whose name changes with its content.
 """
 
@@ -34,4 +34,5 @@ def translate(parameters: dict[str, Any], code: str) -> Any:
         sys.exit("\n".join(cause.message for cause in fault.causes))
 
 
-print(json.dumps([translate(wanted["parameters"], wanted["code"]) for wanted in json.load(sys.stdin)]))
+for line in sys.stdin:
+    print(json.dumps(translate(**json.loads(line))), flush=True)
