@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -21,7 +21,7 @@ from emerge_core.operate.stack import Stack
 SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 FEW = 100  # environments at once, from which a quota is ample for a first service
 AT_ONCE = 4  # models asked at a time
-PROBE = {"messages": [{"role": "user", "content": "Reply with OK"}], "max_tokens": 16}
+PROBE: dict[str, Any] = {"messages": [{"role": "user", "content": "Reply with OK"}], "max_tokens": 16}
 
 
 class Check(NamedTuple):
@@ -127,15 +127,18 @@ def _function(stack: Stack, client: Client) -> Iterator[Check]:
 
 
 def _models(config: Config, stack: Stack, client: Client) -> Iterator[Check]:
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+    asked += [(f"model {name}", "/v1/chat/completions", {**PROBE, "model": name}) for name in config.models]
+    asked += [(f"embedder {name}", "/v1/embeddings", {"model": name, "input": "OK"}) for name in config.embedders]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(lambda name: _model(name, stack, client), config.models)
+        yield from pool.map(lambda each: _answers(*each, stack=stack, client=client), asked)
 
 
-def _model(name: str, stack: Stack, client: Client) -> Check:
-    about, began = f"model {name}", perf_counter()
+def _answers(about: str, path: str, body: Mapping[str, Any], *, stack: Stack, client: Client) -> Check:
+    began = perf_counter()
     try:
         with explained():
-            reply = function.ask(stack, client, "POST", "/v1/chat/completions", {**PROBE, "model": name})
+            reply = function.ask(stack, client, "POST", path, body)
     except EmergeError as fault:
         return Check(about, "fail", str(fault))
     if reply.error:

@@ -102,6 +102,14 @@ def test_a_model_that_fails_is_named_with_its_cause(serving: Any, upstream: Any,
             "address that it can") in found["config"]  # fmt: skip
 
 
+def test_an_embedder_is_asked_for_a_vector(serving: Any) -> None:
+    put(serving, SIMULATED + "embedders: {small: {provider: p, model: small}}\n")
+    assert checks(serving)["embedder small"][0][0] == "ok"
+    assert [
+        json.loads(event["body"])["input"] for event in serving.invocations if event["path"] == "/v1/embeddings"
+    ] == ["OK"]
+
+
 def test_a_broken_config_behind_a_good_one(serving: Any) -> None:
     put(serving, SIMULATED)
     assert checks(serving)["function"][0][0] == "ok"
