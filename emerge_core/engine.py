@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
 
 from emerge_core.answers import Extractor
@@ -15,7 +16,7 @@ from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
 from emerge_core.errors import RequestError
 from emerge_core.failure import failure_of
-from emerge_core.fanout import Budget, FanOut
+from emerge_core.fanout import Breakers, Budget, FanOut
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
@@ -45,6 +46,7 @@ class Engine:
         every request once it is over, by default the log."""
         self.config = config
         self._pool = Pool(config, keys or partial(resolve_key, environ=os.environ if environ is None else environ))
+        self._breakers = Breakers()
         self._record = record or Lines(content=config.log_content and config.trace == "full")
 
     async def run(
@@ -70,8 +72,13 @@ class Engine:
                 param="model",
             )
         began = perf_counter()
-        budget = _budget(ensemble, limits or Limits(), began)
-        fanout = FanOut(self.config, self._pool, budget, live if request.n == 1 else None)
+        fanout = FanOut(
+            self.config,
+            self._pool,
+            _budget(ensemble, limits or Limits(), began),
+            live=live if request.n == 1 else None,
+            breakers=self._breakers,
+        )
         strategy = get_strategy(ensemble.strategy.name)
         try:
             outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
@@ -90,8 +97,9 @@ class Engine:
             raise _unknown_embedder(self.config, name)
         began = perf_counter()
         alone = EnsembleConfig(members=(MemberConfig(model=name),))
-        fanout = FanOut(self.config, self._pool, _budget(alone, limits or Limits(), began))
-        call, vectors = await fanout.embed_all(name, request)
+        budget = _budget(alone, limits or Limits(), began)
+        fanout = FanOut(self.config, self._pool, budget, breakers=self._breakers)
+        call, vectors = await fanout.embed_all(name, request, last_resort=True)
         candidate = Candidate(
             call=call, member=Member(model=name), why_unusable="no embeddings" if vectors is None else None
         )
@@ -101,6 +109,10 @@ class Engine:
         trace = replace(trace, strategy="embedding", aggregator="none")
         self._record(ChatRequest(messages=()), trace)
         return trace, vectors or []
+
+    def breakers(self) -> dict[str, dict[str, Any]]:
+        """The models that failed lately, by name, with their state: closed, open or half-open."""
+        return self._breakers.status()
 
     async def aclose(self) -> None:
         """Close every provider's connections."""
@@ -120,7 +132,12 @@ def _unknown_embedder(config: Config, name: str) -> RequestError:
 
 def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:
     deadline_s = min(ensemble.deadline_s, limits.deadline_s or ensemble.deadline_s)
-    return Budget(deadline=began + deadline_s, attempts=ensemble.max_calls, max_cost_usd=limits.max_cost_usd)
+    return Budget(
+        deadline=began + deadline_s,
+        attempts=ensemble.max_calls,
+        fair_s=ensemble.deadline_s / 2,  # of what the config gives, whatever the caller leaves of it
+        max_cost_usd=limits.max_cost_usd,
+    )
 
 
 def _trace(

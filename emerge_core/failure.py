@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emerge_core.errors import RequestError
-from emerge_core.types import Call, CallError, Candidate, Trace
+from emerge_core.types import Call, CallError, Candidate, ErrorKind, Trace
+
+_NO_FAULT: frozenset[ErrorKind] = frozenset({"cancelled", "unsupported", "budget"})  # beside it: no cause of its own
+CLIENTS_WAIT_S = 60.0  # OpenAI's clients obey no longer Retry-After, and ask again at once instead
 
 
 def failure_of(trace: Trace, min_answers: int) -> RequestError:
-    """The error reply for a trace without a decision, by the table of the HTTP contract."""
+    """The error reply for a trace without a decision, by the table of the HTTP contract.
+
+    What could be tried again was: a client that does it once more would multiply the calls of the whole
+    panel. Only where every upstream says when it will take requests again is that worth it.
+    """
     asked = [c for c in trace.candidates if c.call.status != "cancelled"]
     errors = [c.completion.error for c in asked if c.completion.error]
     judged = {c.call.id for c in trace.candidates}
     others = [call for call in trace.calls if call.id not in judged and call.completion.error]
-    billed = any(call.completion.cost.usd or call.completion.usage for call in trace.calls)
     if broken := next((call for call in trace.calls if call.live and call.completion.error), None):
         late = broken.status == "timeout"
         return RequestError(
@@ -45,23 +51,23 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
                 param="x-emerge-max-cost",
             )
         if kinds == {"rate_limit"}:
+            soonest = _soonest(errors)
             return RequestError(
                 "Every upstream is rate-limited. " + _causes(asked, others),
                 status=429,
                 type="rate_limit_error",
                 code="rate_limit_exceeded",
-                retry_after_s=_soonest(errors),
-                should_retry=True,
+                retry_after_s=soonest,
+                should_retry=soonest is not None and soonest <= CLIENTS_WAIT_S,
             )
-    if any(error.kind == "timeout" for error in errors) and not any(
-        error.kind not in ("timeout", "cancelled", "unsupported", "budget") for error in errors
-    ):
+    unusable = sum(not c.usable for c in asked)
+    if {error.kind for error in errors} <= _NO_FAULT | {"timeout"} and _timed_out(errors) and len(errors) == unusable:
         return RequestError(
-            f"The deadline passed before {min_answers} usable answer(s). " + _causes(asked, others),
+            f"The time was up before {min_answers} usable answer(s). " + _causes(asked, others),
             status=504,
             type="timeout_error",
             code="deadline_exceeded",
-            should_retry=False if billed else None,
+            should_retry=False,
         )
     return RequestError(
         f"{sum(c.usable for c in asked)} of {len(asked)} members gave a usable answer, {min_answers} needed. "
@@ -69,8 +75,12 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
         status=502,
         type="upstream_error",
         code="no_usable_answer",
-        should_retry=False if billed else None,
+        should_retry=False,
     )
+
+
+def _timed_out(errors: Sequence[CallError]) -> bool:
+    return any(error.kind == "timeout" for error in errors)
 
 
 def _causes(asked: Sequence[Candidate], others: Sequence[Call]) -> str:

@@ -108,6 +108,10 @@ class ReloadingEngine(Generic[FoundT]):
         if self._serving is not None:
             await self._serving.engine.aclose()
 
+    def breakers(self) -> dict[str, Any]:
+        """Of the engine that serves: a new config begins with none."""
+        return self._current().engine.breakers()
+
     def status(self) -> dict[str, Any]:
         """For `/v1/emerge/status`: which config serves, since when, and what was wrong at the last look."""
         found = self._serving.found if self._serving else None

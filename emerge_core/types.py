@@ -50,6 +50,7 @@ class CallError:
     retry_after_s: float | None = None
     param: str | None = None  # as the upstream named it
     code: str | None = None  # as the upstream named it
+    sent: bool = False  # the connection broke after the request had gone out: it may be billed all the same
 
     @property
     def retryable(self) -> bool:
@@ -281,6 +282,13 @@ class Call:
     member: Member | None = None  # for panel members only
     live: bool = False  # its text went to the caller as it came: it is the answer, whatever becomes of it
 
+    @property
+    def down(self) -> bool:
+        """Whether it was not made because its model is down: the error is then that of an earlier call."""
+        error = self.completion.error
+        fit = error is None or error.kind not in ("unsupported", "context_length", "budget")
+        return self.status == "skipped" and fit
+
 
 class AnswerKey(NamedTuple):
     """The canonical form of what a reply *says*. Equal keys are the same vote.
@@ -355,8 +363,11 @@ class Trace:
 
     @property
     def degraded(self) -> bool:
-        """Whether a member that was asked, and not cancelled, gave no usable reply."""
-        return any(not c.usable for c in self.candidates if c.call.status not in ("cancelled", "skipped"))
+        """Whether a member gave no usable reply that was asked, and not cancelled, or would have been asked
+        if it were not down."""
+        return any(
+            not c.usable for c in self.candidates if c.call.status not in ("cancelled", "skipped") or c.call.down
+        )
 
     @property
     def cost(self) -> Cost:

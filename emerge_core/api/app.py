@@ -72,7 +72,9 @@ def create_app(
 
     async def status(_: Request) -> Response:
         config = serving()
-        served = {"ensembles": list(config.ensembles), "models": list(config.models)} if config else {}
+        served: dict[str, Any] = {}
+        if config:
+            served = {"ensembles": [*config.ensembles], "models": [*config.models], "breakers": engine.breakers()}
         return json_response({"status": "ok" if config else "degraded", **served, **details()})
 
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -50,6 +50,8 @@ class Engine(Protocol):
     async def embed(
         self, request: EmbeddingRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
     ) -> tuple[Trace, list[list[float]]]: ...
+
+    def breakers(self) -> Mapping[str, Any]: ...
 
     async def aclose(self) -> None: ...
 

@@ -46,8 +46,9 @@ def ensemble_of(config: Config, name: str) -> EnsembleConfig | None:
     model = config.models.get(name)
     if model is None:
         return None
+    own_s = model.timeout_at(config.providers[model.provider]) or 0.0
     return EnsembleConfig(
         members=(MemberConfig(model=name),),
         aggregator=AggregatorConfig(name="vote"),
-        deadline_s=min(max(25.0, model.timeout_s or 0.0), 900.0),  # alone, a slow model may take its own time
+        deadline_s=min(max(25.0, own_s), 900.0),  # alone, a slow model may take its own time
     )

@@ -50,7 +50,7 @@ def _clashes(config: Config) -> Iterator[Problem]:
 
 def _provider(place: Place, provider: ProviderConfig) -> Iterator[Problem]:
     simulated_only = ("seed", "correlation")
-    upstream_only = ("base_url", "api_key", "headers", "ca_file")
+    upstream_only = ("base_url", "api_key", "headers", "ca_file", "connect_timeout_s", "first_byte_timeout_s")
     unused = upstream_only if provider.kind == "simulated" else simulated_only
     for option in unused:
         if option in provider.model_fields_set:
@@ -83,6 +83,7 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[P
         fault = f"is more than the ensemble has members ({len(ensemble.members)})"
         yield Problem((*place, "min_answers"), fault)
     yield from _strategy(place, ensemble)
+    yield from _stragglers((*place, "stragglers"), ensemble)
     for index, pointer in enumerate(ensemble.answer_key):
         if re.search(r"~(?![01])", pointer):
             yield Problem((*place, "answer_key", index), "in a JSON pointer a ~ is written ~0")
@@ -98,6 +99,19 @@ def _strategy(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
         yield Problem(
             (*place, "strategy", option), f"is not used by strategy {ensemble.strategy.name}, only by cascade"
         )
+
+
+def _stragglers(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
+    if ensemble.stragglers is None:
+        return
+    after, members = ensemble.stragglers.after, len(ensemble.members)
+    if ensemble.strategy.name == "cascade":
+        yield Problem(place, "cannot go with strategy cascade, which asks one member after the other")
+    if not ensemble.min_answers <= after < members:
+        fault = f"must be from min_answers ({ensemble.min_answers}) to one less than there are members ({members})"
+        yield Problem((*place, "after"), fault)
+    elif ensemble.escalate and after < 2:
+        yield Problem((*place, "after"), "must be at least 2 with escalate: one answer alone agrees with itself")
 
 
 def _aggregator(config: Config, place: Place, aggregator: AggregatorConfig) -> Iterator[Problem]:

@@ -29,6 +29,14 @@ class Section(BaseModel):
         return value
 
 
+class BreakerConfig(Section):
+    """When a model counts as down: after so many failed calls in a row (0: never). It is left alone for
+    `cooldown_s`, then one call tries it again; each time that this fails, it is left alone twice as long."""
+
+    failures: Annotated[int, Field(ge=0)] = 5
+    cooldown_s: Annotated[float, Field(gt=0)] = 10.0
+
+
 class ProviderConfig(Section):
     """An API that we can call. `api_key` is a reference (env:NAME), never a key itself."""
 
@@ -37,6 +45,11 @@ class ProviderConfig(Section):
     api_key: Annotated[str, Field(pattern=r"^(env|ssm|secret):\S+$")] | None = None
     headers: dict[str, str] = {}
     ca_file: str | None = None
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None  # of a reply: all its headers
+    timeout_s: Annotated[float, Field(gt=0)] | None = None  # of one attempt, for models that name none
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a call, for models that name none
+    breaker: BreakerConfig = BreakerConfig()
     seed: int = 0  # simulated only: the panel's seed
     correlation: Probability = 0.0  # simulated only: how often its models err on the same questions
 
@@ -74,8 +87,15 @@ class ModelConfig(Section):
     supports: Supports = Supports()
     context: Annotated[int, Field(gt=0)] | None = None  # tokens
     timeout_s: Annotated[float, Field(gt=0)] | None = None
-    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    max_retries: Annotated[int, Field(ge=0, le=10)] | None = None
     accuracy: Probability | None = None  # simulated only: how often the model is right
+
+    def retries_at(self, provider: ProviderConfig) -> int:
+        return provider.max_retries if self.max_retries is None else self.max_retries
+
+    def timeout_at(self, provider: ProviderConfig) -> float | None:
+        """Seconds that one attempt may take; None: as long as the request has."""
+        return self.timeout_s or provider.timeout_s
 
 
 class EmbedderConfig(Section):
@@ -113,6 +133,13 @@ class EscalateConfig(Section):
     final: Literal["replace", "vote"] = "replace"
 
 
+class StragglersConfig(Section):
+    """How long slow members are waited for once `after` usable answers are there."""
+
+    after: Annotated[int, Field(ge=1)]
+    grace_s: Annotated[float, Field(ge=0)] = 1.0
+
+
 class EnsembleConfig(Section):
     members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=32)]
     strategy: StrategyConfig = StrategyConfig()
@@ -121,6 +148,7 @@ class EnsembleConfig(Section):
     min_answers: Annotated[int, Field(ge=1)] = 1
     max_calls: Annotated[int, Field(ge=1, le=200)] = 24  # upstream attempts in one request, retries included
     early_decision: bool = True
+    stragglers: StragglersConfig | None = None  # None: every member is waited for until the deadline
     escalate: EscalateConfig | None = None
     answer_key: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ()
     usage: Literal["sum", "selected"] = "sum"

@@ -197,7 +197,8 @@ class _Run:
     async def _ask(self, job: _Job, gate: Gate) -> Call | None:
         """The call, tried again while its fault may pass; None where the ceiling leaves no room for it."""
         request = self._plan.request(job.question)
-        retries = self._plan.config.models[job.name].max_retries
+        model = self._plan.config.models[job.name]
+        retries = model.retries_at(self._plan.config.providers[model.provider])
         for tries in range(retries + 1):
             async with gate():
                 call = await self._within_budget(job.name, request)

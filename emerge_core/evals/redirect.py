@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emerge_core.config.schema import Config, EnsembleConfig, ModelConfig, PriceConfig, ProviderConfig
+from emerge_core.config.schema import BreakerConfig, Config, EnsembleConfig, ModelConfig, PriceConfig, ProviderConfig
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings import RecordedModel
 from emerge_core.pricing import list_price
@@ -84,7 +84,9 @@ def _replayed(provider: ProviderConfig, url: str) -> ProviderConfig:
     if provider.kind == "simulated":
         return provider
     base = f"{url}/v1" if provider.kind == "openai" else url
-    return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{KEY_VARIABLE}")
+    # What is not recorded is an error: it must not keep the next question from being asked.
+    breaker = BreakerConfig(failures=0)
+    return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{KEY_VARIABLE}", breaker=breaker)
 
 
 def _priced(model: ModelConfig, config: Config, known: Mapping[str, RecordedModel]) -> ModelConfig:
@@ -108,5 +110,5 @@ def _measured(ensemble: EnsembleConfig, early_decision: bool, live: bool) -> Ens
     else:
         aggregator = aggregator.model_copy(update={"embedder": None})
     early = ensemble.early_decision and early_decision
-    changes = {"aggregator": aggregator, "early_decision": early, "deadline_s": DEADLINE_S}
+    changes = {"aggregator": aggregator, "early_decision": early, "stragglers": None, "deadline_s": DEADLINE_S}
     return ensemble.model_copy(update=changes)

@@ -11,10 +11,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 
-from emerge_core.config.schema import ModelConfig
+from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.errors import ConfigError
+from emerge_core.providers.again import counted_by
 from emerge_core.types import CallError, Completion, UpstreamError
 
 log = logging.getLogger("emerge")
@@ -27,10 +29,12 @@ Attempt = Callable[[float], Awaitable[Completion]]  # gets the seconds that it m
 
 @dataclass(slots=True, kw_only=True)
 class Budget:
-    """What a request may still use. `deadline` is on `perf_counter`'s clock, in seconds."""
+    """What a request may still use. `deadline` is on `perf_counter`'s clock, in seconds. A call that had
+    less than `fair_s` and was too slow for it says nothing about its model."""
 
     deadline: float
     attempts: int
+    fair_s: float = 0.0
     max_cost_usd: float | None = None
     reserved_usd: float = 0.0
 
@@ -41,28 +45,38 @@ class Budget:
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts of one call. `made` counts them while they run, for a call that is cut off."""
+    """The attempts of one call. `made` counts them while they run, for a call that is cut off; `unsure`
+    says that one of them failed when the upstream may have billed it already, `hurried` that the last
+    one had less time than is fair."""
 
     model: ModelConfig
+    provider: ProviderConfig
     budget: Budget
     made: int = 0
+    unsure: bool = False
+    hurried: bool = False
+    trial: bool = False  # of a model that was down: once is enough
 
     async def run(self, attempt: Attempt) -> Completion:
         """The first completion, or one with the last error. Raises CancelledError only."""
         error = CallError(kind="timeout", message="no time was left to ask")
-        for tries in range(self.model.max_retries + 1):
+        retries = 0 if self.trial else self.model.retries_at(self.provider)
+        for tries in range(retries + 1):
             remaining_s = self.budget.remaining_s
             if remaining_s <= 0:
                 break
-            if self.budget.attempts <= 0:
+            if not self._may_send():
                 error = CallError(kind="budget", message="the request's ceiling of upstream calls is reached")
                 break
-            self._count(1)
-            result = await self._once(attempt, min(self.model.timeout_s or remaining_s, remaining_s))
+            limit_s = self.model.timeout_at(self.provider) or inf
+            result = await self._once(attempt, min(limit_s, remaining_s))
             if isinstance(result, Completion):
                 return result
             error = result
-            if not error.retryable or tries == self.model.max_retries:
+            self.unsure |= error.sent or error.kind == "bad_response"
+            fair_s = min(limit_s, self.provider.first_byte_timeout_s or inf, self.budget.fair_s)
+            self.hurried = error.kind == "timeout" and remaining_s < fair_s
+            if not error.retryable or tries == retries:
                 break
             wait_s = _backoff_s(tries, error.retry_after_s)
             if wait_s >= self.budget.remaining_s or self.budget.attempts <= 0:
@@ -72,11 +86,9 @@ class Attempts:
 
     async def _once(self, attempt: Attempt, timeout_s: float) -> Completion | CallError:
         try:
-            async with asyncio.timeout(timeout_s):
-                completion = await attempt(timeout_s)
-            # An adapter asks once more, without it, where a model refuses a parameter by name.
-            self._count(completion.attempts - 1)
-            return completion
+            with counted_by(self._may_send):
+                async with asyncio.timeout(timeout_s):
+                    return await attempt(timeout_s)
         except UpstreamError as failure:
             return failure.error
         except TimeoutError:
@@ -87,9 +99,13 @@ class Attempts:
             log.error("adapter fault in provider %s: %s", self.model.provider, type(fault).__name__)
             return CallError(kind="bad_response", message=f"unreadable reply ({type(fault).__name__})")
 
-    def _count(self, attempts: int) -> None:
-        self.made += attempts
-        self.budget.attempts -= attempts
+    def _may_send(self) -> bool:
+        """Whether the ceiling allows one more request; it is then counted."""
+        if self.budget.attempts <= 0:
+            return False
+        self.made += 1
+        self.budget.attempts -= 1
+        return True
 
 
 def _backoff_s(tries: int, retry_after_s: float | None) -> float:

@@ -16,6 +16,7 @@ from time import perf_counter
 from emerge_core import pricing
 from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempt, Attempts, Budget
+from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.fitness import tailor, unfit
 from emerge_core.providers import Provider
 from emerge_core.providers.tool_ids import unique
@@ -77,6 +78,11 @@ class _Started:
     reserved_usd: float = 0.0
     spoken: int = 0  # characters that went to the caller as they came
 
+    @property
+    def key(self) -> str:
+        """What the breakers know its model by."""
+        return f"embedder {self.name}" if self.role == "embed" else self.name
+
 
 @dataclass(slots=True)
 class FanOut:
@@ -86,21 +92,34 @@ class FanOut:
     connect: Connect
     budget: Budget
     live: Sink | None = None  # where a caller who streams hears the text of a live call
+    breakers: Breakers = field(default_factory=Breakers)
     calls: list[Call] = field(default_factory=list)
     busy: _Busy = field(default_factory=_Busy)
     _next_id: int = 0
     _tasks: dict[asyncio.Task[Call], _Started] = field(default_factory=dict)
 
     async def panel(
-        self, members: Sequence[Member], request: ChatRequest, *, live: bool = False
+        self, members: Sequence[Member], request: ChatRequest, *, at_least: int = 1, live: bool = False
     ) -> AsyncGenerator[Call]:
         """Ask all members at once and yield each call as it lands. Closing the iterator early
-        cancels the members still out and records them. `live` is for a panel of one, as in `ask`."""
+        cancels the members still out and records them. Members that are down are skipped, as long as
+        `at_least` others are asked. `live` is for a panel of one, as in `ask`."""
         tasks: set[asyncio.Task[Call]] = set()
+        down: list[tuple[_Started, CallError]] = []
         skipped = []
         for member in members:
             started = self._begin("member", member.model, request, member, live=live)
-            if refusal := self._refuse(started):
+            refusal = self.breakers.open(started.key)
+            if refusal and not unfit(started.request, started.model):
+                down.append((started, refusal))
+            elif refusal := self._refuse(started):
+                skipped.append(self._skip(started, refusal))
+            else:
+                tasks.add(self._spawn(started))
+        for started, refusal in sorted(down, key=lambda pair: pair[1].retry_after_s or 0.0):
+            if len(tasks) < at_least:
+                refusal = self._refuse(started)
+            if refusal:
                 skipped.append(self._skip(started, refusal))
             else:
                 tasks.add(self._spawn(started))
@@ -116,12 +135,21 @@ class FanOut:
                 await self._cancel(tasks)
 
     async def ask(
-        self, role: Role, model: str, request: ChatRequest, member: Member | None = None, *, live: bool = False
+        self,
+        role: Role,
+        model: str,
+        request: ChatRequest,
+        member: Member | None = None,
+        *,
+        live: bool = False,
+        last_resort: bool = False,
     ) -> Call:
         """One further call. Never raises for an upstream's failure. With `live` its text goes to the caller
-        as it comes, where he streams; not if it may call a tool or must be JSON, which is shown once valid."""
+        as it comes, where he streams; not if it may call a tool or must be JSON, which is shown once valid.
+        A model that is down is asked only as the last resort."""
         started = self._begin(role, model, request, member, live=live)
-        if refusal := self._refuse(started):
+        down = None if last_resort else self.breakers.open(started.key)
+        if refusal := down or self._refuse(started):
             return self._skip(started, refusal)
         task = self._spawn(started)
         try:
@@ -134,11 +162,14 @@ class FanOut:
         """One embedding call for all texts; None instead of vectors where it failed."""
         return await self.embed_all(embedder, EmbeddingRequest(inputs=tuple(texts)))
 
-    async def embed_all(self, embedder: str, request: EmbeddingRequest) -> tuple[Call, list[list[float]] | None]:
+    async def embed_all(
+        self, embedder: str, request: EmbeddingRequest, *, last_resort: bool = False
+    ) -> tuple[Call, list[list[float]] | None]:
         config = self.config.embedders[embedder]
         model = ModelConfig(provider=config.provider, model=config.model, price=config.price)
         started = self._begin("embed", embedder, _as_prompt(request), None, model=model)
-        if refusal := self._refuse(started):
+        down = None if last_resort else self.breakers.open(started.key)
+        if refusal := down or self._refuse(started):
             return self._skip(started, refusal), None
         vectors: list[list[float]] | None = None
 
@@ -148,7 +179,12 @@ class FanOut:
             vectors = reply.vectors
             return Completion(usage=reply.usage, dropped_params=reply.dropped_params)
 
-        return await self._run(started, attempt), vectors
+        started.attempts.trial = self.breakers.asking(started.key)
+        try:
+            return await self._run(started, attempt), vectors
+        except asyncio.CancelledError:
+            self.breakers.given_up(started.key, trial=started.attempts.trial)
+            raise
 
     async def aclose(self) -> None:
         """Cancel and await whatever still runs, and record it."""
@@ -177,7 +213,7 @@ class FanOut:
             member=member,
             dropped=dropped,
             began=perf_counter(),
-            attempts=Attempts(model, self.budget),
+            attempts=Attempts(model, self.config.providers[model.provider], self.budget),
             live=live and self.live is not None and not request.offers_tools and not request.wants_json,
         )
 
@@ -202,6 +238,7 @@ class FanOut:
         return None
 
     def _spawn(self, started: _Started) -> asyncio.Task[Call]:
+        started.attempts.trial = self.breakers.asking(started.key)
         task = asyncio.create_task(self._complete(started), name=f"call-{started.id}-{started.name}")
         self._tasks[task] = started
         return task
@@ -231,13 +268,26 @@ class FanOut:
     async def _run(self, started: _Started, attempt: Attempt) -> Call:
         with self.busy:
             completion = await started.attempts.run(attempt)
-        error = completion.error
+        error, known = completion.error, not started.attempts.unsure
         if error is None:
-            return self._finish(started, "ok", completion, self._price(started, completion.usage))
-        if error.kind == "timeout":
-            return self._finish(started, "timeout", completion, self._estimate(started))
-        # An unreadable reply was generated, and billed by tokens that nobody told us.
-        return self._finish(started, "error", completion, Cost(known=error.kind != "bad_response"))
+            self.breakers.succeeded(started.key)
+            cost = self._price(started, completion.usage)
+            return self._finish(started, "ok", completion, replace(cost, known=cost.known and known))
+        self._tell(started, error)
+        if error.kind != "timeout":
+            # A reply that did not arrive whole was generated, and billed by tokens that nobody told us.
+            return self._finish(started, "error", completion, Cost(known=known))
+        # An upstream that says by its status that it was too slow has not answered, and bills nothing.
+        cost = Cost(known=known) if error.status else self._estimate(started)
+        return self._finish(started, "timeout", completion, cost)
+
+    def _tell(self, started: _Started, error: CallError) -> None:
+        """The breakers learn how a call failed."""
+        attempts = started.attempts
+        if attempts.hurried:
+            self.breakers.given_up(started.key, trial=attempts.trial)
+        else:
+            self.breakers.failed(started.key, error, attempts.provider.breaker, trial=attempts.trial)
 
     async def _cancel(self, tasks: set[asyncio.Task[Call]]) -> None:
         """Cancel, await and record. A task that finished in the meantime has recorded itself."""
@@ -248,6 +298,7 @@ class FanOut:
             started = self._tasks.pop(task, None)
             if started is None:
                 continue
+            self.breakers.given_up(started.key, trial=started.attempts.trial)
             error = CallError(kind="cancelled", message="given up: it could not change the decision")
             self._finish(started, "cancelled", Completion(error=error), self._estimate(started))
 

@@ -22,7 +22,7 @@ from emerge_core.providers import Embeddings
 from emerge_core.providers.anthropic_messages import called, conversation, tool_id
 from emerge_core.providers.anthropic_stream import Assembly
 from emerge_core.providers.failures import Scrubber, bad_response, timed_out, unsupported
-from emerge_core.providers.http import http_client
+from emerge_core.providers.http import client_options, http_client
 from emerge_core.providers.parts import count, function_of, json_instruction, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post, stream
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
@@ -68,7 +68,7 @@ class Anthropic:
             base_url=base_url,
             max_retries=0,
             default_headers=config.headers,
-            http_client=http_client(httpx2, base_url, ca_file=config.ca_file),
+            http_client=http_client(httpx2, base_url, **client_options(config)),
         )
         self._scrub = Scrubber(api_key, config.headers)
         self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})

@@ -12,8 +12,8 @@ import asyncio
 import select
 import socket
 import ssl
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -21,9 +21,11 @@ from typing import Any
 class Connections:
     """A network backend for one scheme. `core` is httpcore or httpcore2: they map faults by class."""
 
-    def __init__(self, core: ModuleType, *, tls: bool) -> None:
+    def __init__(self, core: ModuleType, *, tls: bool, connect_timeout_s: float | None = None) -> None:
+        """`connect_timeout_s` is for the connection and for the TLS handshake each."""
         self._core = core
         self._tls = tls
+        self._connect_timeout_s = connect_timeout_s
 
     async def connect_tcp(
         self,
@@ -33,11 +35,12 @@ class Connections:
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> _Handshake | _Stream:
+        limit = self._connect_timeout_s
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), _giving_up(self._core, "connection", limit):
                 sock = await _connected(host, port)
                 if self._tls:
-                    return _Handshake(self._core, sock)
+                    return _Handshake(self._core, sock, limit)
                 return _Stream(self._core, *await _streams(sock))
         except TimeoutError as error:
             raise self._core.ConnectTimeout(str(error) or "no connection in time") from error
@@ -49,6 +52,19 @@ class Connections:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def _giving_up(core: ModuleType, what: str, after_s: float | None) -> AsyncIterator[None]:
+    """Not a timeout to its caller: an upstream that cannot be reached is no slow one, and was not asked."""
+    clock = asyncio.timeout(after_s)
+    try:
+        async with clock:
+            yield
+    except TimeoutError as error:
+        if not clock.expired():
+            raise  # the operating system's own, or the whole call's
+        raise core.ConnectError(f"no {what} within {after_s:g} s") from error
 
 
 async def _connected(host: str, port: int) -> socket.socket:
@@ -110,15 +126,16 @@ async def _streams(
 class _Handshake:
     """A connected socket before its TLS handshake."""
 
-    def __init__(self, core: ModuleType, sock: socket.socket) -> None:
+    def __init__(self, core: ModuleType, sock: socket.socket, limit: float | None) -> None:
         self._core = core
         self._sock = sock
+        self._limit = limit
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> _Stream:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout), _giving_up(self._core, "TLS handshake", self._limit):
                 return _Stream(self._core, *await _streams(self._sock, ssl_context, server_hostname))
         except TimeoutError as error:
             raise self._core.ConnectTimeout("no TLS handshake in time") from error

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -66,9 +66,12 @@ def timed_out(timeout_s: float) -> UpstreamError:
 
 
 def not_connected(error: BaseException, *, scrub: Scrubber) -> UpstreamError:
+    for each in _chain(error):
+        if isinstance(each, UpstreamError):  # raised in the transport: some SDKs take any exception for a broken line
+            return each
     cause = _root(error)
     text = scrub(str(cause)) or type(cause).__name__
-    return UpstreamError(CallError(kind="connection", message=f"connection failed: {text}"))
+    return UpstreamError(CallError(kind="connection", message=f"connection failed: {text}", sent=_was_made(error)))
 
 
 def bad_response(what: str, *, status: int | None = 200) -> UpstreamError:
@@ -181,6 +184,18 @@ def _status_line(status: int, headers: Mapping[str, str]) -> str:
     if 300 <= status < 400:
         return f"HTTP {status}: the base_url redirects elsewhere"
     return f"HTTP {status} without a message ({headers.get('content-type', 'no content type')})"
+
+
+def _was_made(error: BaseException) -> bool:
+    """Whether there was a connection at all. The HTTP libraries' classes, of two generations, by name."""
+    return not any(type(each).__name__ in ("ConnectError", "ConnectTimeout", "ProxyError") for each in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__ or each.__context__
 
 
 def _root(error: BaseException) -> BaseException:

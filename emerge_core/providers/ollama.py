@@ -23,7 +23,7 @@ from emerge_core.providers.failures import (
     timed_out,
     unsupported,
 )
-from emerge_core.providers.http import http_client
+from emerge_core.providers.http import client_options, http_client
 from emerge_core.providers.lines import drain, lines
 from emerge_core.providers.ollama_stream import Assembly
 from emerge_core.providers.parts import (
@@ -54,7 +54,7 @@ class Ollama:
         self._url = (config.base_url or _URL).rstrip("/").removesuffix("/api")
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         headers |= {name.lower(): value for name, value in config.headers.items()}
-        self._client: httpx.AsyncClient = http_client(httpx, self._url, headers=headers, ca_file=config.ca_file)
+        self._client: httpx.AsyncClient = http_client(httpx, self._url, headers=headers, **client_options(config))
         self._scrub = Scrubber(api_key, config.headers)
         self._context = {model.model: model.context for model in models.values() if model.context is not None}
 
@@ -92,11 +92,9 @@ class Ollama:
             raise bad_response("the upstream's reply does not have one embedding per text")
         try:
             vectors = [[float(number) for number in row] for row in rows]
-            read = count(reply, "prompt_eval_count")
         except (TypeError, ValueError) as error:
             raise bad_response("an embedding in the upstream's reply is malformed") from error
-        usage = Usage(input_tokens=read) if "prompt_eval_count" in reply else None
-        return Embeddings(vectors, usage, dropped_params=tuple(request.extra))
+        return Embeddings(vectors, _usage({"eval_count": 0, **reply}), dropped_params=tuple(request.extra))
 
     async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         async with self._answering(timeout_s):

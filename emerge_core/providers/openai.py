@@ -20,7 +20,7 @@ import openai
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
 from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out, told_in_stream
-from emerge_core.providers.http import http_client
+from emerge_core.providers.http import client_options, http_client
 from emerge_core.providers.openai_stream import Assembly
 from emerge_core.providers.parts import count, function_of, json_instruction, logprobs_of, unfenced, whole_usage
 from emerge_core.providers.sdk import Refusals, post, stream
@@ -75,7 +75,7 @@ class OpenAI:
             base_url=base_url,
             max_retries=0,
             default_headers=config.headers,
-            http_client=http_client(httpx2, base_url, ca_file=config.ca_file),
+            http_client=http_client(httpx2, base_url, **client_options(config)),
         )
         if config.base_url:  # the environment's OpenAI organization is nobody else's business
             self._client.organization = self._client.project = None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from emerge_core.providers.again import may_send_again
 from emerge_core.providers.failures import (
     Scrubber,
     http_failure,
@@ -134,6 +135,6 @@ class Refusals:
                 return wire, await send(wire), attempts
             except UpstreamError as failure:
                 param = refused_param(failure.error, sent)
-                if param is None or param in refused:
+                if param is None or param in refused or not may_send_again():
                     raise
                 self._refused[model] = refused | self._parts.get(param, frozenset({param}))

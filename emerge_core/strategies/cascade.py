@@ -28,10 +28,15 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
     # Two must be heard before any two can agree, so those are asked together.
     steps = [order[:2], *([m] for m in order[2:])] if agree else [[m] for m in order]
     asked: list[Candidate] = []
+    needed = max(ensemble.min_answers, request.n)
     for step in steps:
         # There is nobody left to ask after the last: if its text was heard, it is the answer.
         last = step is steps[-1] and not agree and sum(c.usable for c in asked) + 1 >= ensemble.min_answers
-        async with aclosing(fanout.panel(step, request, live=last or len(order) == 1)) as panel:
+        # Who is down is passed over as long as those after it can still give the answers that are needed.
+        later = len(order) - len(asked) - len(step)
+        at_least = needed - sum(c.usable for c in asked) - later
+        live = last or len(order) == 1
+        async with aclosing(fanout.panel(step, request, at_least=at_least, live=live)) as panel:
             landed = [candidate(extractor, call, call.member or step[0]) async for call in panel]
         asked.extend(sorted(landed, key=lambda c: order.index(c.member)))
         speaker = _agreed(asked) if agree else _substantive(asked[-1])

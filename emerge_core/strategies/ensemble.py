@@ -1,8 +1,14 @@
 """All members at once. Stops as soon as the rest cannot change the decision, and asks a stronger
-model only where the panel disagrees."""
+model only where the panel disagrees.
+
+With `stragglers` it also stops a while after enough usable answers have come. This one stop depends on
+timing, so it is never taken unless asked for: the members cut are cancelled, so they are neither asked
+nor dissent, and agreement and the escalation verdict are those of the members that were heard.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from math import fsum
@@ -18,12 +24,12 @@ from emerge_core.types import Candidate, ChatRequest, Decision, Member
 
 
 async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut) -> Outcome:
-    candidates, verdict = await _ask_panel(ensemble, request, extractor, fanout)
+    candidates, early = await _ask_panel(ensemble, request, extractor, fanout)
     decision: Decision | None = None
     if sum(c.usable for c in candidates) >= ensemble.min_answers:
         aggregate = get_aggregator(ensemble.aggregator.name)
         decision = await aggregate(candidates, request=request, options=ensemble.aggregator, asker=fanout)
-        decision = replace(decision, early=verdict != "wait")
+        decision = replace(decision, early=early)
     if ensemble.escalate and _disagrees(ensemble.escalate, candidates, decision):
         return await _escalate(ensemble, ensemble.escalate, request, extractor, fanout, candidates, decision)
     if not any(c.usable for c in candidates):
@@ -33,33 +39,44 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
 
 async def _ask_panel(
     ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut
-) -> tuple[tuple[Candidate, ...], Verdict]:
-    """Every member's candidate in config order, and the early verdict ("wait": there was none)."""
+) -> tuple[tuple[Candidate, ...], bool]:
+    """Every member's candidate in config order, and whether some of them were not waited for."""
     members = members_of(ensemble)
     may_stop = ensemble.early_decision and ensemble.aggregator.name == "vote" and request.n == 1 and len(members) > 1
+    needed = max(ensemble.min_answers, request.n)
+    stragglers = ensemble.stragglers
     landed: dict[int, Candidate] = {}
     verdict: Verdict = "wait"
     alone = len(members) == 1 and ensemble.escalate is None  # its text is the answer
-    async with aclosing(fanout.panel(members, request, live=alone)) as panel:
-        async for call in panel:
-            member = call.member or members[0]
-            landed[member.position] = candidate(extractor, call, member)
-            out = [m for m in members if m.position not in landed]
-            if may_stop and out:
-                verdict = decided(
-                    list(landed.values()),
-                    out,
-                    request=request,
-                    below_agreement=ensemble.escalate.below_agreement if ensemble.escalate else None,
-                    final=ensemble.escalate.final if ensemble.escalate else "replace",
-                    min_answers=ensemble.min_answers,
-                )
-                if verdict != "wait":
-                    break
+    grace = asyncio.timeout(None)
+    try:
+        async with grace, aclosing(fanout.panel(members, request, at_least=needed, live=alone)) as panel:
+            async for call in panel:
+                member = call.member or members[0]
+                landed[member.position] = candidate(extractor, call, member)
+                out = [m for m in members if m.position not in landed]
+                if may_stop and out:
+                    verdict = decided(
+                        list(landed.values()),
+                        out,
+                        request=request,
+                        below_agreement=ensemble.escalate.below_agreement if ensemble.escalate else None,
+                        final=ensemble.escalate.final if ensemble.escalate else "replace",
+                        min_answers=ensemble.min_answers,
+                    )
+                    if verdict != "wait":
+                        grace.reschedule(None)
+                        break
+                enough = stragglers and sum(c.usable for c in landed.values()) >= max(stragglers.after, request.n)
+                if stragglers and enough and out and grace.when() is None:
+                    grace.reschedule(asyncio.get_running_loop().time() + stragglers.grace_s)
+    except TimeoutError:
+        if not grace.expired():
+            raise
     for call in fanout.calls:  # those cancelled by leaving the panel early
         if call.role == "member" and call.member and call.member.position not in landed:
             landed[call.member.position] = candidate(extractor, call, call.member)
-    return tuple(landed[position] for position in sorted(landed)), verdict
+    return tuple(landed[position] for position in sorted(landed)), verdict != "wait" or grace.expired()
 
 
 def _disagrees(escalate: EscalateConfig, candidates: tuple[Candidate, ...], decision: Decision | None) -> bool:
@@ -78,7 +95,7 @@ async def _escalate(
     decision: Decision | None,
 ) -> Outcome:
     replaces = escalate.final == "replace" or decision is None
-    call = await fanout.ask("escalation", escalate.to, request, live=replaces)
+    call = await fanout.ask("escalation", escalate.to, request, live=replaces, last_resort=decision is None)
     # In a final vote the stronger model is one more member: of mean weight, last in the order.
     weight = fsum(c.member.weight for c in candidates) / len(candidates)
     stronger = candidate(extractor, call, Member(model=escalate.to, position=len(candidates), weight=weight))

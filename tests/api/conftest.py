@@ -184,6 +184,9 @@ class Scripted:
     async def embed(self, request: Any, name: str, **_: Any) -> tuple[Trace, list[list[float]]]:
         raise AssertionError("nothing here asks for embeddings")
 
+    def breakers(self) -> dict[str, Any]:
+        return {"mini": {"state": "open"}}
+
     async def aclose(self) -> None:
         self.closed = True
 

@@ -145,6 +145,49 @@ def test_a_kept_connection_that_the_upstream_ends_costs_no_call(http: Any, upstr
 
 
 @pytest.mark.parametrize("http", [httpx, httpx2])
+@pytest.mark.parametrize("turns", range(8))
+def test_a_call_that_is_given_up_twice_blocks_no_later_one(http: Any, turns: int) -> None:
+    """Two time limits that end together: the second cancellation meets the first one's clean-up, some turns
+    of the event loop later, and a connection that was not given back must not be waited for."""
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345")
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    async def main() -> list[str]:
+        server = await asyncio.start_server(half, "127.0.0.1", 0)
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        client = http_client(http, url)
+        seen = []
+        for _ in range(3):
+            arrived = asyncio.Event()
+            call = asyncio.create_task(_body(client, url, arrived))
+            async with asyncio.timeout(5):
+                await arrived.wait()
+            await asyncio.sleep(0.01)  # it waits for the other half
+            call.cancel()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+            seen.append("begun")
+        await client.aclose()
+        server.close()
+        return seen
+
+    assert asyncio.run(main()) == ["begun"] * 3
+
+
+async def _body(client: Any, url: str, arrived: asyncio.Event) -> None:
+    async with client.stream("GET", url) as response:
+        arrived.set()
+        await response.aread()
+
+
+@pytest.mark.parametrize("http", [httpx, httpx2])
 def test_connections_from_before_a_long_sleep_are_not_used(
     http: Any, upstream_of: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

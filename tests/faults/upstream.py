@@ -1,0 +1,166 @@
+"""An upstream that fails as it is told, over real sockets and in three wire formats.
+
+The model's name says what happens: `reset_in_body|The answer is 42.` is the fault `reset_in_body` in a
+call that would have been answered so. One asyncio server serves all faults and formats at once, so
+thousands of cases run in one event loop; what no server can do (refusing a connection, never
+accepting one) has addresses of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults import wire
+from tests.faults.catalogue import FAULTS, Fault, Kind
+
+BY_NAME = {fault.name: fault for fault in FAULTS}
+WELL = Fault(name="well")
+PATHS: dict[str, tuple[Kind, bool]] = {  # (wire format, whether it is for embeddings)
+    "/v1/chat/completions": ("openai", False),
+    "/v1/embeddings": ("openai", True),
+    "/v1/messages": ("anthropic", False),
+    "/api/chat": ("ollama", False),
+    "/api/embed": ("ollama", True),
+}
+BASE = {"openai": "/v1", "anthropic": "", "ollama": ""}
+
+
+def model(fault: Fault | None, text: str, case: str = "") -> str:
+    """The name of a model that has this fault, or none, and answers so. `case` keeps names apart."""
+    return "|".join([(fault or WELL).name, text, case])
+
+
+@dataclass
+class FaultyUpstream:
+    """`calls` counts the requests that arrived, by the model's name; `open` the connections."""
+
+    calls: Counter[str] = field(default_factory=Counter)
+    open: int = 0
+    address: str = ""
+    closed: str = ""  # refuses connections
+    deaf: str = ""  # never accepts one
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def url(self, kind: Kind, fault: Fault | None = None) -> str:
+        """The base URL of a provider of that kind whose models may have this fault."""
+        hosts = {"refuse": self.closed, "ignore": self.deaf}
+        return hosts.get((fault and fault.does) or "", self.address) + BASE[kind]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.transport.abort()
+            self.open -= 1
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection may be used again."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        start, *lines = head.strip().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        asked = json.loads(await reader.readexactly(int(headers["content-length"])))
+        kind, embeds = PATHS[start.split(" ")[1]]
+        self.calls[asked["model"]] += 1
+        name, text, *_ = asked["model"].split("|")
+        fault = BY_NAME.get(name, WELL)
+        key = headers.get("x-api-key") or headers.get("authorization", "")
+        return await self._act(fault, kind, text, asked, embeds, key, reader, writer)
+
+    async def _act(
+        self,
+        fault: Fault,
+        kind: Kind,
+        text: str,
+        asked: dict[str, Any],
+        embeds: bool,
+        key: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        if fault.does == "reset":
+            _reset(writer)
+            return False
+        if fault.does == "close":
+            return False
+        if fault.does == "hang":
+            await reader.read(1)  # until the client hangs up
+            return False
+        if fault.does == "endless":
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+            while True:  # until the client hangs up
+                writer.write(b" " * 1_000_000)
+                await writer.drain()
+        texts = len(asked["input"]) if embeds else 0
+        body = wire.body(kind, fault.body, text, texts=texts, key=key)
+        writer.write(_head(fault, len(body)))
+        if fault.does is None:
+            writer.write(body)
+            await writer.drain()
+            return True
+        half = len(body) // 2
+        writer.write(body[:half])
+        await writer.drain()
+        if fault.does == "reset_body":
+            await asyncio.sleep(0.01)  # else the client sees the reset before the first half
+            _reset(writer)
+        elif fault.does == "stall":
+            await reader.read(1)
+        elif fault.does == "drip":
+            for byte in body[half:]:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await reader.read(1)  # nothing comes but the client's good-bye
+                        return False
+                writer.write(bytes([byte]))
+        return False
+
+
+def _head(fault: Fault, length: int) -> bytes:
+    headers = {"content-type": "application/json", "content-length": str(length), **dict(fault.headers)}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {fault.status} Scripted\r\n{lines}\r\n".encode()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """RST instead of FIN."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@asynccontextmanager
+async def faulty_upstream() -> AsyncIterator[FaultyUpstream]:
+    """Listens while the block runs, and afterwards waits until every client has hung up."""
+    upstream = FaultyUpstream()
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, backlog=1024)
+    upstream.address = _url(server.sockets[0])
+    with socket.socket() as closed, socket.socket() as deaf, socket.socket() as first:
+        closed.bind(("127.0.0.1", 0))
+        upstream.closed = _url(closed)
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        first.connect(deaf.getsockname())  # fills its queue: from now on connections are neither made nor refused
+        upstream.deaf = _url(deaf)
+        try:
+            yield upstream
+        finally:
+            server.close()
+            async with asyncio.timeout(10):  # longer than any client needs to hang up
+                while upstream.open:
+                    await asyncio.sleep(0.005)
+
+
+def _url(listener: Any) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"

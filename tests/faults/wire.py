@@ -1,0 +1,119 @@
+"""What the fault-injecting upstream writes: good replies of three wire formats, and what goes wrong in them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import cache
+from typing import Any
+
+from tests.faults.catalogue import Kind
+
+INPUT_TOKENS, OUTPUT_TOKENS = 100, 10
+HUGE = 10_000_000  # bytes
+TRUNCATED = "Let us go through the question step by step, beginning with the first of the"
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+def answer(kind: Kind, text: str | None, *, finish: str = "stop", refusal: str | None = None) -> dict[str, Any]:
+    """A whole reply. `finish` is in OpenAI's words."""
+    if kind == "openai":
+        message = {"role": "assistant", "content": text, "refusal": refusal}
+        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+        return {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    if kind == "anthropic":
+        reason = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}[finish]
+        content = [] if text is None else [{"type": "text", "text": text}]
+        reply = {"id": "msg_x", "type": "message", "role": "assistant", "model": "m", "content": content}
+        return {**reply, "stop_reason": reason, "stop_sequence": None}
+    message = {"role": "assistant", "content": refusal or text}
+    return {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True, "done_reason": finish}
+
+
+def usage(kind: Kind, inputs: int = INPUT_TOKENS, outputs: int = OUTPUT_TOKENS) -> dict[str, Any]:
+    if kind == "openai":
+        total = {"prompt_tokens": inputs, "completion_tokens": outputs, "total_tokens": inputs + outputs}
+        return {"usage": total}
+    if kind == "anthropic":
+        return {"usage": {"input_tokens": inputs, "output_tokens": outputs}}
+    return {"prompt_eval_count": inputs, "eval_count": outputs}
+
+
+def embeddings(kind: Kind, rows: list[list[float] | None]) -> dict[str, Any]:
+    if kind == "ollama":
+        return {"model": "m", "embeddings": rows}
+    data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+    return {"object": "list", "model": "m", "data": data}
+
+
+def error(kind: Kind, message: str, code: str | None) -> dict[str, Any]:
+    if kind == "ollama":
+        return {"error": message}
+    if kind == "anthropic":
+        return {"type": "error", "error": {"type": code or "api_error", "message": message}}
+    return {"error": {"message": message, "type": "scripted", "param": None, "code": code}}
+
+
+def body(kind: Kind, name: str, text: str, *, texts: int = 0, key: str = "") -> bytes:
+    """The body that a fault names. `texts`, if any, are how many were to be embedded; `key` is the secret
+    that the request carried, which errors quote, as real upstreams do."""
+    raw = _raw(kind, name)
+    if raw is not None:
+        return raw
+    if name == "refusal_body":
+        return _json(error(kind, f"Refused. Incorrect API key provided: {key}.", None))
+    if name == "context_length":
+        return _json(error(kind, "This model's maximum context length is 100 tokens.", "context_length_exceeded"))
+    if texts:
+        return _embedded(kind, name, texts)
+    made = {
+        "empty": lambda: answer(kind, ""),
+        "null": lambda: answer(kind, None),
+        "refusal": lambda: answer(kind, None, refusal=REFUSAL),
+        "length": lambda: answer(kind, TRUNCATED, finish="length"),
+        "content_filter": lambda: answer(kind, None, finish="content_filter"),
+    }.get(name, lambda: answer(kind, text))()
+    return _json({**made, **_usage(kind, name)})
+
+
+def _usage(kind: Kind, name: str) -> dict[str, Any]:
+    if name == "no_usage":
+        return {}
+    if name == "negative_usage":
+        return usage(kind, -100, -10)
+    if name == "absurd_usage":
+        return usage(kind, 10**15, 10**15)
+    return usage(kind)
+
+
+def _embedded(kind: Kind, name: str, texts: int) -> bytes:
+    rows: list[list[float] | None] = [[1.0, float(index), 0.5] for index in range(texts)]
+    if name == "empty":
+        rows = []
+    elif name == "null":
+        rows[0] = None
+    return _json({**embeddings(kind, rows), **_usage(kind, name)})
+
+
+@cache
+def _raw(kind: Kind, name: str) -> bytes | None:
+    """Bodies that do not depend on the request."""
+    whole = _json({**answer(kind, "42"), **usage(kind)})
+    raw: dict[str, Any] = {
+        "truncated_json": lambda: whole[: len(whole) // 2],
+        "html": lambda: b"<!doctype html><title>Welcome</title><h1>It works</h1>",
+        "event_stream": lambda: b'data: {"choices": []}\n\ndata: [DONE]\n\n',
+        "wrong_shape": lambda: b'{"hello": "world"}',
+        "wrong_types": lambda: b'{"choices": "many", "content": 7, "message": ["no"], "data": 3, "embeddings": "none"}',
+        "json_list": lambda: b"[" + whole + b"]",
+        "deep_json": lambda: b"[" * 100_000 + b"]" * 100_000,
+        "no_body": lambda: b"",
+        "invalid_utf8": lambda: whole.replace(b"42", b"4\xff\xfe2"),
+        "huge": lambda: _json({**answer(kind, "x" * HUGE), **usage(kind)}),
+        "unasked_gzip": lambda: gzip.compress(whole),
+    }
+    return raw[name]() if name in raw else None
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
