@@ -36,6 +36,11 @@ class Fault:
     unusable_embedding: bool = False  # what is fit for a chat is not for an embedding
 
     @property
+    def heard(self) -> bool:
+        """Whether a caller who streams hears words of it: they are then the answer as they stand."""
+        return self.unusable in ("refusal", "truncated")
+
+    @property
     def usable(self) -> bool:
         return self.error is None and self.unusable is None
 

@@ -149,7 +149,7 @@ async def _check(
     if emerge is None:
         expect(False, "no trace", reply.text)
         return
-    _check_trace(case, emerge, expect)
+    _check_trace(case, form == "stream", emerge, expect)
     for call in emerge["calls"]:
         fault = case.fault_of(call)
         if fault is None or not (fault.slow or fault.does in ("refuse", "ignore")):
@@ -181,14 +181,15 @@ def read(reply: httpx.Response, form: str) -> tuple[Any, dict[str, Any] | None, 
     return (chunks if done and events.count("[DONE]") == 1 else None), chunks[-1].get("emerge"), None
 
 
-def _check_trace(case: Case, emerge: dict[str, Any], expect: Any) -> None:
+def _check_trace(case: Case, stream: bool, emerge: dict[str, Any], expect: Any) -> None:
     calls = emerge["calls"]
     members = [call for call in calls if call["role"] == "member"]
     expect(len(members) == len(case.faults), "a member is missing in the trace", calls)
     roles = {"judge": "judge", "merger": "merge", "embedder": "embed", "escalation": "escalation"}
     if role := roles.get(case.position):
         expect([c["role"] for c in calls if c["role"] != "member"] == [role], f"no {role} call in the trace", calls)
-        fit = case.helper is not None and case.helper.usable
+        live = stream and case.position in ("merger", "escalation")
+        fit = case.helper is not None and (case.helper.usable or (live and case.helper.heard))
         fit = fit and not (case.position == "embedder" and case.helper and case.helper.unusable_embedding)
         expect((emerge["fallback"] is None) == fit, "a helper's failure is not told, or told without one", emerge)
     for call in calls:

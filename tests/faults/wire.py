@@ -102,7 +102,7 @@ def _raw(kind: Kind, name: str) -> bytes | None:
     raw: dict[str, Any] = {
         "truncated_json": lambda: whole[: len(whole) // 2],
         "html": lambda: b"<!doctype html><title>Welcome</title><h1>It works</h1>",
-        "event_stream": lambda: b'data: {"choices": []}\n\ndata: [DONE]\n\n',
+        "event_stream": lambda: b"data: It works\n\ndata: [DONE]\n\n",
         "wrong_shape": lambda: b'{"hello": "world"}',
         "wrong_types": lambda: b'{"choices": "many", "content": 7, "message": ["no"], "data": 3, "embeddings": "none"}',
         "json_list": lambda: b"[" + whole + b"]",
