@@ -68,6 +68,7 @@ class RuntimeStub:
         self._waiting: asyncio.Queue[tuple[str, Any, str | None]] = asyncio.Queue()
         self._faults: dict[str, str] = {}
         self.asked = 0
+        self.snapshot, self.restore = asyncio.Event(), asyncio.Event()
 
     @property
     def authority(self) -> str:
@@ -114,6 +115,11 @@ class RuntimeStub:
         if (method, path) == ("GET", "invocation/next"):
             await self._next(reader, writer)
             return
+        if path == "restore/next":  # the snapshot is taken here
+            self.snapshot.set()
+            await self.restore.wait()
+            await _respond(writer, 200)
+            return
         if path == "init/error":
             self.init_errors.append(json.loads(await reader.readexactly(int(headers["content-length"]))))
             await _respond(writer, 202)
@@ -132,6 +138,8 @@ class RuntimeStub:
                 await _respond(writer, int(fault))
                 await reader.read()
                 return
+            elif "content-length" in headers:  # a buffered reply
+                taken.body = await reader.readexactly(int(headers["content-length"]))
             else:
                 await self._take(taken, fault, reader)
             await _respond(writer, 202)
@@ -161,6 +169,7 @@ class RuntimeStub:
             "Lambda-Runtime-Aws-Request-Id": invocation,
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.deadline_s) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": self.arn,
+            "Content-Type": "application/json",
             **({"Lambda-Runtime-Trace-Id": trace_id} if trace_id else {}),
         }
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
@@ -210,7 +219,7 @@ async def _respond(
     chunked: bool = False,
 ) -> None:
     framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
-    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in ((headers or {}) | framing).items())]
+    lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in ((headers or {}) | framing).items())]
     writer.write("\r\n".join([*lines, "", ""]).encode())
     middle = len(body) // 2
     parts = [body[:middle], body[middle:]]

@@ -4,89 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.functions.conftest import PROXY, QUESTION, event
-from tests.functions.runtime_stub import RuntimeStub, Taken, front_door
-
-ROOT = PROXY.parents[1]
-WRAPPER = PROXY / "stream-wrapper"
-
-
-@dataclass
-class Runtime:
-    stub: RuntimeStub
-    process: asyncio.subprocess.Process
-    log: Path
-
-    async def ask(self, **changes: Any) -> Taken:
-        return await self.stub.call(event("POST", "/v1/chat/completions", {**QUESTION, **changes}))
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """What was logged; every line is JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-@asynccontextmanager
-async def runtime(folder: Path, stub: RuntimeStub | None = None, **environ: str) -> AsyncIterator[Runtime]:
-    given = {
-        "PATH": os.environ["PATH"],
-        "AWS_LAMBDA_FUNCTION_NAME": "proxy",
-        "EMERGE_CONFIG": str(PROXY / "default.yaml"),
-        "EMERGE_AUTH": "gateway",
-        "EMERGE_STACK": "test",
-        "EMERGE_RESPONSE_MODE": "stream",
-        **environ,
-    }
-    async with (stub or RuntimeStub()).serving() as serving:
-        with Path(folder, "log").open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *(str(WRAPPER), sys.executable, "/var/runtime/bootstrap.py"),
-                env={**given, "AWS_LAMBDA_RUNTIME_API": serving.authority},
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            yield Runtime(serving, process, Path(folder, "log"))
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-
-
-def events_of(taken: Taken) -> list[str]:
-    return [part.removeprefix("data: ") for part in taken.body.decode().split("\n\n") if part.startswith("data: ")]
+from tests.functions.conftest import QUESTION, event
+from tests.functions.process import WRAPPED, answer_every_event, events_of, runtime
+from tests.functions.runtime_stub import RuntimeStub, front_door
 
 
 def test_every_event_is_answered_in_stream_mode(tmp_path: Path) -> None:
-    expected = {"bad_body": 400, "missing_field": 400}
-
     async def scenario() -> None:
         async with runtime(tmp_path) as function:
-            for path in sorted(ROOT.glob("events/*.json")):
-                given = json.loads(path.read_text())
-                if "httpMethod" not in given:
-                    continue
-                taken = await function.stub.call(given)
-                assert taken.prelude, (path.stem, taken.error, function.log.read_text())
-                assert taken.prelude["statusCode"] == expected.get(path.stem, 200), path.stem
-                assert taken.prelude["headers"]["x-request-id"]
-                assert taken.trailers == {}
-                if path.stem == "streaming":
-                    assert taken.prelude["headers"]["content-type"].startswith("text/event-stream")
-                    assert events_of(taken)[-1] == "[DONE]"
-                elif path.stem in expected:
-                    assert taken.json["error"]["type"] == "invalid_request_error"
+            await answer_every_event(function)
             status = await function.stub.call(event("GET", "/v1/emerge/status"))
             assert status.json["response_mode"] == "stream"
             requests = [line for line in function.lines if line.get("message") == "request"]
@@ -135,7 +67,7 @@ def test_while_the_panel_works_a_client_hears_of_it_and_nobody_works_once_it_lef
 
     async def scenario(url: str) -> None:
         Path(config["EMERGE_CONFIG"]).write_text(CONFIG.format(url=url))
-        async with runtime(tmp_path, **config) as function:
+        async with runtime(tmp_path, environ=config) as function:
             given = event("POST", "/v1/chat/completions", {**QUESTION, "stream": True})
             for count in (2, 4):  # the second invocation finds a function in order
                 taken = function.stub.invoke(given)
@@ -156,7 +88,7 @@ def test_the_app_s_own_deadline_ends_the_stream_in_order(tmp_path: Path, config:
     upstream.script = {name: says("42", delay=60) for name in "ab"}
 
     async def scenario() -> None:
-        async with runtime(tmp_path, RuntimeStub(deadline_s=4.0), **config) as function:
+        async with runtime(tmp_path, RuntimeStub(deadline_s=4.0), environ=config) as function:
             taken = await function.ask(stream=True)
             assert json.loads(events_of(taken)[-1])["error"]["type"] == "timeout_error"
             assert taken.trailers == {}
@@ -169,7 +101,7 @@ def test_the_app_s_own_deadline_ends_the_stream_in_order(tmp_path: Path, config:
 
 def test_lines_are_json_and_tell_nothing_private(tmp_path: Path, config: Any) -> None:
     async def scenario() -> None:
-        async with runtime(tmp_path, **config) as function:
+        async with runtime(tmp_path, environ=config) as function:
             for stream in (False, True):
                 await function.ask(stream=stream, messages=[{"role": "user", "content": "a private question"}])
             messages = [line["message"] for line in function.lines if "message" in line]
@@ -203,7 +135,7 @@ def test_the_openai_client_through_the_front_door(tmp_path: Path) -> None:
 
 def test_a_missing_config_is_no_failure_of_init(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with runtime(tmp_path, EMERGE_CONFIG="/no/such/file.yaml") as function:
+        async with runtime(tmp_path, environ={"EMERGE_CONFIG": "/no/such/file.yaml"}) as function:
             taken = await function.ask()
             assert (taken.prelude["statusCode"], taken.json["error"]["type"]) == (503, "config_error")
             assert function.stub.init_errors == []
@@ -213,7 +145,7 @@ def test_a_missing_config_is_no_failure_of_init(tmp_path: Path) -> None:
 
 def test_a_failure_of_init_is_told(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with runtime(tmp_path, EMERGE_CONFIG_TTL_S="soon") as function:
+        async with runtime(tmp_path, environ={"EMERGE_CONFIG_TTL_S": "soon"}) as function:
             assert await asyncio.wait_for(function.process.wait(), 20) == 1
             (error,) = function.stub.init_errors
             assert error["errorType"] == "ValueError"
@@ -237,7 +169,7 @@ def test_the_loop_ends_where_lambda_is_gone(tmp_path: Path) -> None:
 def test_the_wrapper_leaves_the_managed_runtime_alone_elsewhere(environ: dict[str, str]) -> None:
     async def scenario() -> bytes:
         process = await asyncio.create_subprocess_exec(
-            str(WRAPPER), "/bin/echo", "the managed runtime", env=environ, stdout=asyncio.subprocess.PIPE
+            WRAPPED[0], "/bin/echo", "the managed runtime", env=environ, stdout=asyncio.subprocess.PIPE
         )
         return (await process.communicate())[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,3 +42,20 @@ def translated() -> Iterator[Callable[..., Any]]:
 def deployed(translated: Any) -> Callable[..., Any]:
     """The same with conditions decided and functions computed: what CloudFormation would make."""
     return lambda code="a", **parameters: Resolver(translated(code, **parameters), parameters).template()
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`sam build`, for real; EMERGE_ARTIFACTS names one that was built before."""
+    python = TOOLS / "python3.13"
+    if not (TOOLS / "sam").exists() or not python.exists():
+        pytest.skip("the AWS tools or Python 3.13 are not installed (make tools): the artifact is not tested")
+    if os.environ.get("EMERGE_ARTIFACTS"):
+        return Path(os.environ["EMERGE_ARTIFACTS"])
+    target = tmp_path_factory.mktemp("build")
+    path = f"{python.resolve().parent}:{TOOLS}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "us-east-1"}
+    command = [str(TOOLS / "sam"), "build", "--build-dir", str(target)]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
