@@ -74,7 +74,8 @@ def create_app(
         config = serving()
         served: dict[str, Any] = {}
         if config:
-            served = {"ensembles": [*config.ensembles], "models": [*config.models], "breakers": engine.breakers()}
+            served = {kind: list(getattr(config, kind)) for kind in ("ensembles", "models", "embedders")}
+            served["breakers"] = engine.breakers()
         return json_response({"status": "ok" if config else "degraded", **served, **details()})
 
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
