@@ -50,12 +50,14 @@ class CallError:
     retry_after_s: float | None = None
     param: str | None = None  # as the upstream named it
     code: str | None = None  # as the upstream named it
+    final: bool = False  # whatever the kind is, a second call would not help
     sent: bool = False  # the connection broke after the request had gone out: it may be billed all the same
 
     @property
     def retryable(self) -> bool:
         """Whether the same call may succeed when it is made again."""
-        return self.kind in ("rate_limit", "connection", "server") or self.status in (408, 409)
+        passes = self.kind in ("rate_limit", "connection", "server") or self.status in (408, 409)
+        return passes and not self.final
 
 
 class UpstreamError(Exception):

@@ -22,6 +22,14 @@ from emerge_core.config import parse_config
 from emerge_core.config.schema import Config
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have to say beside that they passed: how many cases they tried."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name == "said":
+                terminalreporter.write_line(str(value))
+
+
 @dataclass
 class Says:
     """What the upstream answers for one model: text, tool calls or an error, after a delay in seconds."""

@@ -269,6 +269,7 @@ class FanOut:
         with self.busy:
             completion = await started.attempts.run(attempt)
         error, known = completion.error, not started.attempts.unsure
+        known = known and not (error and started.spoken)  # what was written is billed, by tokens that nobody told us
         if error is None:
             self.breakers.succeeded(started.key)
             cost = self._price(started, completion.usage)
@@ -350,9 +351,7 @@ class FanOut:
 def _final(failure: UpstreamError) -> UpstreamError:
     """The failure of a call that was heard already: asking again would say another text after the first."""
     error = failure.error
-    if error.retryable:
-        error = replace(error, kind="bad_response", status=None)
-    return UpstreamError(replace(error, message=f"the reply broke off: {error.message}"))
+    return UpstreamError(replace(error, message=f"the reply broke off: {error.message}", final=True))
 
 
 def _as_prompt(request: EmbeddingRequest) -> ChatRequest:

@@ -17,8 +17,9 @@ DEADLINE_S = 20.0
 PRICE = {"input": 1.0, "output": 2.0}  # USD per million tokens
 CALL_USD = (INPUT_TOKENS * PRICE["input"] + OUTPUT_TOKENS * PRICE["output"]) / 1e6
 MEMBERS = ("first", "middle", "last")
-Position = Literal["first", "middle", "last", "all", "judge", "merger", "embedder", "escalation", "pair"]
-POSITIONS: tuple[Position, ...] = (*MEMBERS, "all", "judge", "merger", "embedder", "escalation")  # type: ignore[assignment]
+Position = Literal["first", "middle", "last", "all", "alone", "judge", "merger", "embedder", "escalation", "pair"]
+LIVE: tuple[Position, ...] = ("alone", "merger", "escalation")  # what a caller who streams hears as it is written
+POSITIONS: tuple[Position, ...] = ("first", "middle", "last", "all", "judge", "embedder", *LIVE)
 SAME, DIFFERENT = ("42", "42", "42"), ("41", "42", "43")
 
 
@@ -35,7 +36,20 @@ class Case:
     helper: Fault | None = None
 
     @property
+    def has_stream_fault(self) -> bool:
+        return any(fault is not None and fault.streams for fault in (*self.faults, self.helper))
+
+    @property
+    def live(self) -> Fault | None:
+        """The fault of the call that a caller who streams hears, if there is such a call."""
+        if self.position == "alone":
+            return self.faults[0]
+        return self.helper if self.position in LIVE else None
+
+    @property
     def said(self) -> tuple[str, ...]:
+        if self.position == "alone":
+            return ("The answer is 42.",)
         return (SAME if self.helper is None else DIFFERENT)[: len(self.faults)]
 
     def fault_of(self, call: dict[str, Any]) -> Fault | None:
@@ -51,19 +65,22 @@ def singles() -> Iterator[Case]:
             for position in POSITIONS:
                 if position == "embedder" and (kind == "anthropic" or not fault.embeds):
                     continue  # there is no such call
+                if fault.streams and position not in LIVE:
+                    continue
                 name = f"{kind}.{fault.name}.{position}"
                 if position in MEMBERS:
                     faults = tuple(fault if position == each else None for each in MEMBERS)
                     yield Case(id=name, kind=kind, position=position, faults=faults)
-                elif position == "all":
-                    yield Case(id=name, kind=kind, position=position, faults=(fault,) * 3)
+                elif position in ("all", "alone"):
+                    faults = (fault,) * (3 if position == "all" else 1)
+                    yield Case(id=name, kind=kind, position=position, faults=faults)
                 else:
                     yield Case(id=name, kind=kind, position=position, faults=(None,) * 3, helper=fault)
 
 
 def pairs(kind: Kind, second: Kind) -> Iterator[Case]:
     """Every two faults over two members, of one kind or of two."""
-    for one, other in combinations_with_replacement(faults_of(kind), 2):
+    for one, other in combinations_with_replacement([fault for fault in faults_of(kind) if not fault.streams], 2):
         if second in other.only:
             name = f"{kind}.{one.name}.{second}.{other.name}"
             yield Case(id=name, kind=kind, second=second, position="pair", faults=(one, other))
@@ -138,6 +155,8 @@ def expected_status(case: Case) -> tuple[int, str | None]:
     met = [fault for fault in faults if fault is not None]
     if any(fault.unusable in ("truncated", "refusal", "content filter") for fault in met):
         return 200, None  # the only thing that a model could say is the reply
+    if case.position == "alone" and met[0].unusable:
+        return 200, None  # even where that is nothing
     kinds = {fault.error or fault.unusable for fault in met}
     if kinds <= {"invalid_request", "context_length"}:
         return 400, "invalid_request_error"

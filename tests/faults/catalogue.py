@@ -34,6 +34,8 @@ class Fault:
     only: tuple[Kind, ...] = KINDS
     embeds: bool = True  # it makes sense for embeddings too
     unusable_embedding: bool = False  # what is fit for a chat is not for an embedding
+    spoken: bool = False  # of a streamed reply some words arrive before it
+    streams: bool = False  # only a streamed reply can have it
 
     @property
     def heard(self) -> bool:
@@ -45,8 +47,20 @@ class Fault:
         return self.error is None and self.unusable is None
 
 
-def _broken(name: str, does: str, error: str = "connection", cost: Cost = "unknown", *, slow: bool = False) -> Fault:
-    return Fault(name=name, does=does, error=error, cost=cost, slow=slow)  # type: ignore[arg-type]
+def _broken(
+    name: str,
+    does: str,
+    error: str = "connection",
+    cost: Cost = "unknown",
+    *,
+    slow: bool = False,
+    spoken: bool = False,
+) -> Fault:
+    return Fault(name=name, does=does, error=error, cost=cost, slow=slow, spoken=spoken)  # type: ignore[arg-type]
+
+
+def _streamed(name: str, error: str | None = None, cost: Cost = "unknown", *, spoken: bool = True) -> Fault:
+    return Fault(name=name, body=name, error=error, cost=cost, spoken=spoken, streams=True)
 
 
 def _status(
@@ -81,11 +95,11 @@ FAULTS: tuple[Fault, ...] = (
     _broken("never_connects", "ignore", cost="none"),
     _broken("reset_before_body", "reset"),
     _broken("closed_before_body", "close"),
-    _broken("reset_in_body", "reset_body"),
-    _broken("closed_in_body", "cut"),
+    _broken("reset_in_body", "reset_body", spoken=True),
+    _broken("closed_in_body", "cut", spoken=True),
     _broken("hang_before_headers", "hang", "timeout", "estimated", slow=True),
-    _broken("hang_in_body", "stall", "timeout", "estimated", slow=True),
-    _broken("slow_drip", "drip", "timeout", "estimated", slow=True),
+    _broken("hang_in_body", "stall", "timeout", "estimated", slow=True, spoken=True),
+    _broken("slow_drip", "drip", "timeout", "estimated", slow=True, spoken=True),
     _status(400, "invalid_request"),
     _status(400, "context_length", name="context_length", body="context_length"),
     _status(401, "auth"),
@@ -112,7 +126,7 @@ FAULTS: tuple[Fault, ...] = (
     _garbage("no_body"),
     _garbage("invalid_utf8"),
     _garbage("huge"),
-    Fault(name="endless", does="endless", error="bad_response", cost="unknown"),
+    Fault(name="endless", does="endless", error="bad_response", cost="unknown", spoken=True),
     _garbage("unasked_gzip", headers={"content-encoding": "gzip"}),
     Fault(name="text_plain", headers=(("content-type", "text/plain"),)),
     Fault(name="empty", body="empty", unusable="empty", unusable_embedding=True),
@@ -123,6 +137,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="no_usage", body="no_usage", cost="unknown"),
     Fault(name="negative_usage", body="negative_usage", cost="unknown"),
     Fault(name="absurd_usage", body="absurd_usage", cost="unknown"),
+    _streamed("error_event", "server"),
+    _streamed("error_event_first", "server", "none", spoken=False),
+    _streamed("bad_event", "bad_response"),
+    _streamed("no_end", "bad_response"),
+    _streamed("no_last_event", cost="usage"),
+    _streamed("duplicate_events", cost="usage"),
 )
 
 

@@ -8,7 +8,7 @@ import gc
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import fsum, isclose
 from pathlib import Path
 from typing import Any
@@ -65,27 +65,30 @@ def notes() -> Iterator[Notes]:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_fault_at_every_position(kind: str, form: str, notes: Notes, capsys: pytest.CaptureFixture[str]) -> None:
-    run([case for case in singles() if case.kind == kind], form, notes, capsys)
+def test_every_fault_at_every_position(
+    kind: str, form: str, notes: Notes, record_property: Callable[[str, object], None]
+) -> None:
+    fit = [case for case in singles() if case.kind == kind and (form == "stream" or not case.has_stream_fault)]
+    run(fit, form, notes, record_property)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_pair_of_faults(kind: Kind, notes: Notes, capsys: pytest.CaptureFixture[str]) -> None:
-    run([*pairs(kind, kind)], "json", notes, capsys)
+def test_every_pair_of_faults(kind: Kind, notes: Notes, record_property: Callable[[str, object], None]) -> None:
+    run([*pairs(kind, kind)], "json", notes, record_property)
 
 
-def test_every_pair_of_faults_of_two_providers(notes: Notes, capsys: pytest.CaptureFixture[str]) -> None:
-    run([*pairs("openai", "anthropic")], "stream", notes, capsys)
+def test_every_pair_of_faults_of_two_providers(notes: Notes, record_property: Callable[[str, object], None]) -> None:
+    run([*pairs("openai", "anthropic")], "stream", notes, record_property)
 
 
-def run(cases: Sequence[Case], form: str, notes: Notes, capsys: pytest.CaptureFixture[str]) -> None:
+def run(cases: Sequence[Case], form: str, notes: Notes, record_property: Callable[[str, object], None]) -> None:
     failures = Failures()
     asyncio.run(_run_all(cases, form, failures), debug=False)
     said = "\n".join(notes.text)
     assert notes.text
     assert SECRET not in said
-    with capsys.disabled():
-        print(f"\n  {len(cases)} combinations as {form}: {Counter(case.position for case in cases)}", end=" ")
+    counted = ", ".join(f"{count} {position}" for position, count in Counter(c.position for c in cases).items())
+    record_property("said", f"faults, {form}: {len(cases)} combinations ({counted})")
     assert not failures, "\n".join([f"{len(failures)} failures", *failures[:40]])
 
 
@@ -125,8 +128,13 @@ async def _check(
 ) -> None:
     body = {"model": case.id, "messages": QUESTION, "stream": form == "stream"}
     reply = await client.post("/v1/chat/completions", json=body, timeout=None)
-    status, kind = expected_status(case)
     whole, emerge, error = read(reply, form)
+    broken = form == "stream" and case.live is not None and case.live.spoken and case.live.error is not None
+    if broken and case.live and case.live.slow and not (error and "broke off" in error["message"]):
+        broken = False  # this machine was so busy that its time was up before the first word
+    status, kind = expected_status(case)
+    if broken and case.live:
+        status, kind = (504, "timeout_error") if case.live.error == "timeout" else (502, "upstream_error")
 
     def expect(true: object, what: str, shown: object = "") -> None:
         failures.expect(true, case, form, what, shown)
@@ -140,7 +148,7 @@ async def _check(
             if status != 429:
                 expect(reply.headers.get("x-should-retry", "false") == "false", "a retry is asked for")
         expect(isinstance(error["message"], str) and error["message"], "an error without a message", error)
-        if status in (429, 502, 504):
+        if status in (429, 502, 504) and not broken:
             named = [f"{case.id}-{index}" in error["message"] for index in range(len(case.faults))]
             expect(all(named), "the message does not name each member", error)
     else:
@@ -149,7 +157,7 @@ async def _check(
     if emerge is None:
         expect(False, "no trace", reply.text)
         return
-    _check_trace(case, form == "stream", emerge, expect)
+    _check_trace(case, form == "stream", broken, emerge, expect)
     for call in emerge["calls"]:
         fault = case.fault_of(call)
         if fault is None or not (fault.slow or fault.does in ("refuse", "ignore")):
@@ -181,7 +189,7 @@ def read(reply: httpx.Response, form: str) -> tuple[Any, dict[str, Any] | None, 
     return (chunks if done and events.count("[DONE]") == 1 else None), chunks[-1].get("emerge"), None
 
 
-def _check_trace(case: Case, stream: bool, emerge: dict[str, Any], expect: Any) -> None:
+def _check_trace(case: Case, stream: bool, broken: bool, emerge: dict[str, Any], expect: Any) -> None:
     calls = emerge["calls"]
     members = [call for call in calls if call["role"] == "member"]
     expect(len(members) == len(case.faults), "a member is missing in the trace", calls)
@@ -191,7 +199,9 @@ def _check_trace(case: Case, stream: bool, emerge: dict[str, Any], expect: Any) 
         live = stream and case.position in ("merger", "escalation")
         fit = case.helper is not None and (case.helper.usable or (live and case.helper.heard))
         fit = fit and not (case.position == "embedder" and case.helper and case.helper.unusable_embedding)
-        expect((emerge["fallback"] is None) == fit, "a helper's failure is not told, or told without one", emerge)
+        expect(
+            broken or (emerge["fallback"] is None) == fit, "a helper's failure is not told, or told without one", emerge
+        )
     for call in calls:
         _check_call(case, call, expect)
     failed = any(fault is not None and not fault.usable for fault in case.faults)

@@ -23,6 +23,12 @@ from tests.faults.catalogue import FAULTS, Fault, Kind
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 WELL = Fault(name="well")
+_SSE = Fault(name="well", headers=(("content-type", "text/event-stream"),))
+_EVENTS = {
+    "openai": _SSE,
+    "anthropic": _SSE,
+    "ollama": Fault(name="well", headers=(("content-type", "application/x-ndjson"),)),
+}
 PATHS: dict[str, tuple[Kind, bool]] = {  # (wire format, whether it is for embeddings)
     "/v1/chat/completions": ("openai", False),
     "/v1/embeddings": ("openai", True),
@@ -97,19 +103,26 @@ class FaultyUpstream:
         if fault.does == "hang":
             await reader.read(1)  # until the client hangs up
             return False
+        streamed = bool(asked.get("stream")) and not wire.is_raw(kind, fault.body)
         if fault.does == "endless":
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+            parts = wire.events(kind, "answer", "word " * 5000)[:-4] if streamed else [b" " * 1_000_000]
+            writer.write(_head(_EVENTS[kind] if streamed else WELL, None))
             while True:  # until the client hangs up
-                writer.write(b" " * 1_000_000)
+                writer.write(b"".join(parts))
                 await writer.drain()
-        texts = len(asked["input"]) if embeds else 0
-        body = wire.body(kind, fault.body, text, texts=texts, key=key)
-        writer.write(_head(fault, len(body)))
+        if streamed:
+            parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in wire.events(kind, fault.body, text)]
+            writer.write(_head(_EVENTS[kind], None, (("transfer-encoding", "chunked"),)))
+            body, half = b"".join(parts) + b"0\r\n\r\n", len(b"".join(parts[:4]))
+        else:
+            texts = len(asked["input"]) if embeds else 0
+            body = wire.body(kind, fault.body, text, texts=texts, key=key)
+            half = len(body) // 2
+            writer.write(_head(fault, len(body)))
         if fault.does is None:
             writer.write(body)
             await writer.drain()
             return True
-        half = len(body) // 2
         writer.write(body[:half])
         await writer.drain()
         if fault.does == "reset_body":
@@ -127,8 +140,10 @@ class FaultyUpstream:
         return False
 
 
-def _head(fault: Fault, length: int) -> bytes:
-    headers = {"content-type": "application/json", "content-length": str(length), **dict(fault.headers)}
+def _head(fault: Fault, length: int | None, more: tuple[tuple[str, str], ...] = ()) -> bytes:
+    headers = {"content-type": "application/json", **dict(fault.headers), **dict(more)}
+    if length is not None:
+        headers["content-length"] = str(length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {fault.status} Scripted\r\n{lines}\r\n".encode()
 

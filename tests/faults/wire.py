@@ -54,6 +54,85 @@ def error(kind: Kind, message: str, code: str | None) -> dict[str, Any]:
     return {"error": {"message": message, "type": "scripted", "param": None, "code": code}}
 
 
+def events(kind: Kind, name: str, text: str) -> list[bytes]:
+    """The same reply streamed, event by event. What is not there for streams alone is the body's own fault."""
+    if name == "error_event_first":
+        return [_event(kind, _stream_error(kind))]
+    whole = json.loads(body(kind, name, text))
+    made = [_event(kind, chunk) for chunk in _CHUNKS[kind](whole)]
+    last = [b"data: [DONE]\n\n"] if kind == "openai" else []
+    first_words = 3 if kind == "anthropic" else 2
+    if name in ("error_event", "bad_event", "no_end"):
+        then = {"error_event": [_event(kind, _stream_error(kind))], "bad_event": [b'data: {"oh\n\n']}.get(name, [])
+        return made[:first_words] + ([b'{"oh\n'] if kind == "ollama" and name == "bad_event" else then)
+    if name == "duplicate_events":
+        made = [event for event in made for _ in range(2)]
+    if name == "no_last_event":
+        return made if kind != "anthropic" else made[:-1]
+    return made + last
+
+
+def _stream_error(kind: Kind) -> dict[str, Any]:
+    message = "Overloaded in the middle of it."
+    if kind == "openai":
+        return {"error": {"message": message, "type": "server_error", "code": 503}}
+    return error(kind, message, "overloaded_error")
+
+
+def _event(kind: Kind, chunk: dict[str, Any]) -> bytes:
+    if kind == "ollama":
+        return _json(chunk) + b"\n"
+    name = f"event: {chunk['type']}\n" if kind == "anthropic" else ""
+    return name.encode() + b"data: " + _json(chunk) + b"\n\n"
+
+
+def _words(text: str | None) -> list[str]:
+    return [f"{word} " for word in text.split()] if text else []
+
+
+def _openai_chunks(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    frame = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choice = whole["choices"][0]
+    message = choice["message"]
+    deltas = [{"role": "assistant", "content": ""}] if message["content"] is not None else [{"role": "assistant"}]
+    deltas += [{"content": word} for word in _words(message["content"])]
+    deltas += [{"refusal": word} for word in _words(message["refusal"])]
+    chunks = [{**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    chunks.append({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    return [*chunks, {**frame, "choices": [], "usage": whole["usage"]}] if "usage" in whole else chunks
+
+
+def _anthropic_chunks(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    counts = whole.get("usage", {})
+    opened = {**whole, "content": [], "stop_reason": None}
+    chunks: list[dict[str, Any]] = [{"type": "message_start", "message": opened}]
+    for block in whole["content"]:
+        chunks.append({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
+        for word in _words(block["text"]):
+            delta = {"type": "text_delta", "text": word}
+            chunks.append({"type": "content_block_delta", "index": 0, "delta": delta})
+        chunks.append({"type": "content_block_stop", "index": 0})
+    ended = {"type": "message_delta", "delta": {"stop_reason": whole["stop_reason"]}}
+    if "output_tokens" in counts:
+        ended["usage"] = {"output_tokens": counts["output_tokens"]}
+    return [*chunks, ended, {"type": "message_stop"}]
+
+
+def _ollama_chunks(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    frame = {"model": "m", "done": False}
+    words = _words(whole["message"]["content"])
+    chunks = [{**frame, "message": {"role": "assistant", "content": word}} for word in words]
+    return [*chunks, {**whole, "message": {"role": "assistant", "content": ""}}]
+
+
+_CHUNKS = {"openai": _openai_chunks, "anthropic": _anthropic_chunks, "ollama": _ollama_chunks}
+
+
+def is_raw(kind: Kind, name: str) -> bool:
+    """Whether the body is the same whatever was asked."""
+    return name in ("refusal_body", "context_length") or _raw(kind, name) is not None
+
+
 def body(kind: Kind, name: str, text: str, *, texts: int = 0, key: str = "") -> bytes:
     """The body that a fault names. `texts`, if any, are how many were to be embedded; `key` is the secret
     that the request carried, which errors quote, as real upstreams do."""
