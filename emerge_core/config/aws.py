@@ -7,6 +7,7 @@ reads when many environments start at once. Blocking: the server runs `AwsSource
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,9 @@ def boto3_client(service: str) -> Any:
     import boto3
     from botocore.config import Config as ClientConfig
 
+    for name in ("boto3", "botocore", "urllib3"):  # which log what was read, where the root logger lets them
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.WARNING)
     retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     settings = ClientConfig(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries=retries)
     return boto3.client(service, config=settings)

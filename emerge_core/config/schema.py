@@ -6,7 +6,9 @@ Cross references (a member that names no model, and so on) are checked in `refer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -42,7 +44,7 @@ class ProviderConfig(Section):
 
     kind: ProviderKind
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    api_key: Annotated[str, Field(pattern=r"^(env|ssm|secret):\S+$")] | None = None
+    api_key: Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|(ssm|secret):\S+)$")] | None = None
     headers: dict[str, str] = {}
     ca_file: str | None = None
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
@@ -52,6 +54,19 @@ class ProviderConfig(Section):
     breaker: BreakerConfig = BreakerConfig()
     seed: int = 0  # simulated only: the panel's seed
     correlation: Probability = 0.0  # simulated only: how often its models err on the same questions
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Without the values of headers, and without what a URL holds beside its place."""
+        for name, value in super().__repr_args__():
+            if name == "headers":
+                yield name, dict.fromkeys(value, "…")
+            elif name == "base_url" and value:
+                yield (
+                    name,
+                    urlsplit(value)._replace(netloc=urlsplit(value).netloc.rpartition("@")[2], query="").geturl(),
+                )
+            else:
+                yield name, value
 
     @model_validator(mode="before")
     @classmethod

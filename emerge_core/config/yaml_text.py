@@ -102,11 +102,16 @@ def read_yaml(text: str, *, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1})" if mark else ""
-        raise ConfigError(f"{source}: not valid YAML{where}: {error.problem or error.context}") from None
+        raise ConfigError(f"{source}: not valid YAML{where}: {_unquoted(error.problem or error.context)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{source}: not valid YAML: {FAULTS.get(type(error), 'a value that cannot be read')}"
         ) from None
+
+
+def _unquoted(problem: str | None) -> str:
+    """PyYAML's words without what it quotes of the text."""
+    return re.sub(r"'.*'|\".*\"", "…", problem or "it cannot be read", flags=re.S)
 
 
 def shown_key(key: str) -> str:

@@ -70,7 +70,7 @@ class Anthropic:
             default_headers=config.headers,
             http_client=http_client(httpx2, base_url, **client_options(config)),
         )
-        self._scrub = Scrubber(api_key, config.headers)
+        self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:

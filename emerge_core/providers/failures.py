@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from emerge_core.types import CallError, ErrorKind, UpstreamError
 
@@ -30,18 +32,33 @@ _NOT_TAKEN = re.compile(
 
 
 class Scrubber:
-    """Cuts what must not be seen (our key, values of configured headers) out of upstream texts."""
+    """Cuts what must not be seen (our key, values of configured headers, what else a base URL holds than a
+    place) out of upstream texts, in whichever spelling they come back."""
 
-    def __init__(self, api_key: str | None, headers: Mapping[str, str]) -> None:
-        secrets = [api_key or "", *headers.values()]
+    def __init__(self, api_key: str | None, headers: Mapping[str, str], base_url: str | None = None) -> None:
+        secrets = [api_key or "", *headers.values(), *_secrets_of(base_url or "")]
         secrets += [secret.split(" ", 1)[1] for secret in secrets if " " in secret]  # Bearer …
-        self._secrets = sorted({secret for secret in secrets if len(secret) >= 6}, key=len, reverse=True)
+        spelt = {spelling for secret in secrets if len(secret) >= 6 for spelling in _spellings(secret)}
+        self._secrets = sorted(spelt, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "[redacted]")
         text = " ".join(text.split())
         return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def _secrets_of(url: str) -> list[str]:
+    """The password and the query's values, as they stand there and as they are sent."""
+    parts = urlsplit(url)
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    plain = f"{unquote(user)}:{unquote(password)}"
+    values = [value for _, value in parse_qsl(parts.query)]
+    return [password, unquote(password), base64.b64encode(plain.encode()).decode(), *values] if password else values
+
+
+def _spellings(secret: str) -> set[str]:
+    return {secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 
 def http_failure(
@@ -52,11 +69,11 @@ def http_failure(
     return UpstreamError(
         CallError(
             kind=_kind(status, f"{code} {kind} {message}"),
-            message=scrub(message) or _status_line(status, headers),
+            message=scrub(message) or scrub(_status_line(status, headers)),
             status=status,
             retry_after_s=retry_after(headers, now=now),
-            param=param,
-            code=code,
+            param=scrub(param) if param else None,
+            code=scrub(code) if code else None,
         )
     )
 

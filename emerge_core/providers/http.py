@@ -10,6 +10,7 @@ stays the library's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections import deque
@@ -49,6 +50,7 @@ def http_client(
     so that what arrives is what they take in memory, and a reply beyond `MAX_REPLY` is cut off. Both
     timeouts raise UpstreamError, so they are for this package's adapters.
     """
+    _quiet()
     context = _tls(http, base_url, ca_file)
     options = {
         "headers": {**(headers or {}), "accept-encoding": "identity"},
@@ -114,6 +116,15 @@ def _bounded_class(http: ModuleType) -> Any:
     return Bounded
 
 
+def _quiet() -> None:
+    """These log what is sent, with the URL's password or whole prompts, wherever the root logger lets them.
+    A level of their own (OPENAI_LOG=debug) is a setting that asks for it."""
+    for name in ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
+
+
 def _behind_proxy(base_url: str) -> bool:
     parts, proxies = urlsplit(base_url), getproxies()
     return (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(parts.hostname or "")
@@ -125,7 +136,7 @@ def _tls(http: ModuleType, base_url: str, ca_file: str | None) -> ssl.SSLContext
         try:
             return ssl.create_default_context(cafile=ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"ca_file {ca_file}: not a readable file of PEM certificates") from error
+            raise ConfigError("ca_file: not a readable file of PEM certificates") from error
     if base_url.startswith("http://"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; it would trust nobody
     context: ssl.SSLContext = http.create_ssl_context()

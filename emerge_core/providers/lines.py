@@ -15,12 +15,14 @@ _DRAIN_S = 0.1
 
 async def lines(received: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     """Whole lines, without their ends; what follows the last line feed is a line too."""
-    rest = b""
+    begun: list[bytes] = []  # of a line that is not whole yet: joined once, however small its pieces are
     async for chunk in received:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r")
-    if rest:
+        first, *more = chunk.split(b"\n")
+        begun.append(first)
+        for piece in more:
+            yield b"".join(begun).removesuffix(b"\r")
+            begun = [piece]
+    if rest := b"".join(begun):
         yield rest.removesuffix(b"\r")
 
 

@@ -55,7 +55,7 @@ class Ollama:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         headers |= {name.lower(): value for name, value in config.headers.items()}
         self._client: httpx.AsyncClient = http_client(httpx, self._url, headers=headers, **client_options(config))
-        self._scrub = Scrubber(api_key, config.headers)
+        self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._context = {model.model: model.context for model in models.values() if model.context is not None}
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:

@@ -79,7 +79,7 @@ class OpenAI:
         )
         if config.base_url:  # the environment's OpenAI organization is nobody else's business
             self._client.organization = self._client.project = None
-        self._scrub = Scrubber(api_key, config.headers)
+        self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._compact = config.base_url is None  # compatible servers may not know base64 embeddings
         self._refusals = Refusals()
 
