@@ -20,6 +20,8 @@ from emerge_core.errors import RequestError
 
 JsonObject = Mapping[str, Any]
 
+RateLimits = tuple[tuple[str, str], ...]  # an upstream's, as OpenAI's headers: x-ratelimit-…
+
 Role = Literal["member", "judge", "merge", "embed", "escalation", "repair"]
 Status = Literal["ok", "error", "timeout", "cancelled", "skipped"]
 
@@ -51,6 +53,7 @@ class CallError:
     param: str | None = None  # as the upstream named it
     code: str | None = None  # as the upstream named it
     final: bool = False  # whatever the kind is, a second call would not help
+    rate_limits: RateLimits = ()
     sent: bool = False  # the connection broke after the request had gone out: it may be billed all the same
 
     @property
@@ -245,6 +248,7 @@ class Completion:
     usage: Usage | None = None
     upstream_model: str | None = None
     dropped_params: tuple[str, ...] = ()
+    rate_limits: RateLimits = ()
     error: CallError | None = None
     latency_ms: float = 0.0
     attempts: int = 1

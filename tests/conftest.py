@@ -92,9 +92,10 @@ class Upstream:
         }
         choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
         if body.get("stream"):
-            return StreamingResponse(self._words(body, said, choice, usage), media_type="text/event-stream")
+            words = self._words(body, said, choice, usage)
+            return StreamingResponse(words, media_type="text/event-stream", headers=said.headers)
         reply = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
-        return JSONResponse({**reply, "usage": usage})
+        return JSONResponse({**reply, "usage": usage}, headers=said.headers)
 
     async def _words(
         self, body: dict[str, Any], said: Says, choice: dict[str, Any], usage: dict[str, int]

@@ -15,9 +15,9 @@ from emerge_core.api.encode import emerge_object, headers_of
 from emerge_core.api.endpoint import (
     Engine,
     answered,
+    check_content_type,
     limits_of,
     read_body,
-    refuse_forms_of_other_sites,
     trace_level,
 )
 from emerge_core.api.errors import invalid, json_response
@@ -43,7 +43,7 @@ class EmbeddingsEndpoint:
         self.engine = engine
 
     async def __call__(self, http: Request) -> Response:
-        refuse_forms_of_other_sites(http)
+        check_content_type(http)
         asked = await read(await read_body(http), read_embeddings)
         limits, level = limits_of(http), trace_level(http, self.engine.config)
         vectors: list[list[float]] = []

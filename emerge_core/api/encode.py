@@ -68,6 +68,7 @@ def headers_of(trace: Trace, picked: list[Choice] | None = None) -> dict[str, st
         "x-emerge-ensemble": trace.name,
         "x-emerge-cost-usd": f"{trace.cost.usd:.9f}",
         "x-emerge-degraded": "true" if trace.degraded else "false",
+        **_rate_limits(trace),
     }
     if picked:
         headers["x-emerge-selected"] = ",".join(_selected(picked))
@@ -75,6 +76,14 @@ def headers_of(trace: Trace, picked: list[Choice] | None = None) -> dict[str, st
     if agreement is not None:
         headers["x-emerge-agreement"] = f"{rounded(agreement)}"
     return headers
+
+
+def _rate_limits(trace: Trace) -> dict[str, str]:
+    """The upstream's, where only one was asked: the limits of several are nobody's."""
+    asked = [call.completion for call in trace.calls if call.status != "skipped"]
+    if len(asked) != 1:
+        return {}
+    return dict(asked[0].error.rate_limits if asked[0].error else asked[0].rate_limits)
 
 
 def emerge_object(

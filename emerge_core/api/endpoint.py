@@ -88,7 +88,7 @@ class Endpoint(ABC, Generic[QuestionT]):
     def stream(self, work: Work, asked: QuestionT, level: TraceLevel, headers: Mapping[str, str]) -> Response: ...
 
     async def __call__(self, http: Request) -> Response:
-        refuse_forms_of_other_sites(http)
+        check_content_type(http)
         asked = await read(await read_body(http), self.read)
         limits = limits_of(http)
         config = self.engine.config
@@ -174,14 +174,17 @@ def trace_level(http: Request, config: Config) -> TraceLevel:
     return _LEVELS[one_of(asked.strip().lower(), _LEVELS, "x-emerge-trace")]
 
 
-def refuse_forms_of_other_sites(http: Request) -> None:
-    """Any content type will do (curl -d sends a form's), but not from a browser: there, without a
-    preflight, any web page could spend this server's money."""
-    kind = http.headers.get("content-type", "")
-    if "origin" in http.headers and "json" not in kind.lower():
+def check_content_type(http: Request) -> None:
+    """JSON, or nothing said, or a form's type, which curl -d sends. Not from a browser: there, without a
+    preflight, any web page could spend this server's money by a form."""
+    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        return
+    if kind not in ("", "application/x-www-form-urlencoded") or "origin" in http.headers:
         raise RequestError(
-            "Browsers must send this request with the content type application/json.",
+            f"The content type is {kind[:80] or 'missing'}: send JSON, as application/json.",
             status=415,
             param="content-type",
             code="unsupported_content_type",
+            should_retry=False,
         )

@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anthropic
@@ -24,7 +24,7 @@ from emerge_core.providers.anthropic_stream import Assembly
 from emerge_core.providers.failures import Scrubber, bad_response, timed_out, unsupported
 from emerge_core.providers.http import client_options, http_client
 from emerge_core.providers.parts import count, function_of, json_instruction, unfenced, whole_usage
-from emerge_core.providers.sdk import Refusals, post, stream
+from emerge_core.providers.sdk import Refusals, Told, post, stream
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
 _URL = "https://api.anthropic.com"
@@ -91,17 +91,17 @@ class Anthropic:
             wire = to_wire(model, request, refused)
             return wire, wire.sent
 
-        async def send(wire: Wire) -> dict[str, Any]:
+        async def send(wire: Wire) -> Told:
             ask: Any = {"timeout_s": timeout_s, "scrub": self._scrub, "headers": wire.headers}
             if emit is None:
                 return await post(anthropic, self._client, "/v1/messages", wire.body, **ask)
             assembly = Assembly(emit, self._scrub)
             body = {**wire.body, "stream": True}
-            await stream(anthropic, self._client, "/v1/messages", body, take=assembly.take, **ask)
-            return assembly.reply()
+            limits = await stream(anthropic, self._client, "/v1/messages", body, take=assembly.take, **ask)
+            return Told(assembly.reply(), limits)
 
-        wire, reply, attempts = await self._refusals.ask(model, prepare, send)
-        return from_wire(reply, wire, attempts=attempts)
+        wire, told, attempts = await self._refusals.ask(model, prepare, send)
+        return replace(from_wire(told.reply, wire, attempts=attempts), rate_limits=told.rate_limits)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         raise unsupported("Anthropic has no embeddings")

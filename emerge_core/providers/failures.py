@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.types import CallError, ErrorKind, UpstreamError
 
 MAX_MESSAGE = 500
@@ -74,6 +75,7 @@ def http_failure(
             retry_after_s=retry_after(headers, now=now),
             param=scrub(param) if param else None,
             code=scrub(code) if code else None,
+            rate_limits=rate_limits(headers, now=now),
         )
     )
 

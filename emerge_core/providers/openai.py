@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -23,7 +24,7 @@ from emerge_core.providers.failures import Scrubber, bad_response, http_failure,
 from emerge_core.providers.http import client_options, http_client
 from emerge_core.providers.openai_stream import Assembly
 from emerge_core.providers.parts import count, function_of, json_instruction, logprobs_of, unfenced, whole_usage
-from emerge_core.providers.sdk import Refusals, post, stream
+from emerge_core.providers.sdk import Refusals, Told, post, stream
 from emerge_core.providers.tool_ids import shortened
 from emerge_core.types import (
     ChatRequest,
@@ -103,18 +104,19 @@ class OpenAI:
                 body |= {name: value for name, value in _STREAMED.items() if name not in refused}
             return (body, dropped), (_OPTIONAL | request.extra.keys()) & body.keys()
 
-        async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> dict[str, Any]:
+        async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> Told:
             path = "/chat/completions"
             if emit is None:
                 return await self._post(path, wire[0], timeout_s)
             assembly = Assembly(emit, fault=lambda error: told_in_stream(_told_in_200(error, self._scrub)))
-            await stream(
+            limits = await stream(
                 openai, self._client, path, wire[0], timeout_s=timeout_s, scrub=self._scrub, take=assembly.take
             )
-            return assembly.reply()
+            return Told(assembly.reply(), limits)
 
-        (_, dropped), reply, attempts = await self._refusals.ask(model, prepare, send)
-        return from_wire(reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
+        (_, dropped), told, attempts = await self._refusals.ask(model, prepare, send)
+        completion = from_wire(told.reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
+        return replace(completion, rate_limits=told.rate_limits)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
@@ -124,12 +126,12 @@ class OpenAI:
             body["dimensions"] = request.dimensions
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await self._post("/embeddings", body, timeout_s)
+                reply = (await self._post("/embeddings", body, timeout_s)).reply
         except TimeoutError:
             raise timed_out(timeout_s) from None
         return Embeddings(_vectors(reply, len(request.inputs)), usage_of(reply.get("usage")))
 
-    async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> Told:
         return await post(openai, self._client, path, body, timeout_s=timeout_s, scrub=self._scrub)
 
     async def aclose(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 
@@ -21,9 +21,17 @@ from emerge_core.providers.failures import (
     timed_out,
 )
 from emerge_core.providers.lines import drain, events
-from emerge_core.types import JsonObject, UpstreamError
+from emerge_core.providers.rate_limits import rate_limits
+from emerge_core.types import JsonObject, RateLimits, UpstreamError
 
 Wire = TypeVar("Wire")
+
+
+class Told(NamedTuple):
+    """An upstream's whole reply, and what it says of its rate limits."""
+
+    reply: dict[str, Any]
+    rate_limits: RateLimits
 
 
 async def post(
@@ -35,13 +43,13 @@ async def post(
     timeout_s: float,
     scrub: Scrubber,
     headers: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """The reply's JSON object. The SDK authenticates and sends; building its types takes longer than
+) -> Told:
+    """A reply's JSON object. The SDK authenticates and sends; building its types takes longer than
     the rest of a call, and compatible servers stray from them. Raises UpstreamError."""
     response = await _send(
         sdk, client, path, body, timeout_s=timeout_s, scrub=scrub, headers=headers or {}, stream=False
     )
-    return json_object(response.content)
+    return Told(json_object(response.content), rate_limits(response.headers))
 
 
 async def stream(
@@ -54,7 +62,7 @@ async def stream(
     scrub: Scrubber,
     take: Callable[[bytes], bool],
     headers: Mapping[str, str] | None = None,
-) -> None:
+) -> RateLimits:
     """Hands the data of each server-sent event to `take`, until that says that it was the last. A reply
     that does not stream is one event. Raises UpstreamError."""
     response = await _send(
@@ -63,13 +71,14 @@ async def stream(
     try:
         if "event-stream" not in response.headers.get("content-type", ""):
             take(await response.aread())
-            return
+            return rate_limits(response.headers)
         received = response.aiter_bytes()
         async with aclosing(events(received)) as found:
             async for data in found:
                 if take(data):
                     break
         await drain(received)
+        return rate_limits(response.headers)
     except httpx2.TimeoutException:
         raise timed_out(timeout_s) from None
     except httpx2.HTTPError as error:
@@ -122,8 +131,8 @@ class Refusals:
         self,
         model: str,
         prepare: Callable[[frozenset[str]], tuple[Wire, Collection[str]]],
-        send: Callable[[Wire], Awaitable[dict[str, Any]]],
-    ) -> tuple[Wire, dict[str, Any], int]:
+        send: Callable[[Wire], Awaitable[Told]],
+    ) -> tuple[Wire, Told, int]:
         """What was sent, the reply, and how often was asked. `prepare` builds the request without
         the refused parameters and says which optional ones are in it."""
         attempts = 0

@@ -169,18 +169,41 @@ def test_a_malformed_body(http: httpx.Client, body: bytes) -> None:
     assert error_of(reply)["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("kind", [None, "application/json", "application/x-www-form-urlencoded", "text/plain"])
-def test_any_content_type_will_do(http: httpx.Client, kind: str | None) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/a+json",
+        "application/x-www-form-urlencoded",
+    ],
+)
+def test_json_may_come_as_json_or_unsaid_or_as_curl_sends_it(http: httpx.Client, kind: str | None) -> None:
     body = json.dumps({"model": "emerge", "messages": [{"role": "user", "content": "hi"}]})
     headers = {"content-type": kind} if kind else {}
     assert http.post("/v1/chat/completions", content=body, headers=headers).status_code == 200
 
 
-def test_but_no_web_page_may_send_a_form(http: httpx.Client, engine: Any) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "application/xml"},
+        {"origin": "https://evil.test", "content-type": "application/x-www-form-urlencoded"},
+        {"origin": "https://evil.test"},
+    ],
+)
+def test_other_content_types_and_the_forms_of_web_pages_are_refused(
+    http: httpx.Client, engine: Any, path: str, headers: dict[str, str]
+) -> None:
     body = json.dumps({"model": "emerge", "messages": [{"role": "user", "content": "hi"}]})
-    headers = {"origin": "https://evil.test", "content-type": "text/plain"}
-    reply = http.post("/v1/chat/completions", content=body, headers=headers)
-    assert (reply.status_code, error_of(reply)["code"]) == (415, "unsupported_content_type")
+    reply = http.post(path, content=body, headers=headers)
+    error = error_of(reply)
+    assert (reply.status_code, error["code"], error["param"]) == (415, "unsupported_content_type", "content-type")
+    assert reply.headers["x-request-id"]
     assert engine.requests == []
 
 

@@ -131,3 +131,19 @@ def test_the_callers_deadline_and_a_degraded_answer(through: Any, upstream: Any,
     reply = httpx.post(f"{through(ENSEMBLES)}/chat/completions", json=body, headers={"x-emerge-deadline": "0.5"})
     assert (reply.status_code, reply.headers["x-emerge-degraded"]) == (200, "true")
     assert [call["status"] for call in reply.json()["emerge"]["calls"]] == ["ok", "timeout", "ok"]
+
+
+@pytest.mark.parametrize("status", [200, 429])
+def test_an_upstreams_rate_limits_are_passed_on_where_it_was_the_only_one(
+    through: Any, upstream: Any, says: Any, status: int
+) -> None:
+    told = {"x-ratelimit-remaining-requests": "59", "retry-after": "60"}
+    upstream.script = {name: says("42", status=status, headers=told) for name in "abc"}
+    url = through(ENSEMBLES, a={"max_retries": 0})
+    alone = httpx.post(f"{url}/chat/completions", json={"model": "a", "messages": [USER]})
+    assert (alone.status_code, alone.headers["x-ratelimit-remaining-requests"]) == (status, "59")
+    if status == 429:
+        assert (alone.headers["retry-after"], alone.headers["x-should-retry"]) == ("60", "true")
+        return
+    panel = httpx.post(f"{url}/chat/completions", json={"model": "emerge", "messages": [USER]})
+    assert "x-ratelimit-remaining-requests" not in panel.headers

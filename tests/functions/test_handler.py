@@ -64,6 +64,22 @@ def test_a_stream_is_one_valid_body(aws: Any, lambda_function: Any) -> None:
     assert text == "The answer is 391."
 
 
+@pytest.mark.parametrize("breaks", [False, True])
+def test_what_is_live_elsewhere_is_one_valid_body_here(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any, breaks: bool
+) -> None:
+    secret(aws, "sk-one")
+    push()
+    upstream.script = {"a": says("Well, the answer is 42.", breaks_after=4 if breaks else None)}
+    reply = lambda_function().ask(model="a", stream=True)
+    assert reply.status == 200
+    events = [part.removeprefix("data: ") for part in reply.body.split("\n\n") if part.startswith("data: ")]
+    last = json.loads(events.pop()) if breaks else events.pop()
+    assert (last["error"]["code"] if breaks else last) == ("stream_interrupted" if breaks else "[DONE]")
+    text = "".join(json.loads(each)["choices"][0]["delta"].get("content") or "" for each in events)
+    assert text == ("Well, the answer is " if breaks else "Well, the answer is 42.")
+
+
 def test_a_pushed_config_serves_from_the_next_request(
     aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
 ) -> None:

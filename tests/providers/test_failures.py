@@ -10,6 +10,7 @@ import pytest
 
 from emerge_core.errors import ConfigError
 from emerge_core.providers.failures import Scrubber, retry_after
+from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.types import ChatRequest, UpstreamError
 
 KINDS = ("openai", "anthropic", "ollama")
@@ -194,3 +195,32 @@ def test_cancelling_closes_the_connection(upstream_of: Any, adapter_of: Any, rep
             return int(upstream.hung_up)
 
     assert asyncio.run(main()) == 1
+
+
+LIMITS = {
+    "x-ratelimit-limit-requests": "60",
+    "x-ratelimit-remaining-tokens": "149984",
+    "x-ratelimit-reset-requests": "1s",
+}
+THEIRS = {
+    "anthropic-ratelimit-requests-limit": "60",
+    "anthropic-ratelimit-tokens-remaining": "149984",
+    "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:01Z",
+    "anthropic-ratelimit-input-tokens-limit": "9",
+}
+
+
+def test_rate_limits_are_told_in_one_way() -> None:
+    now = 1767225600.0  # 2026-01-01T00:00:00Z
+    assert dict(rate_limits({name.title(): value for name, value in LIMITS.items()})) == LIMITS
+    assert dict(rate_limits(THEIRS, now=now)) == LIMITS
+    assert rate_limits({"anthropic-ratelimit-tokens-reset": "soon", "x-ratelimit-limit-tokens": "a\nb"}) == ()
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+@pytest.mark.parametrize("status", [200, 429])
+def test_rate_limits_come_with_replies_and_errors(exchange: Any, reply: Any, kind: str, status: int) -> None:
+    headers = LIMITS if kind == "openai" else THEIRS
+    done = exchange(kind, reply(ANSWER, status, headers))
+    found = done.completion.rate_limits if status == 200 else done.error.rate_limits
+    assert ("x-ratelimit-limit-requests", "60") in found
