@@ -9,8 +9,9 @@ PYTHON313 := $(shell for d in "$$(pyenv prefix 3.13 2>/dev/null)/bin" "$$(dirnam
   "$$d/python3.13" -c 0 2>/dev/null && { echo "$$d"; break; }; done)
 SAM := PATH="$(CURDIR)/$(TOOLS)/bin:$(PYTHON313):$$PATH" SAM_CLI_TELEMETRY=0 sam
 EVENT ?= events/chat.json
+MINUTES ?= 30
 
-.PHONY: run test lint format bench build invoke lock clean
+.PHONY: run test lint format bench soak build invoke lock clean
 
 run: $(READY)
 	$(BIN)/emerge serve --port $(PORT)
@@ -30,6 +31,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/overhead.py
+
+# Mixed faults for MINUTES against a local server: nothing may crash, hang, leak or get lost.
+soak: $(READY)
+	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES)
 
 build: tools
 	@test -n "$(PYTHON313)" || { echo "make build needs python3.13, which the functions run on" >&2; exit 1; }

@@ -32,7 +32,7 @@ from emerge_core.types import CallError, UpstreamError
 KEEPALIVE_S = 30.0
 MAX_IDLE = 256
 MAX_REPLY = 8_000_000  # bytes: a hundred times the longest answer, and what any reply may cost in memory
-MAX_EMBEDDINGS = 64_000_000
+MAX_EMBEDDINGS = 40_000_000  # 2,048 vectors of 3,072 numbers in base64 take 34 million
 
 
 def http_client(

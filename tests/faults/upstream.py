@@ -1,15 +1,16 @@
 """An upstream that fails as it is told, over real sockets and in three wire formats.
 
 The model's name says what happens: `reset_in_body|The answer is 42.` is the fault `reset_in_body` in a
-call that would have been answered so. One asyncio server serves all faults and formats at once, so
-thousands of cases run in one event loop; what no server can do (refusing a connection, never
-accepting one) has addresses of its own.
+call that would have been answered so; `0.1|The answer is 42.` has some fault in a tenth of its calls.
+One asyncio server serves all faults and formats at once, so thousands of cases run in one event loop;
+what no server can do (refusing a connection, never accepting one) has addresses of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import struct
 from collections import Counter
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults import wire
-from tests.faults.catalogue import FAULTS, Fault, Kind
+from tests.faults.catalogue import FAULTS, Fault, Kind, faults_of
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 WELL = Fault(name="well")
@@ -53,7 +54,7 @@ class FaultyUpstream:
     address: str = ""
     closed: str = ""  # refuses connections
     deaf: str = ""  # never accepts one
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def url(self, kind: Kind, fault: Fault | None = None) -> str:
         """The base URL of a provider of that kind whose models may have this fault."""
@@ -80,9 +81,15 @@ class FaultyUpstream:
         kind, embeds = PATHS[start.split(" ")[1]]
         self.calls[asked["model"]] += 1
         name, text, *_ = asked["model"].split("|")
-        fault = BY_NAME.get(name, WELL)
+        fault = BY_NAME.get(name) or self._sometimes(name, kind, embeds)
         key = headers.get("x-api-key") or headers.get("authorization", "")
         return await self._act(fault, kind, text, asked, embeds, key, reader, writer)
+
+    def _sometimes(self, name: str, kind: Kind, embeds: bool) -> Fault:
+        if not name[0].isdigit() or self.chance.random() >= float(name):
+            return WELL
+        able = [fault for fault in faults_of(kind) if fault.does not in ("refuse", "ignore")]
+        return self.chance.choice([fault for fault in able if fault.embeds or not embeds])
 
     async def _act(
         self,
