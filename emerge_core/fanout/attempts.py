@@ -54,7 +54,7 @@ class Attempts:
     budget: Budget
     made: int = 0
     unsure: bool = False
-    hurried: bool = False
+    hurried: bool = True
     trial: bool = False  # of a model that was down: once is enough
 
     async def run(self, attempt: Attempt) -> Completion:
