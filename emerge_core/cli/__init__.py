@@ -18,6 +18,7 @@ VERBS = (
     "record",
     "compare",
     "diversity",
+    "tune",
     "config",
     "secrets",
     "keys",

@@ -7,7 +7,7 @@ from the arrays is what the proxy would answer. Shapes are (models, questions).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,12 +68,26 @@ class Answers:
         spent: Floats = (self.prompt_tokens[model] * known.price[0] + self.tokens[model] * known.price[1]) / MILLION
         return spent
 
+    def only(self, questions: NDArray[np.int64]) -> Answers:
+        """The same of some questions, by their numbers."""
+        numbers = {int(old): new for new, old in enumerate(questions)}
+        part = {
+            name: getattr(self, name)[:, questions]
+            for name in ("codes", "usable", "refused", "right", "confidence", "prompt_tokens", "tokens", "latency_ms")
+        }
+        joined = {numbers[old]: matrix for old, matrix in self.joined.items() if old in numbers}
+        return replace(self, questions=tuple(self.questions[old] for old in numbers), joined=joined, **part)
+
     def index(self, model: str) -> int:
         if model not in self.models:
             raise EmergeError(
                 f"no answers of {model} are recorded in {self.task}; there are: {', '.join(sorted(self.models))}"
             )
         return self.models.index(model)
+
+    def has_logprobs(self, row: int) -> bool:
+        """Whether the model's provider can be asked for token probabilities: Anthropic's cannot."""
+        return self.provider(self.models[row]) != "anthropic"
 
     def tier(self, model: str) -> str | None:
         return self.known.get(model, UNKNOWN).tier
@@ -85,11 +99,14 @@ class Answers:
         return self.known.get(model, UNKNOWN).provider
 
 
-def read_answers(recordings: Recordings, task: str, models: Collection[str] | None = None) -> Answers:
-    """The answers of the named models (default: all) to the questions that every one of them answered."""
+def read_answers(
+    recordings: Recordings, task: str, models: Collection[str] | None = None, *, also: Collection[str] = ()
+) -> Answers:
+    """The answers of the named models (default: all; `also`: those that are recorded) to the questions that
+    every one of them answered."""
     recordings.choose(task)
     questions = recordings.questions(task)
-    replies = recordings.replies(task, questions, models)
+    replies = recordings.replies(task, questions, None if models is None else {*models, *also})
     missing = [name for name in models or () if name not in replies]
     if missing:
         known = ", ".join(sorted(recordings.replies(task, questions)))

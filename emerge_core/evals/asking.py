@@ -25,6 +25,7 @@ class Outcome:
     calls: int = 0
     agreement: float | None = None
     escalated: bool = False
+    said: str | None = None
 
 
 class UnansweredError(Exception):
@@ -80,6 +81,7 @@ class Asker:
             calls=len(calls),
             agreement=trace.get("agreement"),
             escalated=bool(trace.get("escalated")),
+            said=text,
         )
 
     def _cost(self, trace: dict[str, Any], calls: Sequence[dict[str, Any]]) -> float | None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emerge_core.evals.arrays import Answers
+from emerge_core.evals.resampling import RESAMPLES, SEED, Draws, Figures
+from emerge_core.evals.resampling import Estimate as Estimate
 from emerge_core.evals.voting import right_of, vote
 
 if TYPE_CHECKING:
@@ -23,17 +25,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Correct = NDArray[np.int8]
-
-RESAMPLES = 1000
-SEED = 0
-
-
-class Estimate(NamedTuple):
-    """A figure with its 95 % interval; NaN where it is not defined (a model without errors has no phi)."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +76,7 @@ def measure(
     names = tuple(models or answers.models)
     rows = [answers.index(name) for name in names]
     right = answers.right[rows].astype(np.int8)
-    draw = _Draws(right.shape[1], resamples, seed)
+    draw = Draws(right.shape[1], resamples, seed)
     accuracy = draw.means(right)
     voted = _voted(answers, rows)
     best = int(accuracy.whole.argmax())
@@ -99,7 +90,7 @@ def measure(
         )
         for place, name in enumerate(names)
     )
-    spread = _Figures(np.ptp(accuracy.whole, axis=0)[None], np.ptp(accuracy.drawn, axis=0)[None])
+    spread = Figures(np.ptp(accuracy.whole, axis=0)[None], np.ptp(accuracy.drawn, axis=0)[None])
     return PanelDiversity(
         task=answers.task,
         questions=right.shape[1],
@@ -121,7 +112,7 @@ def _voted(answers: Answers, rows: Sequence[int]) -> Correct:
     return right_of(answers, rows, vote(answers, rows).winner).astype(np.int8)
 
 
-def _pairs(answers: Answers, rows: Sequence[int], draw: _Draws) -> tuple[PairDiversity, ...]:
+def _pairs(answers: Answers, rows: Sequence[int], draw: Draws) -> tuple[PairDiversity, ...]:
     places = list(combinations(range(len(rows)), 2))
     if not places:
         return ()
@@ -133,7 +124,7 @@ def _pairs(answers: Answers, rows: Sequence[int], draw: _Draws) -> tuple[PairDiv
     errors = draw.means(wrong)
     a, b = errors.take(first), errors.take(second)
     phi, q, same_wrong, differing = (
-        _Figures(*(formula(*parts) for parts in zip(a, b, both, alike, strict=True)))
+        Figures(*(formula(*parts) for parts in zip(a, b, both, alike, strict=True)))
         for formula in (_phi, _yule, _same_wrong, _disagreement)
     )
     found = []
@@ -183,36 +174,3 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     defined = below > 1e-12
     quotient: Floats = np.where(defined, above / np.where(defined, below, 1.0), np.nan)
     return quotient
-
-
-class _Figures(NamedTuple):
-    """Figures on all questions (n,) and on every resample (n, resamples)."""
-
-    whole: Floats
-    drawn: Floats
-
-    def take(self, places: NDArray[np.int64]) -> _Figures:
-        return _Figures(self.whole[places], self.drawn[places])
-
-    def at(self, place: int) -> Estimate:
-        drawn = self.drawn[place][~np.isnan(self.drawn[place])]
-        if np.isnan(self.whole[place]) or not len(drawn):
-            return Estimate(float("nan"), float("nan"), float("nan"))
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        return Estimate(float(self.whole[place]), float(low), float(high))
-
-
-class _Draws:
-    """Questions drawn with replacement, many times: the same draws for every figure, so that figures are paired."""
-
-    def __init__(self, questions: int, resamples: int, seed: int) -> None:
-        drawn = np.random.default_rng(seed).multinomial(questions, np.full(questions, 1 / questions), size=resamples)
-        self._counts = drawn.T.astype(np.float32)  # whole numbers: sums of them are exact
-
-    def means(self, values: Correct) -> _Figures:
-        """Of values (n, questions) the mean over questions, on all and on every resample."""
-        sums = (values.astype(np.float32) @ self._counts).astype(np.float64)
-        return _Figures(values.mean(axis=1), sums / values.shape[1])
-
-    def mean(self, values: Correct) -> Estimate:
-        return self.means(values[None]).at(0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 Row = Mapping[str, Any]
@@ -134,3 +136,42 @@ def own_recordings(tmp_path: Path) -> Iterator[Path]:
     root = tmp_path / "own"
     root.mkdir()
     yield make_recordings(root)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Recorded answers of real models, which are no part of the repository."""
+    place = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[3] / "shared" / "data" / "replay"))
+    if not place.is_dir():
+        pytest.skip(f"no recordings in {place} (EMERGE_RECORDINGS names another place)")
+    return place
+
+
+@pytest.fixture
+def mixed(own_recordings: Path) -> Path:
+    """Letters with confidences, none, and replies without an answer; prices known; one model of Anthropic's."""
+    random = np.random.default_rng(7)
+    models = {"ann": "anthropic", "bob": "openai", "cyd": "meta", "dan": "google", "eve": "openai"}
+    listed = [
+        {"model": name, "provider": provider, "tier": "small", "price": {"input": 1 + n, "output": 2 * (5 - n)}}
+        for n, (name, provider) in enumerate(models.items())
+    ]
+    (own_recordings / "models.json").write_text(json.dumps({"models": listed}))
+    asked = range(60)
+    questions = [
+        {"id": f"m{n}", "question": f"What comes {n}th?", "choices": ["one", "two", "three"], "answers": ["A"]}
+        for n in asked
+    ]
+    rows = []
+    for n in asked:
+        for name in models:
+            letter = random.choice(["A", "A", "B", "C", ""])
+            row: dict[str, Any] = {"id": f"m{n}", "model": name, "completion_tokens": int(random.integers(5, 50))}
+            if letter:
+                row["extracted_answer"] = str(letter)
+            if random.random() < 0.8:
+                row["confidence_logit"] = round(float(random.random()), 1)
+            rows.append(row)
+    write_rows(own_recordings / "mixed" / "questions.jsonl", questions)
+    write_rows(own_recordings / "mixed" / "letters.jsonl", rows)
+    return own_recordings

@@ -1,0 +1,104 @@
+"""`emerge tune`: the best ensemble for a task, from recorded answers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emerge_core.cli.diversity import names
+
+if TYPE_CHECKING:
+    from emerge_core.evals.tune import Cost
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = verbs.add_parser(
+        "tune",
+        help="search for the best ensemble on recorded answers",
+        description="Searches members, weights, calibration, aggregator and escalation over recorded answers, at no "
+        "cost, and prints the best ensemble for each budget with its accuracy on questions it was not chosen by.",
+    )
+    parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
+    parser.add_argument("--task", metavar="T", required=True, help="the task to tune for")
+    parser.add_argument(
+        "--models", metavar="A,B,…", type=names, help="possible members (default: the small and mid tiers)"
+    )
+    parser.add_argument("--max-members", metavar="K", type=_size, default=3, help="of a panel (default: 3)")
+    parser.add_argument(
+        "--reference", metavar="MODEL", help="the model to compare with (default: the most accurate of the frontier)"
+    )
+    parser.add_argument(
+        "--max-cost", metavar="X", help="US dollars per 1,000 questions, or a share of the reference's: 0.25x"
+    )
+    parser.add_argument("--min-accuracy", metavar="A", type=_share, help="take the cheapest that reaches it (0 to 1)")
+    parser.add_argument("--max-latency", metavar="MS", type=_positive, help="mean milliseconds, where recorded")
+    parser.add_argument("--no-frontier", action="store_true", help="never ask a frontier model")
+    parser.add_argument("--seeds", metavar="N", type=_size, default=10, help="partitions pooled (default: 10)")
+    parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
+    parser.add_argument("--config-out", metavar="FILE", type=Path, help="write the chosen ensemble as a config")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from emerge_core.cli.output import check_writable, write_json, write_text
+    from emerge_core.evals.tune import Plan, as_json, tune
+    from emerge_core.evals.tune_table import table
+
+    check_writable(args.json, args.config_out)
+    plan = Plan(
+        recordings=args.recordings,
+        task=args.task,
+        models=args.models,
+        max_members=args.max_members,
+        reference=args.reference,
+        max_cost=None if args.max_cost is None else _cost(args.max_cost),
+        min_accuracy=args.min_accuracy,
+        max_latency_ms=args.max_latency,
+        frontier=not args.no_frontier,
+        seeds=args.seeds,
+    )
+    tuned = tune(plan)
+    print(table(tuned))
+    if args.json:
+        write_json(args.json, as_json(tuned))
+    if args.config_out:
+        import yaml
+
+        write_text(args.config_out, yaml.safe_dump(tuned.config, sort_keys=False, allow_unicode=True))
+    return 0
+
+
+def _cost(text: str) -> Cost:
+    from emerge_core.errors import EmergeError
+    from emerge_core.evals.tune import Cost
+
+    share = text.strip().lower().endswith("x")
+    try:
+        amount = float(text.strip()[:-1] if share else text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise EmergeError(f"--max-cost {text}: must be US dollars per 1,000 questions (0.8) or a share (0.25x)")
+    return Cost(amount, share)
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return value

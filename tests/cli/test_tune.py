@@ -1,0 +1,67 @@
+"""`emerge tune`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emerge_core.cli import main
+from emerge_core.config import load_config
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Three members that are right on three questions of four, a frontier model that is always right."""
+    random = np.random.default_rng(1)
+    prices = {"red": 1, "green": 1, "blue": 1, "sage": 30}
+    models = [
+        {"model": name, "tier": "frontier" if name == "sage" else "small", "price": {"input": 0, "output": usd}}
+        for name, usd in prices.items()
+    ]
+    (tmp_path / "models.json").write_text(json.dumps({"models": models}))
+    task = tmp_path / "sums"
+    task.mkdir()
+    questions = [{"id": f"q{n}", "question": f"What is {n} plus {n}?", "answers": [str(2 * n)]} for n in range(80)]
+    for question in questions:
+        question["answer_format"] = "number"
+    rows = [
+        {"id": f"q{n}", "model": name, "response_text": f"The answer is {2 * n + wrong}.", "completion_tokens": 100}
+        for n in range(80)
+        for name in prices
+        for wrong in [0 if name == "sage" or random.random() < 0.75 else int(random.integers(1, 9))]
+    ]
+    for name, lines in (("questions", questions), ("responses", rows)):
+        (task / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, written = recorded / "out.json", recorded / "tuned.yaml"
+    arguments = ["tune", "--recordings", str(recorded), "--task", "sums", "--reference", "sage", "--max-cost", "0.9x"]
+    assert main([*arguments, "--seeds", "2", "--json", str(out), "--config-out", str(written)]) == 0
+    printed = capsys.readouterr().out
+    assert "ensembles tried" in printed
+    assert "against sage" in printed
+    assert "best single member" in printed
+    found = json.loads(out.read_text())
+    assert found["frontier"][found["chosen"]]["escalate"]["to"] == "sage"
+    config = load_config(written)
+    assert config.ensembles["emerge"].escalate
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--max-cost", "cheap"], "--max-cost cheap: must be US dollars per 1,000 questions"),
+        (["--reference", "nobody"], "no answers of nobody are recorded in sums"),
+        (["--models", "red,pink"], "no answers of pink are recorded in sums; there are: blue, green, red, sage"),
+        (["--json", "/nowhere/out.json"], "/nowhere is not a directory"),
+        (["--task", "products"], "no task 'products'"),
+    ],
+)
+def test_what_cannot_be_is_said(recorded: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str) -> None:
+    assert main(["tune", "--recordings", str(recorded), "--task", "sums", *more]) == 2
+    assert said in capsys.readouterr().err
