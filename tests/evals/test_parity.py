@@ -89,6 +89,8 @@ def test_recorded_answers(shared: Path, task: str, members: tuple[str, ...], tar
     every = np.arange(len(answers.questions))
     rows = {name: answers.index(name) for name in (*members, target)}
     ensembles = [
-        fit(answers, design, every) for design in of_every_kind(tuple(rows[name] for name in members), rows[target])
+        fit(answers, design, every)
+        for design in of_every_kind(tuple(rows[name] for name in members), rows[target])
+        if design.rule != "cascade" or task != "nq_open"  # those have no price, and so no order
     ]
-    agrees(shared, answers, ensembles, limit=25)
+    agrees(shared, answers, ensembles, limit=15)
