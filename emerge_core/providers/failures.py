@@ -25,6 +25,8 @@ _CONTEXT_LENGTH = re.compile(
     re.IGNORECASE,
 )
 _OUT_OF_CREDIT = re.compile(r"insufficient_quota|credit balance is too low|billing_", re.IGNORECASE)
+_OF_A_ROLE = re.compile(r"developer|\brole\b", re.IGNORECASE)
+DEVELOPER = "the role developer"  # what a model may refuse beside parameters
 _NOT_TAKEN = re.compile(
     r"unsupported|(not|n't) support|deprecated|not permitted|extra (inputs|fields)|unrecognized|"
     r"unknown (parameter|field|argument)|cannot both|not (allowed|available|compatible)|incompatible",
@@ -126,6 +128,8 @@ def refused_param(error: CallError, sent: Collection[str]) -> str | None:
     """Which of the optional parameters that were sent this model does not take, if that is the fault."""
     if error.message.lower().startswith("invalid schema"):
         return None  # the schema's fault, not the parameter's
+    if DEVELOPER in sent and error.status in (400, 422) and _OF_A_ROLE.search(error.message):
+        return DEVELOPER
     if error.status not in (400, 422) or not _NOT_TAKEN.search(f"{error.code} {error.message}"):
         return None
     if error.param is not None:

@@ -20,7 +20,7 @@ import openai
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.providers import Embeddings
-from emerge_core.providers.failures import Scrubber, bad_response, http_failure, timed_out, told_in_stream
+from emerge_core.providers.failures import DEVELOPER, Scrubber, bad_response, http_failure, timed_out, told_in_stream
 from emerge_core.providers.http import client_options, http_client
 from emerge_core.providers.openai_stream import Assembly
 from emerge_core.providers.parts import count, function_of, json_instruction, logprobs_of, unfenced, whole_usage
@@ -102,7 +102,8 @@ class OpenAI:
             body, dropped = to_wire(model, request, refused)
             if emit:
                 body |= {name: value for name, value in _STREAMED.items() if name not in refused}
-            return (body, dropped), (_OPTIONAL | request.extra.keys()) & body.keys()
+            sent = (_OPTIONAL | request.extra.keys()) & body.keys()
+            return (body, dropped), sent | {DEVELOPER for message in body["messages"] if message["role"] == "developer"}
 
         async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> Told:
             path = "/chat/completions"
@@ -162,6 +163,8 @@ def to_wire(
     }
     body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
     messages = [_sent(message, nine=bool(_NINE.search(model))) for message in request.messages]
+    if DEVELOPER in refused:  # older servers call it so
+        messages = [{**m, "role": "system"} if m.get("role") == "developer" else m for m in messages]
     if request.wants_json and "response_format" in refused:
         messages = _instructed(messages, json_instruction(request.json_schema))
     body |= {"model": model, "messages": messages}

@@ -56,10 +56,10 @@ class Assembly:
     def _take_choice(self, choice: JsonObject) -> None:
         if choice.get("error"):
             raise self._fault(choice["error"])
-        part = choice.get("delta") or choice.get("message")  # a server that does not stream sends the latter
+        part = choice.get("delta", choice.get("message"))  # a server that does not stream sends the latter alone
         if isinstance(part, Mapping):
             self._take_part(part, choice.get("logprobs"))
-        if choice.get("finish_reason") is not None:
+        if choice.get("finish_reason"):
             self._finish = choice["finish_reason"]
 
     def _take_part(self, part: JsonObject, logprobs: Any) -> None:

@@ -91,6 +91,23 @@ def test_instructions_of_either_role(exchange: Any, role: str) -> None:
     assert told == {"role": "system", "content": "Be terse."}
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "messages[0].role: unknown variant `developer`, expected one of `system`, `user`, `assistant`, `tool`",
+        "Unexpected message role.",
+    ],
+)
+def test_a_server_that_does_not_know_the_developer_hears_the_system(exchange: Any, reply: Any, message: str) -> None:
+    request = ChatRequest(messages=({"role": "developer", "content": "Be terse."}, USER))
+    refusal = reply({"error": {"message": message, "param": "messages[0].role"}}, status=400)
+    done = exchange("openai", [refusal, reply(SAID["openai"])], request)
+    assert [sent.body["messages"][0]["role"] for sent in done.upstream.sent] == ["developer", "system"]
+    assert done.completion.dropped_params == ()
+    other = exchange("openai", [refusal], ChatRequest(messages=(USER,)))
+    assert (other.error.message, len(other.upstream.sent)) == (message, 1)
+
+
 def shown(part: Any) -> ChatRequest:
     return ChatRequest(messages=({"role": "user", "content": [{"type": "text", "text": "What?"}, part]},))
 

@@ -225,6 +225,17 @@ def test_token_probabilities_come_with_their_text(exchange: Any, reply: Any) -> 
     assert done.done.completion.logprobs == tokens
 
 
+def test_servers_that_repeat_the_whole_message_or_leave_the_reason_empty(exchange: Any, reply: Any) -> None:
+    def chunk(text: str, so_far: str, finish: str | None) -> bytes:
+        choice = {"index": 0, "delta": {"content": text} if text else {}, "message": {"content": so_far}}
+        return event({"choices": [{**choice, "finish_reason": finish}]})
+
+    body = event({"choices": []}) + chunk("4", "4", "") + chunk("2", "42", "") + chunk("", "42", "stop")
+    done = Stream(exchange, "openai", reply(reads=[body + b"data: [DONE]\n\n"]))
+    assert done.text == done.done.completion.text == "42"
+    assert done.done.completion.finish_reason == "stop"
+
+
 def test_a_refusal_is_streamed_as_one(exchange: Any, reply: Any) -> None:
     parts = [{"refusal": "I "}, {"refusal": "won't."}]
     body = b"".join(event({"choices": [{"index": 0, "delta": part}]}) for part in parts)
