@@ -10,6 +10,7 @@ PYTHON313 := $(shell for d in "$$(pyenv prefix 3.13 2>/dev/null)/bin" "$$(dirnam
 SAM := PATH="$(CURDIR)/$(TOOLS)/bin:$(PYTHON313):$$PATH" SAM_CLI_TELEMETRY=0 sam
 EVENT ?= events/chat.json
 MINUTES ?= 30
+CLIENTS := .tools/conformance
 
 .PHONY: run test lint format bench soak build invoke lock clean
 
@@ -53,6 +54,22 @@ $(TOOLS)/.tried: infra/tools.lock
 	  --disable-pip-version-check --require-hashes -r infra/tools.lock || echo "WARNING: the AWS tools could not be installed" >&2
 	@touch $@
 
+# Official clients of several makers against a real server; each in an environment where its own pins hold.
+# Node comes as a wheel, since the newest clients want a newer one than systems have.
+.PHONY: conformance
+conformance: $(READY) $(CLIENTS)/.tried
+	$(BIN)/python -m tests.conformance.run
+
+$(CLIENTS)/.tried: $(wildcard tests/conformance/*.lock) tests/conformance/package-lock.json
+	@mkdir -p $(CLIENTS)/js && cp tests/conformance/package*.json $(CLIENTS)/js
+	@$(BIN)/python -m venv $(CLIENTS) && $(CLIENTS)/bin/pip install --quiet --disable-pip-version-check \
+	  --require-hashes -r tests/conformance/requirements.lock \
+	  && $(BIN)/python -m venv $(CLIENTS)/instructor && $(CLIENTS)/instructor/bin/pip install --quiet \
+	  --disable-pip-version-check --require-hashes -r tests/conformance/instructor.lock \
+	  && cd $(CLIENTS)/js && PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" npm ci --silent --no-audit --no-fund \
+	  || echo "WARNING: the clients could not be installed" >&2
+	@touch $@
+
 # Where the interpreter has no ensurepip (Debian without python3-venv), virtualenv makes the environment.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -74,6 +91,9 @@ lock: $(READY)
 	  -o functions/proxy/requirements.txt
 	$(BIN)/uv pip compile infra/tools.in --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o infra/tools.lock
+	for name in requirements instructor; do $(BIN)/uv pip compile tests/conformance/$$name.in --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/conformance/$$name.lock; done
+	cd tests/conformance && rm -f package-lock.json && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean:
 	rm -rf .venv .tools .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
