@@ -83,11 +83,9 @@ def _check_content(message: Body, role: str, place: str) -> None:
         if kind == "image_url":
             _check_image(part, f"{spot}.image_url")
         elif kind == "input_audio":
-            audio = mapping(part, "input_audio", f"{spot}.input_audio")
-            for name in ("data", "format"):
-                text(audio, name, f"{spot}.input_audio.{name}")
+            check_audio(mapping(part, "input_audio", f"{spot}.input_audio"), f"{spot}.input_audio")
         elif kind == "file":
-            _check_file(part, f"{spot}.file")
+            check_file(mapping(part, "file", f"{spot}.file"), f"{spot}.file")
         else:
             string(part, kind, f"{spot}.{kind}")
 
@@ -105,8 +103,12 @@ def image_url(body: Body, name: str, place: str) -> str:
     return url
 
 
-def _check_file(part: Body, place: str) -> None:
-    file = mapping(part, "file", place)
+def check_audio(audio: Body, place: str) -> None:
+    for name in ("data", "format"):
+        text(audio, name, f"{place}.{name}")
+
+
+def check_file(file: Body, place: str) -> None:
     for name in ("file_data", "file_id", "filename"):
         string(file, name, f"{place}.{name}", required=False)
     if not file.get("file_data") and not file.get("file_id"):

@@ -195,7 +195,7 @@ def schemas() -> dict[str, JsonSchema]:
                 "ensembles": NAMES,
                 "models": NAMES,
                 "embedders": NAMES,
-                "breakers": {"type": ["object", "array"]},
+                "breakers": {"type": "object"},
             },
         },
         "Health": record(status={"enum": ["ok", "degraded"]}),

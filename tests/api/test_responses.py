@@ -70,6 +70,29 @@ def text(said: str, kind: str = "input_text") -> dict[str, str]:
             ],
         ),
         (
+            {"input": said({"type": "input_file", "file_data": "data:application/pdf;base64,AA", "filename": "a.pdf"})},
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {
+                            "type": "file",
+                            "file": {"file_data": "data:application/pdf;base64,AA", "filename": "a.pdf"},
+                        }
+                    ],
+                }
+            ],
+        ),
+        (
+            {"input": said({"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}})},
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}}],
+                }
+            ],
+        ),
+        (
             {"input": [*said(text("4", "output_text"), role="assistant"), {"role": "user", "content": "sure?"}]},
             [{"role": "assistant", "content": "4"}, {"role": "user", "content": "sure?"}],
         ),
@@ -169,7 +192,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input": said()}, "input[0].content"),
     ({"input": said({"type": "text", "text": "x"})}, "input[0].content[0].type"),
     ({"input": said({"type": "input_text"})}, "input[0].content[0].text"),
-    ({"input": said({"type": "input_file", "file_id": "f"})}, "input[0].content[0].type"),
+    ({"input": said({"type": "input_file", "filename": "f"})}, "input[0].content[0]"),
+    ({"input": said({"type": "input_file", "file_url": "https://x.test/f.pdf"})}, "input[0].content[0].file_url"),
+    ({"input": said({"type": "input_audio", "input_audio": {}})}, "input[0].content[0].input_audio.data"),
     ({"input": said({"type": "input_image", "file_id": "f"})}, "input[0].content[0].file_id"),
     ({"input": said({"type": "input_image", "image_url": "ftp://x"})}, "input[0].content[0].image_url"),
     ({"input": said(IMAGE, role="system")}, "input[0].content[0].type"),

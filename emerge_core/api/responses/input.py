@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from emerge_core.api.errors import invalid
-from emerge_core.api.fields import Body, items, one_of, shown, string, text
+from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
-from emerge_core.api.messages import image_url
+from emerge_core.api.messages import check_audio, check_file, image_url
 
 _ROLES = ("user", "assistant", "system", "developer")
 _PARTS = {
-    "user": ("input_text", "input_image"),
+    "user": ("input_text", "input_image", "input_audio", "input_file"),
     "assistant": ("output_text", "refusal", "input_text"),
     "system": ("input_text",),
     "developer": ("input_text",),
@@ -81,17 +81,32 @@ def _content(content: Any, role: str, place: str) -> str | list[dict[str, Any]]:
 
 
 def _part(part: Body, role: str, place: str) -> dict[str, Any]:
-    kind = part.get("type")
-    if kind in ("input_file", "input_audio"):
-        raise invalid(f"{place}.type", f"`{place}.type` {shown(kind)} is not supported: send text or images.")
-    kind = one_of(kind, _PARTS[role], f"{place}.type")
-    if kind != "input_image":
-        return {"type": "text", "text": string(part, "text", f"{place}.text")}
+    kind = one_of(part.get("type"), _PARTS[role], f"{place}.type")
+    if kind == "input_image":
+        return _image(part, place)
+    if kind == "input_file":
+        return _file(part, place)
+    if kind == "input_audio":
+        audio = mapping(part, kind, f"{place}.{kind}")
+        check_audio(audio, f"{place}.{kind}")
+        return {"type": kind, kind: audio}
+    return {"type": "text", "text": string(part, "text", f"{place}.text")}
+
+
+def _image(part: Body, place: str) -> dict[str, Any]:
     if part.get("file_id") is not None:
         raise invalid(f"{place}.file_id", f"`{place}.file_id` is not supported: send the image as `image_url`.")
     image = {"url": image_url(part, "image_url", f"{place}.image_url")}
     detail = string(part, "detail", f"{place}.detail", required=False)
     return {"type": "image_url", "image_url": image | ({"detail": detail} if detail else {})}
+
+
+def _file(part: Body, place: str) -> dict[str, Any]:
+    if part.get("file_url") is not None:
+        raise invalid(f"{place}.file_url", f"`{place}.file_url` is not supported: send the file as `file_data`.")
+    check_file(part, place)
+    known = ("file_data", "file_id", "filename")
+    return {"type": "file", "file": {name: part[name] for name in known if part.get(name) is not None}}
 
 
 def _calling(messages: list[dict[str, Any]]) -> list[Any]:
