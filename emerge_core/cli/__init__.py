@@ -16,6 +16,7 @@ VERBS = (
     "check",
     "replay",
     "record",
+    "score",
     "compare",
     "diversity",
     "tune",

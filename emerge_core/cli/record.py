@@ -40,10 +40,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the directory of recordings")
     parser.add_argument("--task", metavar="T", help="the task's name (default: what the questions call theirs)")
     parser.add_argument("--models", metavar="A,B,…", type=names, help="only these models of the config")
-    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N questions")
-    parser.add_argument("--repeat", metavar="K", type=_count, default=1, help="answers per question (default: 1)")
+    parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions")
+    parser.add_argument("--repeat", metavar="K", type=count, default=1, help="answers per question (default: 1)")
     parser.add_argument("--temperature", metavar="X", type=float, help="for questions; requests keep their own")
-    parser.add_argument("--max-tokens", metavar="N", type=_count, help="for questions; requests keep their own")
+    parser.add_argument("--max-tokens", metavar="N", type=count, help="for questions; requests keep their own")
     parser.add_argument(
         "--logprobs",
         action=argparse.BooleanOptionalAction,
@@ -57,7 +57,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--rate", metavar="[PROVIDER=]X", action="append", default=[], help="calls per second (default: no limit)"
     )
     parser.add_argument(
-        "--max-cost", metavar="USD", type=_dollars, help="end before this run's calls could cost more than this"
+        "--max-cost", metavar="USD", type=dollars, help="end before this run's calls could cost more than this"
     )
     parser.set_defaults(run=run)
 
@@ -107,8 +107,8 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     rows = found.rows[: args.limit]
     models = models_of(config, args.models)
     pace = Pace(
-        concurrency=_paces(args.concurrency, _count, config.providers, "--concurrency"),
-        rate=_paces(args.rate, _dollars, config.providers, "--rate"),
+        concurrency=_paces(args.concurrency, count, config.providers, "--concurrency"),
+        rate=_paces(args.rate, dollars, config.providers, "--rate"),
     )
     questions = [read_question(str(args.questions), row) for row in rows]
     plan = Plan(
@@ -189,14 +189,14 @@ def _paces(
     return paces
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return value
 
 
-def _dollars(text: str) -> float:
+def dollars(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("must be more than 0")

@@ -132,13 +132,17 @@ class Recordings:
         for place, row in read_rows(self._replies_file(task)):
             if row.get("correct") is not None:
                 said = text(place, row, "response_text")
-                yield Verdict(text(place, row, "id"), said, bool(row["correct"]))
+                yield Verdict(text(place, row, "id"), said, bool(row["correct"]), row.get("scored_by"))
 
     def _is_letters(self, task: str) -> bool:
         return _file(self.directory / task, "responses") is None and task.endswith(LETTERS)
 
     def _folder(self, task: str) -> Path:
         return self.directory / (task.removesuffix(LETTERS) if self._is_letters(task) else task)
+
+    def replies_file(self, task: str) -> Path:
+        """Where the task's replies are."""
+        return self._replies_file(task)
 
     def _questions_file(self, task: str) -> Path:
         return _existing(self._folder(task), "questions")

@@ -33,6 +33,7 @@ class Gold:
 
     answers: tuple[str, ...]
     form: str
+    tolerance: str | None = None  # of numbers: "0.01", or "1%" of the answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class Verdict(NamedTuple):
     question: str
     text: str
     correct: bool
+    by: str | None = None  # what judged, where the row says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,19 @@ def read_gold(place: str, row: Row) -> Gold:
     if answers is not None and not _all_text(answers):
         raise EmergeError(f"{place}: `answers` must be a list of strings")
     default = "letter" if row.get("choices") else "short text"
-    return Gold(tuple(answers or ()), str(row.get("answer_format") or default))
+    return Gold(tuple(answers or ()), str(row.get("answer_format") or default), _tolerance(place, row))
+
+
+def _tolerance(place: str, row: Row) -> str | None:
+    value = row.get("tolerance")
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool) or float(str(value).removesuffix("%")) < 0:
+            raise ValueError
+    except ValueError:
+        raise EmergeError(f'{place}: `tolerance` must be a number, or a share like "1%"') from None
+    return str(value)
 
 
 def read_reply(place: str, row: Row) -> Reply | None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
 from emerge_core.evals.prompts import request_of
 from emerge_core.evals.recordings import Gold, Question, Recordings, Verdict
+from emerge_core.evals.rules import CONTAINS, JSON, SHORT_TEXT, contains, equal_json, near
 from emerge_core.types import AnswerKey, Completion
-
-SHORT_TEXT = "short text"
-_ARTICLES = {"a", "an", "the"}
 
 
 class Scorer:
@@ -29,12 +25,14 @@ class Scorer:
 
     @classmethod
     def of(cls, recordings: Recordings, task: str) -> Scorer:
-        """People judged the short texts; the verdicts on other forms were set by a rule like ours."""
+        """People judged the short texts, and `emerge score` says by what it judged; other verdicts were set
+        by a rule like ours. Raises EmergeError where there is nothing to score by."""
         golds = recordings.golds(task)
-        if not any(gold.answers for gold in golds.values()):
-            raise EmergeError(f"{task} has no gold answers: there is nothing to score by")
         judged = any(gold.form == SHORT_TEXT for gold in golds.values())
-        return cls(recordings.questions(task), golds, recordings.verdicts(task) if judged else ())
+        verdicts = [each for each in recordings.verdicts(task) if judged or each.by]
+        if not verdicts and not any(gold.answers for gold in golds.values()):
+            raise EmergeError(f"{task} has no gold answers: there is nothing to score by")
+        return cls(recordings.questions(task), golds, verdicts)
 
     def right(self, question: str, reply: str) -> bool:
         return self.right_key(
@@ -47,11 +45,17 @@ class Scorer:
         if verdict is not None:
             return verdict
         gold = self._golds[question]
+        if gold.form == JSON:
+            return any(equal_json(reply, answer) for answer in gold.answers)
+        if gold.form == CONTAINS:
+            return any(contains(reply, answer) for answer in gold.answers)
         accepted = [wanted for wanted in map(self.extractor(question).gold_key, gold.answers) if wanted is not None]
+        if gold.tolerance:
+            return any(near(key, wanted, gold.tolerance) for wanted in accepted)
         if gold.form != SHORT_TEXT:
             return key in accepted
         said = key is not None and any(same(key, wanted) for wanted in accepted)
-        return said or any(_contains(reply, answer) for answer in gold.answers)
+        return said or any(contains(reply, answer) for answer in gold.answers)
 
     def extractor(self, question: str) -> Extractor:
         """The product's extractor for the question's own prompt."""
@@ -59,15 +63,3 @@ class Scorer:
         if found is None:
             found = self._extractors[question] = Extractor.of(request_of(self._questions[question]))
         return found
-
-
-def _contains(reply: str, answer: str) -> bool:
-    wanted = _words(answer)
-    return bool(wanted) and f" {wanted} " in f" {_words(reply)} "
-
-
-def _words(text: str) -> str:
-    """Lower-case words without accents, punctuation and articles."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return " ".join(word for word in re.findall(r"\w+", plain) if word not in _ARTICLES)

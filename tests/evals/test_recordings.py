@@ -121,6 +121,11 @@ RESPONSE = {"id": "q", "model": "m", "response_text": "yes"}
             [{**RESPONSE, "completion_tokens": "9"}],
             r"responses.jsonl:1: `completion_tokens` must be a number",
         ),
+        (
+            [{**QUESTION, "tolerance": "much"}],
+            [RESPONSE],
+            r"questions.jsonl:1: `tolerance` must be a number, or a share",
+        ),
         ([QUESTION], [{**RESPONSE, "sample": -1}], r"responses.jsonl:1: `sample` must be a number from 0"),
         ([QUESTION], [{**RESPONSE, "logprobs": ["a"]}], r"responses.jsonl:1: .*`logprobs` or `usage` is malformed"),
         ([{**QUESTION, "request": []}], [RESPONSE], r"questions.jsonl:1: `request` must be an object with a list"),

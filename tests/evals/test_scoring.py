@@ -52,7 +52,40 @@ def test_a_rule_set_verdict_is_not_a_persons(own_recordings: Path) -> None:
     assert not scorer.right("s1", "Let me work that out step by step.\n\nThe answer is 43.")
 
 
-def test_nothing_to_score_by(own_recordings: Path) -> None:
+def test_labels_without_gold_answers_are_enough(own_recordings: Path) -> None:
     (own_recordings / "facts" / "questions.jsonl").write_text('{"id": "f1", "question": "Why?", "answers": null}\n')
+    scorer = Scorer.of(Recordings(own_recordings), "facts")
+    assert scorer.right("f1", "That was Buonarroti.")
+    assert not scorer.right("f1", "It was Michelangelo.")
+
+
+def test_nothing_to_score_by(own_recordings: Path) -> None:
+    facts = own_recordings / "facts"
+    (facts / "questions.jsonl").write_text('{"id": "f1", "question": "Why?", "answers": null}\n')
+    (facts / "responses.jsonl").write_text('{"id": "f1", "model": "alpha", "response_text": "So."}\n')
     with pytest.raises(EmergeError, match="facts has no gold answers"):
         Scorer.of(Recordings(own_recordings), "facts")
+
+
+@pytest.mark.parametrize(
+    ("form", "tolerance", "gold", "reply", "right"),
+    [
+        ("number", "0.01", "3.14159", "The answer is 3.14.", True),
+        ("number", "0.001", "3.14159", "The answer is 3.14.", False),
+        ("number", "1%", "200", "The answer is 202.", True),
+        ("number", "1%", "200", "The answer is 203.", False),
+        ("number", "1%", "-200", "The answer is -201.", True),
+        ("number", "1%", "200", "I cannot say.", False),
+        ("contains", None, "Lake Geneva", "It lies on lake Geneva, near Lausanne.", True),
+        ("contains", None, "Lake Geneva", "It lies on a lake near Geneva.", False),
+        ("json", None, '{"a": 1, "b": [2]}', '```json\n{"b": [2], "a": 1.0}\n```', True),
+        ("json", None, '{"a": 1, "b": [2]}', 'Here it is:\n```\n{"b": [2], "a": 1}\n```', True),
+        ("json", None, '{"a": 1}', '{"a": true}', False),
+        ("json", None, '{"a": 1}', '{"a": 1, "b": 2}', False),
+        ("json", None, "[1, 2]", "[2, 1]", False),
+        ("json", None, "[1, 2]", "no JSON", False),
+    ],
+)
+def test_rules(form: str, tolerance: str | None, gold: str, reply: str, right: bool) -> None:
+    scorer = Scorer({"q": Question("q", "How much is it?")}, {"q": Gold((gold,), form, tolerance)})
+    assert scorer.right("q", reply) is right
