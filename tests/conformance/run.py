@@ -48,6 +48,7 @@ CLIENTS = (
     Client("openai (Python)", TOOLS / "bin" / "python", "openai_python"),
     Client("openai (Python)", TOOLS / "instructor" / "bin" / "python", "openai_python"),
     Client("openai (Node)", None, "openai_node"),
+    Client("OpenAI Agents SDK", TOOLS / "bin" / "python", "agents_client"),
     Client("LangChain", TOOLS / "bin" / "python", "langchain_client"),
     Client("Pydantic AI", TOOLS / "bin" / "python", "pydantic_ai_client"),
     Client("instructor", TOOLS / "instructor" / "bin" / "python", "instructor_client"),

@@ -23,6 +23,7 @@ def pinned(lock: str, package: str) -> str:
 
 def test_the_table_says_what_is_pinned() -> None:
     assert shown("openai (Python)") == [pinned(f"{name}.lock", "openai") for name in ("requirements", "instructor")]
+    assert shown("OpenAI Agents SDK") == [pinned("requirements.lock", "openai-agents")]
     assert shown("LangChain") == [pinned("requirements.lock", "langchain-openai")]
     assert shown("Pydantic AI") == [pinned("requirements.lock", "pydantic-ai-slim")]
     assert shown("instructor") == [pinned("instructor.lock", "instructor")]
