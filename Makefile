@@ -32,6 +32,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/bench/overhead.py
+	$(BIN)/python tests/bench/streaming.py
 
 # Mixed faults for MINUTES against a local server: nothing may crash, hang, leak or get lost.
 soak: $(READY)

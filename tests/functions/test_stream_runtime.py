@@ -133,6 +133,30 @@ def test_the_openai_client_through_the_front_door(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_the_openai_client_hears_a_model_s_words_while_it_writes(
+    tmp_path: Path, config: Any, upstream: Any, says: Any
+) -> None:
+    upstream.script = {"a": says("forty two it is", waits_after=2)}
+
+    async def scenario() -> None:
+        async with (
+            runtime(tmp_path, environ=config) as function,
+            front_door(function.stub) as url,
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="emk_x", max_retries=0) as client,
+        ):
+            question: Any = QUESTION["messages"]
+            words: list[str] = []
+            async for chunk in await client.chat.completions.create(model="a", messages=question, stream=True):
+                words.append(chunk.choices[0].delta.content or "")
+                if "".join(words) == "forty two ":  # the upstream has written no more than that yet
+                    assert not upstream.gate.is_set()
+                    upstream.gate.set()
+            assert "".join(words) == "forty two it is"
+            assert upstream.gate.is_set()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
 def test_a_missing_config_is_no_failure_of_init(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with runtime(tmp_path, environ={"EMERGE_CONFIG": "/no/such/file.yaml"}) as function:

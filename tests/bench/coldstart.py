@@ -1,0 +1,144 @@
+"""What a cold start costs, and what each saving brings.
+
+    make build && .venv/bin/python tests/bench/coldstart.py [.aws-sam/build/ProxyFunction]
+
+The built artifact is started by Python 3.13 and Lambda's own runtime client (in stream mode by its wrapper),
+against a stub of the Runtime API, of SSM and of the providers, all on this machine. Processor time of the
+function's process, median: what a busy machine changes least. Lambda gives 1,769 MB one processor, and less
+memory its share of it; its init phase is known to be faster than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, ClassVar
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.functions.conftest import QUESTION, event
+from tests.functions.process import Runtime, runtime
+from tests.infra.conftest import ROOT, TOOLS
+from tests.infra.emulator import stack
+from tests.infra.remotes import Aws, serving
+
+RUNS = max(int(3 * float(os.environ.get("EMERGE_BENCH_SCALE", "1"))), 1)
+PYTHON = TOOLS / "python3.13"
+CLIENT = (str(PYTHON), "-m", "awslambdaric", "app.handler")
+TICKS = os.sysconf("SC_CLK_TCK")
+CONFIG = """
+providers:
+  openai: {{kind: openai, base_url: "{url}/v1", api_key: "ssm:/emerge/test/keys/up"}}
+  anthropic: {{kind: anthropic, base_url: "{url}", api_key: "ssm:/emerge/test/keys/up"}}
+  ollama: {{kind: ollama, base_url: "{url}"}}
+models:
+  a: {{provider: openai, model: gpt-4o-mini}}
+  b: {{provider: openai, model: gpt-4o-mini}}
+  c: {{provider: anthropic, model: claude-3-5-haiku-latest}}
+  d: {{provider: ollama, model: any}}
+ensembles: {{emerge: {{members: {members}, early_decision: false}}}}
+"""
+PANELS = {"OpenAI alone": "[a, b]", "OpenAI, Anthropic, Ollama": "[a, c, d]"}
+
+
+class Providers(BaseHTTPRequestHandler):
+    """Answers in the wire format of the path."""
+
+    protocol_version = "HTTP/1.1"
+    replies: ClassVar[dict[str, Any]] = {
+        "/v1/chat/completions": {
+            "choices": [{"message": {"role": "assistant", "content": "391"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10},
+        },
+        "/v1/messages": {
+            "id": "x",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [{"type": "text", "text": "391"}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 9, "output_tokens": 1},
+        },
+        "/api/chat": {"message": {"role": "assistant", "content": "391"}, "done": True, "done_reason": "stop"},
+    }
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        content = json.dumps(self.replies[self.path.partition("?")[0]]).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def processor_ms(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / TICKS
+
+
+async def started(
+    task: Path, aws: str, *, mode: str = "buffered", kind: str = "on-demand"
+) -> tuple[float, float, float]:
+    """Processor time of init, of the first request and of each of the nine after it, ms."""
+    changes = {"EMERGE_CONFIG": "ssm:/emerge/test/config", "EMERGE_RESPONSE_MODE": mode, "AWS_ENDPOINT_URL": aws}
+    environ = stack(task, **changes, AWS_LAMBDA_INITIALIZATION_TYPE=kind)
+    wrapped = (str(task / "stream-wrapper"), str(PYTHON.resolve()), "/var/runtime/bootstrap.py")
+    with tempfile.TemporaryDirectory() as folder:
+        command = wrapped if mode == "stream" else CLIENT
+        async with runtime(Path(folder), command=command, environ=environ) as function:
+            if kind == "snap-start":
+                await function.stub.snapshot.wait()
+            marks = [await settled(function, asked=0 if kind == "snap-start" else 1)]
+            function.stub.restore.set()
+            for number in range(10):
+                taken = await function.stub.call(event("POST", "/v1/chat/completions", QUESTION))
+                assert b"391" in taken.body, function.log.read_text()[-2000:]
+                marks.append(await settled(function, asked=number + 2))
+    return marks[0], marks[1] - marks[0], (marks[10] - marks[1]) / 9
+
+
+async def settled(function: Runtime, asked: int) -> float:
+    """Processor time once the function has asked for its next invocation."""
+    while function.stub.asked < asked:
+        await asyncio.sleep(0.002)
+    return processor_ms(function.process.pid)
+
+
+async def main() -> None:
+    task = Path(sys.argv[1] if sys.argv[1:] else ROOT / ".aws-sam" / "build" / "ProxyFunction").resolve()
+    if not (task / "app.py").exists():
+        sys.exit(f"{task} is no built artifact: make build")
+    with serving(Providers) as url, serving(Aws) as aws, tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, "plain")
+        shutil.copytree(task, plain, ignore=shutil.ignore_patterns("__pycache__"))
+        variants: dict[str, tuple[Path, dict[str, str]]] = {
+            "no bytecode": (plain, {}),
+            "bytecode (as built)": (task, {}),
+            "as built, in stream mode": (task, {"mode": "stream"}),
+            "as built, from a primed snapshot": (task, {"kind": "snap-start"}),
+        }
+        print("| panel | start | init, ms | first request, ms | in all, ms | later requests, ms |")
+        print("|---|---|---|---|---|---|")
+        for panel, members in PANELS.items():
+            Aws.config = CONFIG.format(url=url, members=members)
+            for name, (code, options) in variants.items():
+                runs = [await started(code, aws, **options) for _ in range(RUNS)]
+                init, first, later = (statistics.median(run[part] for run in runs) for part in range(3))
+                before = "0 (in the snapshot)" if options.get("kind") else f"{init:.0f}"
+                whole = first + (0 if options.get("kind") else init)
+                print(f"| {panel} | {name} | {before} | {first:.0f} | {whole:.0f} | {later:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
