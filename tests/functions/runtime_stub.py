@@ -94,7 +94,7 @@ class RuntimeStub:
 
     async def call(self, event: Any, **options: Any) -> Taken:
         taken = self.invoke(event, **options)
-        await asyncio.wait_for(taken.done.wait(), 20)
+        await asyncio.wait_for(taken.done.wait(), 60)
         return taken
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
