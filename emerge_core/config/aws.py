@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,29 +50,39 @@ class Snapshot:
         return value
 
 
-def boto3_client(service: str) -> Any:
+def boto3_client(service: str, *, attempts: int = ATTEMPTS) -> Any:
     import boto3
     from botocore.config import Config as ClientConfig
 
     for name in ("boto3", "botocore", "urllib3"):  # which log what was read, where the root logger lets them
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.WARNING)
-    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    retries = {"mode": "standard", "total_max_attempts": attempts}
     settings = ClientConfig(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries=retries)
     return boto3.client(service, config=settings)
 
 
 class AwsSource:
-    """Reads the config at an SSM parameter; while there is none yet, the default file's."""
+    """Reads the config at an SSM parameter; while there is none yet, the default file's.
 
-    def __init__(self, parameter: str, *, default: Path | None, client: Client = boto3_client) -> None:
+    The first time it tries hard, since nothing can be served without. Once a config has been read, a request
+    waits for the next look at it, and the config at hand serves on: one attempt each time."""
+
+    def __init__(self, parameter: str, *, default: Path | None, client: Client | None = None) -> None:
         self._parameter = parameter
         self._default = default
-        self._make_client = client
+        self._make_client = client or boto3_client
+        self._next_client = client or partial(boto3_client, attempts=1)
         self._clients: dict[str, Any] = {}
 
     def read(self) -> Snapshot:
         """Raises ConfigError; its message holds no value of a parameter."""
+        found = self._read()
+        if self._make_client is not self._next_client:
+            self._make_client, self._clients = self._next_client, {}
+        return found
+
+    def _read(self) -> Snapshot:
         ssm = self._client("ssm")
         try:
             found = ssm.get_parameter(Name=self._parameter, WithDecryption=True)["Parameter"]
