@@ -61,16 +61,7 @@ def schemas() -> dict[str, JsonSchema]:
             "required": ["type", "function"],
             "properties": {
                 "type": {"const": "function"},
-                "function": {
-                    "type": "object",
-                    "required": ["name"],
-                    "properties": {
-                        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
-                        "description": nullable("string"),
-                        "parameters": {"type": ["object", "null"]},
-                        "strict": nullable("boolean"),
-                    },
-                },
+                "function": {"type": "object", "required": ["name"], "properties": _function()},
             },
         },
         "ChatCompletion": record(
@@ -132,13 +123,7 @@ def schemas() -> dict[str, JsonSchema]:
         "FunctionTool": {
             "type": "object",
             "required": ["type", "name"],
-            "properties": {
-                "type": {"const": "function"},
-                "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
-                "description": nullable("string"),
-                "parameters": {"type": ["object", "null"]},
-                "strict": nullable("boolean"),
-            },
+            "properties": {"type": {"const": "function"}, **_function()},
         },
         "Response": record(
             id=TEXT,
@@ -202,6 +187,15 @@ def schemas() -> dict[str, JsonSchema]:
         "Error": record(
             error=record(message=TEXT, type=TEXT, param=nullable("string"), code=nullable("string")),
         ),
+    }
+
+
+def _function() -> dict[str, JsonSchema]:
+    return {
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+        "description": nullable("string"),
+        "parameters": {"type": ["object", "null"]},
+        "strict": nullable("boolean"),
     }
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from emerge_core.config.schema import (
     OLLAMA_URL,
     Config,
+    EmbedderConfig,
     EnsembleConfig,
     MemberConfig,
     ModelConfig,
@@ -27,10 +28,11 @@ class Known(NamedTuple):
     family: str
     kind: ProviderKind = "openai"
     base_url: str | None = None
+    embedder: str | None = None  # served under its own name, so that clients that ask for it find it
 
 
 KNOWN = (
-    Known("OPENAI_API_KEY", "openai", "gpt-4.1-mini", "gpt"),
+    Known("OPENAI_API_KEY", "openai", "gpt-4.1-mini", "gpt", embedder="text-embedding-3-small"),
     Known("ANTHROPIC_API_KEY", "anthropic", "claude-haiku-4-5", "claude", "anthropic"),
     Known(
         "GEMINI_API_KEY",
@@ -46,6 +48,7 @@ KNOWN = (
 )
 
 NOT_FOR_CHAT = re.compile(r"embed|bge|minilm|e5-|rerank|[:-]cloud$")
+EMBEDS = re.compile(r"embed|bge-(?!rerank)|minilm|e5-")
 
 
 def default_config() -> Config:
@@ -57,6 +60,7 @@ def default_config() -> Config:
             name: ModelConfig(provider="simulated", model=name, family=family, accuracy=accuracy)
             for name, (family, accuracy) in accuracies.items()
         },
+        embedders={"sim-embed": EmbedderConfig(provider="simulated", model="sim-embed")},
         ensembles={"emerge": EnsembleConfig(members=tuple(MemberConfig(model=name) for name in accuracies))},
         default="emerge",
     )
@@ -66,22 +70,29 @@ def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ())
     """One small model of each provider with a key, then local ones up to a panel of three."""
     providers: dict[str, ProviderConfig] = {}
     models: dict[str, ModelConfig] = {}
+    embedders: dict[str, EmbedderConfig] = {}
     for known in KNOWN:
         if environ.get(known.variable, "").strip():
             providers[known.provider] = ProviderConfig(
                 kind=known.kind, base_url=known.base_url, api_key=f"env:{known.variable}"
             )
             models[known.model] = ModelConfig(provider=known.provider, model=known.model, family=known.family)
+            if known.embedder:
+                embedders[known.embedder] = EmbedderConfig(provider=known.provider, model=known.embedder)
     for name in _diverse(ollama_models, max(PANEL_SIZE - len(models), 0)):
         providers["ollama"] = ProviderConfig(kind="ollama", base_url=OLLAMA_URL)
         models[_config_name(name)] = ModelConfig(
             provider="ollama", model=name, family=family_of(name), price=PriceConfig(input=0, output=0)
         )
+    for name in filter(EMBEDS.search, ollama_models if "ollama" in providers else ()):
+        free = PriceConfig(input=0, output=0)
+        embedders[_config_name(name)] = EmbedderConfig(provider="ollama", model=name, price=free)
     if not models:
         return default_config(), "the simulated panel (no provider's key in the environment, no local Ollama)"
     config = Config(
         providers=providers,
         models=models,
+        embedders=embedders,
         ensembles={"emerge": EnsembleConfig(members=_panel(models))},
         default="emerge",
     )

@@ -10,7 +10,6 @@ from emerge_core.config.aws import ATTEMPTS, AwsSource
 from emerge_core.errors import ConfigError
 from tests.infra.remotes import Aws, serving
 
-
 CONFIG = "{providers: {sim: {kind: simulated}}, models: {a: {provider: sim, model: a}}}"
 
 

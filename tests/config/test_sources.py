@@ -60,6 +60,23 @@ def test_what_is_at_hand_is_used(environ: Mapping[str, str], ollama: Sequence[st
         assert model.model in source
 
 
+@pytest.mark.parametrize(
+    ("environ", "ollama", "expected"),
+    [
+        ({"OPENAI_API_KEY": "k"}, (), ["text-embedding-3-small"]),
+        ({"ANTHROPIC_API_KEY": "k"}, (), []),
+        ({}, ("phi3", "nomic-embed-text:latest", "bge-m3"), ["nomic-embed-text:latest", "bge-m3"]),
+        ({}, (), ["sim-embed"]),
+    ],
+)
+def test_what_embeds_is_served_under_its_own_name(
+    environ: Mapping[str, str], ollama: Sequence[str], expected: list[str]
+) -> None:
+    config, _ = detect_config(environ, ollama)
+    assert list(config.embedders) == [embedder.model for embedder in config.embedders.values()] == expected
+    assert reference_problems(config) == []
+
+
 def test_samples_of_a_lone_model_differ_in_temperature() -> None:
     config, _ = detect_config({"ANTHROPIC_API_KEY": "k"})
     assert [member.temperature for member in config.ensembles["emerge"].members] == [None, 0.7, 1.0]
