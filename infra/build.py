@@ -28,7 +28,11 @@ PLATFORMS = {
 AWS_SERVICES = ("ssm", "secretsmanager", "sts", "sso", "sso-oidc")  # of botocore's some four hundred
 UNUSED = (
     "numpy/**/tests",
-    "numpy/**/*.pyi",
+    "**/*.pyi",
+    "*/tests",
+    "jsonschema/benchmarks",
+    "fastapi/.agents",
+    "aws_lambda_powertools/event_handler",
     "numpy/f2py",
     "numpy/_core/include",
     "numpy/_core/lib",

@@ -13,7 +13,7 @@ from mangum import Mangum
 from emerge_core.api.errors import encode_json, error_body
 from emerge_core.errors import RequestError
 
-MAX_REPLY = 6_000_000  # bytes: Lambda's limit for a reply, with its body escaped as a JSON string, less some room
+MAX_REPLY = 6_000_000  # bytes: Lambda's limit for a reply, its body escaped as a JSON string, less some room
 
 _loop: asyncio.AbstractEventLoop | None = None
 _environment: Environment | None = None
@@ -32,7 +32,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _fits(reply: dict[str, Any]) -> bool:
-    return len(reply["body"]) < MAX_REPLY // 7 or len(json.dumps(reply)) <= MAX_REPLY  # an escape takes 6 bytes at most
+    if len(reply["body"]) < MAX_REPLY // 7:  # an escape takes 6 bytes at most
+        return True
+    return len(json.dumps(reply, ensure_ascii=False).encode(errors="surrogatepass")) <= MAX_REPLY  # as the runtime does
 
 
 def _too_large(reply: dict[str, Any]) -> dict[str, Any]:

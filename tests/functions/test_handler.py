@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import logging
+import re
+import threading
 from typing import Any
 
 import pytest
@@ -228,17 +230,72 @@ def test_content_is_logged_where_the_config_asks_for_it(
     assert function.logged("request")[0]["request"] == {"messages": QUESTION["messages"]}
 
 
-def test_too_large_bodies(aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any) -> None:
-    function = lambda_function()
-    large = function.ask(messages=[{"role": "user", "content": "x" * 4_600_000}])
-    assert (large.status, large.json["error"]["code"]) == (413, "request_too_large")
+@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize(
+    ("letter", "count", "fits"), [("x", 4_400_000, True), ("x", 4_600_000, False), ("ü", 2_300_000, False)]
+)
+def test_a_request_body_of_more_than_4_5_mb_is_refused(
+    aws: Any, lambda_function: Any, letter: str, count: int, fits: bool, encoded: bool
+) -> None:
+    """Counted as it was sent: not as Base64, not in characters."""
+    question = json.dumps(
+        {"model": "nobody", "messages": [{"role": "user", "content": letter * count}]}, ensure_ascii=False
+    )
+    reply = lambda_function()("POST", "/v1/chat/completions", question, encoded=encoded)
+    assert reply.json["error"]["code"] == ("model_not_found" if fits else "request_too_large")
+    assert reply.status == (404 if fits else 413)
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [('say "' * 500_000, True), ('say "' * 900_000, False), ("語" * 1_800_000, True), ("語" * 2_100_000, False)],
+    ids=["quotes", "more quotes", "three bytes each", "more of three bytes"],
+)
+def test_a_reply_of_more_than_lambda_takes_is_a_clear_error(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any, text: str, fits: bool
+) -> None:
+    """Quotes are escaped twice; other letters count as UTF-8."""
     secret(aws, "sk-one")
     push()
-    function.ask()
-    upstream.script = {name: says('say "' * 900_000) for name in "ab"}
-    reply = function.ask()
-    assert (reply.status, reply.json["error"]["code"]) == (502, "reply_too_large")
+    upstream.script = {"a": says(text), "b": says(text)}
+    reply = lambda_function().ask(model="a")
     assert reply.headers["x-request-id"]
+    if fits:
+        assert reply.text == text
+    else:
+        assert (reply.status, reply.json["error"]["code"]) == (502, "reply_too_large")
+
+
+def test_nothing_runs_on_once_the_invocation_returns(
+    aws: Any, push: Any, upstream: Any, lambda_function: Any, server: Any
+) -> None:
+    """Decided early: the member still out is cancelled, and its connection is gone."""
+    waiting, hung_up = threading.Event(), threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked = json.loads((await receive())["body"])
+        if asked["model"] == "c":
+            waiting.set()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            hung_up.set()
+            return
+        while not waiting.is_set():
+            await asyncio.sleep(0.001)
+        body = b'{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]}'
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})
+
+    with server(app) as url:
+        secret(aws, "sk-one")
+        config = CONFIG.format(url=f"{url}/v1", key="ssm:/emerge/test/keys/up", more="")
+        more = "  c: {provider: up, model: c}\nensembles: {emerge: {members: [a, b, c], aggregator: vote}}"
+        push(text=re.sub(r"ensembles: .*", more, config))
+        function = lambda_function()
+        reply = function.ask()
+        assert reply.json["emerge"]["early"]
+        assert asyncio.all_tasks(function.loop) == set()
+        assert hung_up.wait(10)
 
 
 @pytest.mark.parametrize("cut", [1, 2])
