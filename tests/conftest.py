@@ -135,7 +135,8 @@ class Upstream:
             return JSONResponse({"error": error}, status_code=said.status, headers=said.headers)
         ones = [1.0] * (body.get("dimensions", 3) - 1)
         rows = [{"index": i, "embedding": [len(text), *ones]} for i, text in enumerate(body["input"])]
-        return JSONResponse({"data": rows, "usage": {"prompt_tokens": 7, "total_tokens": 7}})
+        usage = {"prompt_tokens": 7, "total_tokens": 7}
+        return JSONResponse({"data": rows, "usage": usage}, headers=said.headers)
 
 
 class Server(uvicorn.Server):

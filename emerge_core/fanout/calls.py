@@ -177,7 +177,7 @@ class FanOut:
             nonlocal vectors
             reply = await self.connect(config.provider).embed(config.model, request, timeout_s=timeout_s)
             vectors = reply.vectors
-            return Completion(usage=reply.usage, dropped_params=reply.dropped_params)
+            return Completion(usage=reply.usage, dropped_params=reply.dropped_params, rate_limits=reply.rate_limits)
 
         started.attempts.trial = self.breakers.asking(started.key)
         try:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.errors import ConfigError
-from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, Sink, Usage
+from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, RateLimits, Sink, Usage
 
 __all__ = ["Embeddings", "Provider", "make_provider"]
 
@@ -26,6 +26,7 @@ class Embeddings(NamedTuple):
     vectors: list[list[float]]
     usage: Usage | None
     dropped_params: tuple[str, ...] = ()
+    rate_limits: RateLimits = ()
 
 
 class Provider(Protocol):

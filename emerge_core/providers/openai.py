@@ -127,10 +127,11 @@ class OpenAI:
             body["dimensions"] = request.dimensions
         try:
             async with asyncio.timeout(timeout_s):
-                reply = (await self._post("/embeddings", body, timeout_s)).reply
+                reply, limits = await self._post("/embeddings", body, timeout_s)
         except TimeoutError:
             raise timed_out(timeout_s) from None
-        return Embeddings(_vectors(reply, len(request.inputs)), usage_of(reply.get("usage")))
+        vectors = _vectors(reply, len(request.inputs))
+        return Embeddings(vectors, usage_of(reply.get("usage")), rate_limits=limits)
 
     async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> Told:
         return await post(openai, self._client, path, body, timeout_s=timeout_s, scrub=self._scrub)

@@ -54,6 +54,12 @@ def test_the_encoding_asked_for(url: str, encoding: str) -> None:
     assert reply.headers["x-emerge-cost-usd"] == "0.000007000"
 
 
+def test_the_upstreams_rate_limits_are_passed_on(client: openai.OpenAI, upstream: Any, says: Any) -> None:
+    upstream.script = {"small-1": says(headers={"x-ratelimit-remaining-tokens": "93"})}
+    reply = client.embeddings.with_raw_response.create(model="small", input="one")
+    assert reply.headers["x-ratelimit-remaining-tokens"] == "93"
+
+
 def test_token_ids_go_to_providers_that_read_them(client: openai.OpenAI, upstream: Any) -> None:
     client.embeddings.create(model="small", input=[5, 6])
     client.embeddings.create(model="small", input=[[5, 6], [7]])

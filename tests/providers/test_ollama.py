@@ -172,7 +172,7 @@ def test_base_urls_and_keys(exchange: Any, path: str, expected: str) -> None:
 def test_embeddings(exchange: Any) -> None:
     answer = {"embeddings": [[0.5, 1], [2, 3.0]], "prompt_eval_count": 4}
     done = exchange("ollama", answer, call=lambda provider: provider.embed("e", TWO, timeout_s=5))
-    assert done.result == ([[0.5, 1.0], [2.0, 3.0]], Usage(input_tokens=4), ())
+    assert done.result == ([[0.5, 1.0], [2.0, 3.0]], Usage(input_tokens=4), (), ())
     assert (done.sent.path, done.body) == ("/api/embed", {"model": "e", "input": ["a", "b"]})
 
 

@@ -287,7 +287,7 @@ def test_embeddings_in_the_order_of_the_texts(exchange: Any, encoded: bool) -> N
         {"data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}},
         call=lambda provider: provider.embed("e", TWO, timeout_s=5),
     )
-    assert done.result == ([[0.5, 0.25], [0.0, 1.0]], Usage(input_tokens=4), ())
+    assert done.result == ([[0.5, 0.25], [0.0, 1.0]], Usage(input_tokens=4), (), ())
     assert done.sent.path == "/embeddings"
     assert done.body == {"model": "e", "input": ["a", "b"], "encoding_format": "float"}
 
