@@ -73,6 +73,8 @@ def test_no_command_is_left_out() -> None:
         ".venv/bin/emerge serve",
         ".venv/bin/emerge compare",
         ".venv/bin/emerge record",
+        ".venv/bin/emerge diversity",
+        ".venv/bin/emerge plan",
     )
     assert [line for line in commands() if not line.startswith(known)] == []
 
@@ -208,6 +210,18 @@ def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
         done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert (folder / "recordings" / task / "responses.jsonl").is_file()
+
+
+def test_reliability_is_estimated_and_a_comparison_planned(folder: Path) -> None:
+    estimating, planning = [line for line in commands() if "--no-gold" in line or "emerge plan" in line]
+    done = subprocess.run(estimating.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "red, green, blue. Its vote is expected to be right on" in done.stdout
+    done = subprocess.run(planning.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2941 questions tell 2 points apart" in done.stdout
+    row = next(line for line in README.splitlines() if line.startswith("| 2 points |"))
+    assert "2,941" in row
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

@@ -15,6 +15,7 @@ VERBS = (
     "serve",
     "check",
     "replay",
+    "plan",
     "record",
     "score",
     "compare",

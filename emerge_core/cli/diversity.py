@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+
+from emerge_core.cli.numbers import count
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -11,14 +14,23 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "diversity",
         help="measure how differently recorded models fail",
         description="Prints, from recorded answers and at no cost: accuracy of each model, how their errors go "
-        "together, what the panel's vote gains and what each member adds, all with 95 % intervals.",
+        "together, what the panel's vote gains and what each member adds, all with 95 % intervals. Of a task without "
+        "gold answers: who agrees with whom, how reliable each model seems, and which panel to try.",
     )
     parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
     parser.add_argument("--task", metavar="T", required=True, help="the task to measure on")
     parser.add_argument(
         "--models", metavar="A,B,…", type=names, help="the panel, in config order (default: all models)"
     )
+    parser.add_argument(
+        "--no-gold",
+        action="store_true",
+        help="estimate reliability from agreement alone, as for a task without gold answers; they are shown beside it",
+    )
+    parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions, with --no-gold")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
+    parser.add_argument("--html", metavar="OUT", type=Path, help="write a report: one page with its plots inside")
+    parser.add_argument("--png", metavar="DIR", type=Path, help="write the report's plots as files too")
     parser.set_defaults(run=run)
 
 
@@ -38,10 +50,53 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.diversity import measure
     from emerge_core.evals.diversity_table import table
     from emerge_core.evals.recordings import Recordings
+    from emerge_core.evals.report.contents import gather
+    from emerge_core.evals.report.page import scored_page, unlabelled_page
+    from emerge_core.evals.report.plots import plots, reliability_plots
+    from emerge_core.evals.scoring import is_scored
+    from emerge_core.evals.unlabelled import estimate
+    from emerge_core.evals.unlabelled_table import truth, unlabelled_table
 
-    check_writable(args.json)
-    found = measure(read_answers(Recordings(args.recordings), args.task, args.models), args.models)
-    print(table(found))
+    check_writable(args.json, args.html)
+    recordings = Recordings(args.recordings)
+    recordings.choose(args.task)
+    scored = is_scored(recordings, args.task)
+    measured = scored and not args.no_gold
+    answers = read_answers(recordings, args.task, args.models, gold=measured)
+    if measured:
+        diversity = measure(answers, args.models)
+        print(table(diversity))
+        figures = asdict(diversity)
+    else:
+        reliability = estimate(answers, args.models, limit=args.limit)
+        known = truth(answers, reliability) if scored else None
+        print(unlabelled_table(reliability, known))
+        figures = asdict(reliability) | {"agreement": reliability.agreement.tolist()}
     if args.json:
-        write_json(args.json, asdict(found))
+        write_json(args.json, figures)
+    if args.html or args.png:
+        texts = {question.id: question.text for question in recordings.questions(args.task).values()}
+        if measured:
+            contents = gather(answers, args.models)
+            pictures = plots(contents)
+            page = scored_page(contents, pictures, texts)
+        else:
+            pictures = reliability_plots(reliability, known)
+            page = unlabelled_page(reliability, pictures, texts, known)
+        _write(args, page, pictures)
     return 0
+
+
+def _write(args: argparse.Namespace, page: str, pictures: Mapping[str, bytes]) -> None:
+    from emerge_core.cli.output import write_text
+    from emerge_core.errors import EmergeError
+
+    if args.html:
+        write_text(args.html, page)
+    if args.png:
+        try:
+            args.png.mkdir(parents=True, exist_ok=True)
+            for name, png in pictures.items():
+                (args.png / f"{name}.png").write_bytes(png)
+        except OSError as error:
+            raise EmergeError(f"cannot write into {args.png}: {error.strerror}") from error

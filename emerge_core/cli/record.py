@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emerge_core.cli.diversity import names
+from emerge_core.cli.numbers import count, positive
 from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--rate", metavar="[PROVIDER=]X", action="append", default=[], help="calls per second (default: no limit)"
     )
     parser.add_argument(
-        "--max-cost", metavar="USD", type=dollars, help="end before this run's calls could cost more than this"
+        "--max-cost", metavar="USD", type=positive, help="end before this run's calls could cost more than this"
     )
     parser.set_defaults(run=run)
 
@@ -108,7 +109,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     models = models_of(config, args.models)
     pace = Pace(
         concurrency=_paces(args.concurrency, count, config.providers, "--concurrency"),
-        rate=_paces(args.rate, dollars, config.providers, "--rate"),
+        rate=_paces(args.rate, positive, config.providers, "--rate"),
     )
     questions = [read_question(str(args.questions), row) for row in rows]
     plan = Plan(
@@ -187,17 +188,3 @@ def _paces(
         except (ValueError, argparse.ArgumentTypeError) as error:
             raise EmergeError(f"{option} {each}: {error}") from error
     return paces
-
-
-def count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def dollars(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from emerge_core.cli.record import count, dollars
+from emerge_core.cli.numbers import count, positive
 from emerge_core.errors import EmergeError
 
 
@@ -24,7 +24,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     by.add_argument("--judge", metavar="MODEL", help="a model of the config; this costs money")
     by.add_argument("--python", metavar="MODULE:FUNCTION", help="called with question, reply, answers; true is right")
     parser.add_argument("--config", metavar="FILE", help="for the judge (default: EMERGE_CONFIG, or what is found)")
-    parser.add_argument("--max-cost", metavar="USD", type=dollars, help="the judge's ceiling")
+    parser.add_argument("--max-cost", metavar="USD", type=positive, help="the judge's ceiling")
     parser.add_argument("--concurrency", metavar="N", type=count, default=4, help="gradings at once (default: 4)")
     parser.set_defaults(run=run)
 

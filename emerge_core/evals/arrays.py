@@ -100,10 +100,15 @@ class Answers:
 
 
 def read_answers(
-    recordings: Recordings, task: str, models: Collection[str] | None = None, *, also: Collection[str] = ()
+    recordings: Recordings,
+    task: str,
+    models: Collection[str] | None = None,
+    *,
+    also: Collection[str] = (),
+    gold: bool = True,
 ) -> Answers:
     """The answers of the named models (default: all; `also`: those that are recorded) to the questions that
-    every one of them answered."""
+    every one of them answered. Questions that nothing can be scored by are left out, unless `gold` is false."""
     recordings.choose(task)
     questions = recordings.questions(task)
     replies = recordings.replies(task, questions, None if models is None else {*models, *also})
@@ -113,10 +118,12 @@ def read_answers(
         raise EmergeError(f"no answers of {', '.join(missing)} are recorded in {task}; there are: {known}")
     kept, sparse = _comparable(replies, keep=models or ())
     answered = [id_ for id_ in questions if any(id_ in replies[name] for name in replies)]
+    scorer = Scorer.of(recordings, task, needed=gold)
+    answered = [id_ for id_ in answered if not gold or scorer.can_score(id_)]
     asked = [id_ for id_ in answered if all(id_ in replies[name] for name in kept)]
     if not asked:
         raise EmergeError(f"no question of {task} was answered by every model: {', '.join(kept)}")
-    reader = _Reader(Scorer.of(recordings, task), kept)
+    reader = _Reader(scorer, kept)
     for number, id_ in enumerate(asked):
         reader.read(number, id_, {name: replies[name][id_] for name in kept})
     return reader.answers(

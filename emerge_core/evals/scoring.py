@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
@@ -21,18 +21,22 @@ class Scorer:
         self._questions = questions
         self._golds = golds
         self._verdicts = {(each.question, each.text.strip()): each.correct for each in verdicts}
+        self._judged = {question for question, _ in self._verdicts}
         self._extractors: dict[str, Extractor] = {}
 
     @classmethod
-    def of(cls, recordings: Recordings, task: str) -> Scorer:
+    def of(cls, recordings: Recordings, task: str, *, needed: bool = True) -> Scorer:
         """People judged the short texts, and `emerge score` says by what it judged; other verdicts were set
-        by a rule like ours. Raises EmergeError where there is nothing to score by."""
+        by a rule like ours. Raises EmergeError where there is nothing to score by, unless that is not `needed`."""
         golds = recordings.golds(task)
-        judged = any(gold.form == SHORT_TEXT for gold in golds.values())
-        verdicts = [each for each in recordings.verdicts(task) if judged or each.by]
-        if not verdicts and not any(gold.answers for gold in golds.values()):
+        verdicts = _verdicts(recordings, task, golds)
+        if needed and not _scorable(golds, verdicts):
             raise EmergeError(f"{task} has no gold answers: there is nothing to score by")
         return cls(recordings.questions(task), golds, verdicts)
+
+    def can_score(self, question: str) -> bool:
+        """Whether the question has a gold answer, or one of its replies a verdict."""
+        return bool(self._golds[question].answers) or question in self._judged
 
     def right(self, question: str, reply: str) -> bool:
         return self.right_key(
@@ -63,3 +67,18 @@ class Scorer:
         if found is None:
             found = self._extractors[question] = Extractor.of(request_of(self._questions[question]))
         return found
+
+
+def is_scored(recordings: Recordings, task: str) -> bool:
+    """Whether there is anything to score a task's replies by."""
+    golds = recordings.golds(task)
+    return _scorable(golds, _verdicts(recordings, task, golds))
+
+
+def _verdicts(recordings: Recordings, task: str, golds: Mapping[str, Gold]) -> list[Verdict]:
+    judged = any(gold.form == SHORT_TEXT for gold in golds.values())
+    return [each for each in recordings.verdicts(task) if judged or each.by]
+
+
+def _scorable(golds: Mapping[str, Gold], verdicts: Sequence[Verdict]) -> bool:
+    return bool(verdicts) or any(gold.answers for gold in golds.values())

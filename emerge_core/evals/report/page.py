@@ -1,0 +1,193 @@
+"""The report as one HTML file: no script, no network, pictures inside. Whatever comes from a recording is escaped."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from math import isnan
+
+from emerge_core.evals.diversity import PanelDiversity
+from emerge_core.evals.diversity_table import coefficient, percent, points
+from emerge_core.evals.report.contents import Contents
+from emerge_core.evals.unlabelled import Reliability
+from emerge_core.evals.unlabelled_table import LIMITS, suggestion
+
+CUT = 300  # characters of a question that are shown
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:62rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin-bottom:.2rem}
+h2{font-size:1.2rem;margin-top:2.4rem;border-top:1px solid #ddd;padding-top:1rem}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
+th,td{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #eee;white-space:nowrap}
+td.text{white-space:pre-wrap;overflow-wrap:anywhere;min-width:18rem}
+img{max-width:100%;height:auto}p.note{color:#444}strong{font-weight:650}
+ul.first{font-size:1.05rem;padding-left:1.2rem}
+"""
+
+READ = {
+    "errors": (
+        "Who fails on the same questions",
+        "The correlation of two models' errors: 0 means that they fail independently, 1 that they fail on the same "
+        "questions. A panel gains from dark fields between models of about equal accuracy.",
+    ),
+    "cost": (
+        "What accuracy costs",
+        "Each model alone, and votes of three that no cheaper vote of three beats. Bars are 95 % intervals: where two "
+        "overlap widely, this recording does not tell them apart. The votes were picked on these same questions, so "
+        "they look a little better than they are.",
+    ),
+    "gain": (
+        "When a vote helps",
+        "Every panel of three: how much its vote gains over its best member, by how far apart its members are. Panels "
+        "of equals (left) tend to gain, panels with one strong member (right) to lose.",
+    ),
+    "calibration": (
+        "Whether confidence can be believed",
+        "Of answers given with a stated confidence, how many are right. On the dashed line confidence is what it says; "
+        "below it a model is boastful, and its confidence must be calibrated before it counts.",
+    ),
+    "reliability": (
+        "How reliable each model seems",
+        "Nobody checked an answer: the figures follow from who agrees with whom.",
+    ),
+    "agreement": ("Who agrees with whom", "Of the questions that both answer, the share with the same answer."),
+}
+
+
+def scored_page(contents: Contents, pictures: Mapping[str, bytes], texts: Mapping[str, str]) -> str:
+    """`texts` are the questions' by id."""
+    found = contents.diversity
+    members = [
+        [each.model, each.family or "?", percent(each.accuracy), points(each.marginal), _money(spot.cost)]
+        for each, spot in zip(found.members, contents.models, strict=True)
+    ]
+    head = ["model", "family", "right, %", "adds to the vote of all, points", "$ per 1,000"]
+    hidden = f" The {contents.hidden} least accurate models are not shown." if contents.hidden else ""
+    parts = [
+        _title(f"Diversity: {found.task}", f"{found.questions} questions, {found.left_out} left out.{hidden}"),
+        _list(_summary(contents)),
+        _section(
+            "Models", _table(head, members), "In brackets the 95 % interval. Right is as the recording scores it."
+        ),
+        *(_picture(name, pictures[name]) for name in ("errors", "cost", "gain", "calibration") if name in pictures),
+        _section("Pairs", _table(*_pairs(found)), "Least correlated errors first; * marks models of one family."),
+    ]
+    if contents.examples:
+        rows = [[_cut(texts.get(each.question, each.question)), str(each.together)] for each in contents.examples]
+        note = (
+            f"On {contents.shared_failures} questions every model fails. Many equal wrong answers point to a trap, or "
+            "to a wrong gold answer."
+        )
+        parts.append(_section("Where all fail", _table(["question", "equal wrong answers"], rows, wide=True), note))
+    return _page(f"Diversity: {found.task}", parts)
+
+
+def unlabelled_page(
+    found: Reliability,
+    pictures: Mapping[str, bytes],
+    texts: Mapping[str, str],
+    known: Mapping[str, float] | None = None,
+) -> str:
+    order = sorted(range(len(found.models)), key=lambda m: -found.accuracy[m].value)
+    rows = [
+        [found.models[m], percent(found.accuracy[m]), *([f"{100 * known[found.models[m]]:.1f}"] if known else [])]
+        for m in order
+    ]
+    head = ["model", "estimated right, %", *(["truly right, %"] if known else [])]
+    first = [*suggestion(found), f"{found.alternatives} other panels of three are as likely to be as good."]
+    if found.left_out:
+        first.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
+    asked = [[_cut(texts.get(id_, id_)), id_] for id_ in found.to_label]
+    parts = [
+        _title(f"Reliability: {found.task}", f"{found.questions} questions without gold answers."),
+        _list(first),
+        f'<p class="note">{escape(LIMITS)}</p>',
+        _section("Models", _table(head, rows), "In brackets the 95 % interval."),
+        *(_picture(name, pictures[name]) for name in ("reliability", "agreement") if name in pictures),
+        _section("Label these first", _table(["question", "id"], asked, wide=True), "The models divide most on them."),
+    ]
+    return _page(f"Reliability: {found.task}", parts)
+
+
+def _summary(contents: Contents) -> Iterable[str]:
+    found = contents.diversity
+    best = next(each for each in found.members if each.model == found.best)
+    yield f"Best single model: {found.best}, right on {percent(best.accuracy)} %."
+    if contents.trios:
+        top = max(contents.trios, key=lambda trio: trio.vote)
+        yield (
+            f"Best vote of three on these questions: {', '.join(top.names)}: {100 * top.vote:.1f} %, "
+            f"{100 * top.gain:+.1f} points against its best member. It was picked on them, so expect less on others."
+        )
+    yield (
+        f"At least one model is right on {percent(found.oracle)} %: what a perfect picker would reach. "
+        f"The vote of all reaches {percent(found.vote)} %."
+    )
+
+
+def _pairs(found: PanelDiversity) -> tuple[Sequence[str], list[list[str]]]:
+    pairs = sorted(found.pairs, key=lambda pair: 2.0 if isnan(pair.phi.value) else pair.phi.value)
+    rows = [
+        [
+            f"{pair.a} and {pair.b}" + (" *" if pair.same_family else ""),
+            coefficient(pair.phi),
+            percent(pair.double_fault),
+            percent(pair.same_wrong),
+            coefficient(pair.q),
+        ]
+        for pair in pairs[:20]
+    ]
+    return ["pair", "error correlation", "both wrong, %", "of those the same answer, %", "Yule's Q"], rows
+
+
+def _page(title: str, parts: Iterable[str]) -> str:
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    )
+
+
+def _title(title: str, below: str) -> str:
+    return f'<h1>{escape(title)}</h1>\n<p class="note">{escape(below)}</p>'
+
+
+def _list(items: Iterable[str]) -> str:
+    return '<ul class="first">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _section(title: str, body: str, note: str) -> str:
+    return f'<h2>{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{body}'
+
+
+def _picture(name: str, png: bytes) -> str:
+    title, note = READ[name]
+    return _section(title, f'<img alt="{escape(title)}" src="data:image/png;base64,{b64encode(png).decode()}">', note)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> str:
+    """With `wide`, the first column is running text."""
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="text">{escape(cell)}</td>' if wide and column == 0 else f"<td>{escape(cell)}</td>"
+            for column, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cut(text: str) -> str:
+    """Beginning and end: questions of one task often begin alike."""
+    return text if len(text) <= CUT else f"{text[: CUT // 3]} … {text[-2 * CUT // 3 :]}"
+
+
+def _money(cost: float) -> str:
+    return "unknown" if isnan(cost) else f"{cost:.2f}"

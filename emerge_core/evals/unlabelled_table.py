@@ -1,0 +1,58 @@
+"""Reliability from agreement alone, for people."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emerge_core.evals.arrays import Answers
+from emerge_core.evals.diversity_table import aligned, percent, points
+from emerge_core.evals.unlabelled import Reliability
+
+LIMITS = """\
+These are estimates, not measurements: nobody checked an answer. Errors that models share (one family, one trap in the
+question) pass for agreement and make them look better than they are. A few dozen labels settle more than hundreds of
+further questions: give some rows `answers`, and diversity measures on those."""
+
+
+def truth(answers: Answers, found: Reliability) -> dict[str, float]:
+    """The accuracy of each model on the same questions, where it is known after all."""
+    return {name: float(answers.right[answers.index(name), : found.questions].mean()) for name in found.models}
+
+
+def unlabelled_table(found: Reliability, known: dict[str, float] | None = None) -> str:
+    """Models by estimated reliability, with whom each agrees most and least, and the panel to try."""
+    order = sorted(range(len(found.models)), key=lambda m: -found.accuracy[m].value)
+    rows = [_row(found, m, known) for m in order]
+    head = ["model", "estimated right", *(["truly right"] if known else []), "agrees most with", "least with"]
+    lines = [f"{found.task}: {found.questions} questions without gold answers", "", *aligned(head, rows), ""]
+    lines += suggestion(found)
+    if found.alternatives:
+        lines.append(f"{found.alternatives} other panels of three are as likely to be as good.")
+    lines.append(f"Two wrong answers are the same about {100 * found.coincide:.0f} % of the time.")
+    if found.left_out:
+        lines.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
+    return "\n".join([*lines, "", LIMITS, f"Label first: {', '.join(found.to_label)}"])
+
+
+def suggestion(found: Reliability) -> list[str]:
+    """Which panel to try, what its vote is worth, and whether that is clear of chance."""
+    best = found.models[max(range(len(found.models)), key=lambda m: found.accuracy[m].value)]
+    chance = found.gain.low <= 0 <= found.gain.high
+    head = (
+        "Panel to try" if found.gain.value > 0 else f"No panel of three is expected to beat {best} alone; the nearest"
+    )
+    return [
+        f"{head}: {', '.join(found.panel)}. Its vote is expected to be right on {percent(found.vote)} %.",
+        f"Against {best} alone that is {points(found.gain)} points{', not clear of chance' if chance else ''}.",
+    ]
+
+
+def _row(found: Reliability, model: int, known: dict[str, float] | None) -> list[str]:
+    shares = found.agreement[model].copy()
+    shares[model] = np.nan
+    shown = ["–", "–"]
+    if not np.isnan(shares).all():
+        places = (int(np.nanargmax(shares)), int(np.nanargmin(shares)))
+        shown = [f"{found.models[place]} {100 * shares[place]:.0f} %" for place in places]
+    name = found.models[model]
+    return [name, percent(found.accuracy[model]), *([f"{100 * known[name]:.1f}"] if known else []), *shown]
