@@ -18,6 +18,7 @@ from typing import Any
 
 import logs
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tracing import Tracing
 
 from emerge_core.api import create_app
 from emerge_core.config import find_config
@@ -41,6 +42,7 @@ class Environment:
         self._streams = environ.get("EMERGE_RESPONSE_MODE") == "stream"
         self._deadline: float | None = None
         self._log = logs.configure()
+        self._tracing = Tracing(environ)
         per_model = environ.get("EMERGE_MODEL_METRICS", "false").lower() == "true"
         self._metrics = Metrics(environ.get("EMERGE_STACK", "local"), per_model=per_model)
         self.engine = ReloadingEngine(
@@ -66,11 +68,15 @@ class Environment:
             gateway_request_id=asked.get("requestId"),
             key_id=(asked.get("authorizer") or {}).get("keyId"),
         )
+        self._tracing.begin()
         await self.engine.begin()
 
     async def end(self) -> None:
         """After a request: nothing that it started is left running."""
-        await self.engine.end()
+        try:
+            await self.engine.end()
+        finally:
+            self._tracing.end()
 
     @asynccontextmanager
     async def invocation(self, event: Mapping[str, Any], context: Any) -> AsyncIterator[None]:
@@ -109,6 +115,7 @@ class Environment:
         def record(request: ChatRequest, trace: Trace) -> None:
             lines(request, trace)
             self._metrics.request(trace, ensembles=config.ensembles)
+            self._tracing.request(trace)
 
         return Engine(config, keys=found.key, record=record)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.functions.conftest import QUESTION, event
+from tests.functions.conftest import PROXY, QUESTION, event
 from tests.functions.process import WRAPPED, answer_every_event, events_of, runtime
 from tests.functions.runtime_stub import RuntimeStub, front_door
 
@@ -156,6 +159,41 @@ def test_the_openai_client_hears_a_model_s_words_while_it_writes(
             assert upstream.gate.is_set()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_request_is_a_subsegment_where_tracing_is_asked_for(tmp_path: Path, config: Any) -> None:
+    """As X-Ray's daemon hears of it: what can be searched for, the calls, and nothing private."""
+    pytest.importorskip("aws_xray_sdk")
+    trace_id = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"
+
+    async def scenario(daemon: socket.socket) -> Any:
+        host, port = daemon.getsockname()
+        tracing = {"EMERGE_TRACING": "true", "LAMBDA_TASK_ROOT": "/", "AWS_XRAY_DAEMON_ADDRESS": f"{host}:{port}"}
+        async with runtime(tmp_path, environ={**config, **tracing}) as function:
+            given = event(body={**QUESTION, "messages": [{"role": "user", "content": "a private question"}]})
+            assert (await function.stub.call(given)).prelude["statusCode"] == 200  # without a trace: none
+            assert (await function.stub.call(given, trace_id=trace_id)).prelude["statusCode"] == 200
+            heard = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(daemon, 65_536), 10)
+            assert not [line for line in function.lines if line.get("level") in ("WARNING", "ERROR")]
+            assert not [text for text in (b"private", b"answer is", b"very-secret") if text in heard]
+            return json.loads(heard.split(b"\n", 1)[1])
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.setblocking(False)
+        heard = asyncio.run(scenario(daemon))
+    assert heard["trace_id"] == "1-5bef4de7-ad49b0e87f6ef6c87fc2e700"
+    assert heard["annotations"] == {"ensemble": "emerge", "status": 200, "degraded": False, "escalated": False}
+    assert [call["model"] for call in heard["metadata"]["emerge"]["calls"]] == ["a", "b"]
+
+
+def test_without_its_sdk_tracing_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setitem(sys.modules, "aws_xray_sdk.core", None)
+    monkeypatch.syspath_prepend(str(PROXY))
+    tracing = importlib.import_module("tracing").Tracing({"EMERGE_TRACING": "true"})
+    tracing.begin()
+    tracing.end()
+    assert "aws-xray-sdk" in caplog.text
 
 
 def test_a_missing_config_is_no_failure_of_init(tmp_path: Path) -> None:
