@@ -66,6 +66,19 @@ def test_a_stream_is_one_valid_body(aws: Any, lambda_function: Any) -> None:
     assert text == "The answer is 391."
 
 
+def test_responses_and_embeddings_are_served_too(aws: Any, lambda_function: Any) -> None:
+    function = lambda_function()
+    asked = {"model": "emerge", "input": "What is 17 * 23?"}
+    whole = function("POST", "/prod/v1/responses", asked).json
+    assert whole["output"][0]["content"][0]["text"] == "The answer is 391."
+    streamed = function("POST", "/v1/responses", {**asked, "stream": True}).body
+    events = [json.loads(part.partition("data: ")[2]) for part in streamed.split("\n\n") if "data: " in part]
+    assert (events[0]["type"], events[-1]["type"]) == ("response.created", "response.completed")
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "The answer is 391."
+    embedded = function("POST", "/v1/embeddings", {"model": "sim-embed", "input": ["a", "b"]}).json
+    assert [row["index"] for row in embedded["data"]] == [0, 1]
+
+
 @pytest.mark.parametrize("breaks", [False, True])
 def test_what_is_live_elsewhere_is_one_valid_body_here(
     aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any, breaks: bool

@@ -9,7 +9,7 @@ from emerge_core.api.fields import Body, boolean, integer, items, mapping, numbe
 from emerge_core.api.limits import MAX_TOOLS
 from emerge_core.api.parse import MAX_TOKENS
 from emerge_core.api.responses.input import read_input
-from emerge_core.api.tools import check_function, check_json_schema, chosen_tool
+from emerge_core.api.tools import check_function, check_json_schema, chosen_tool, read_tool_choice
 from emerge_core.types import ChatRequest
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -140,15 +140,9 @@ def _tools(value: Any) -> tuple[Body, ...]:
 
 def _choice(value: Any, tools: tuple[Body, ...]) -> tuple[tuple[Body, ...], str | Body | None]:
     """The tools that may be called, and the choice among them, in chat's shape."""
+    if not tools or not isinstance(value, dict):
+        return tools, read_tool_choice(value, tools)
     place = "tool_choice"
-    if value is None or (not tools and value in ("none", "auto")):
-        return tools, None
-    if not tools:
-        raise invalid(place, f"`{place}` needs `tools`: send them, or leave it out.")
-    if isinstance(value, str):
-        return tools, one_of(value, ("none", "auto", "required"), place)
-    if not isinstance(value, dict):
-        raise invalid(place, f'`{place}` must be "none", "auto", "required" or an object, not {shown(value)}.')
     if one_of(value.get("type"), ("function", "allowed_tools"), f"{place}.type") == "function":
         return tools, {"type": "function", "function": {"name": chosen_tool(value, place, tools)}}
     mode = one_of(value.get("mode"), ("auto", "required"), f"{place}.mode")
