@@ -126,8 +126,8 @@ def _tools(value: Any) -> tuple[Body, ...]:
         if isinstance(kind, str) and kind != "function":
             raise invalid(
                 f"{place}.type",
-                f"`{place}.type` {shown(kind)} is a tool that OpenAI runs; here only tools of the type "
-                '"function", which you run, are supported.',
+                f"`{place}.type` {shown(kind)} is not supported: send tools of the type "
+                '"function", which your side runs; none run here.',
                 code="unsupported_value",
             )
         one_of(kind, ("function",), f"{place}.type")
