@@ -12,7 +12,7 @@ EVENT ?= events/chat.json
 MINUTES ?= 30
 CLIENTS := .tools/conformance
 
-.PHONY: run test lint format bench soak build invoke lock clean
+.PHONY: run test lint format bench soak build invoke start-api lock clean
 
 run: $(READY)
 	$(BIN)/emerge serve --port $(PORT)
@@ -44,6 +44,12 @@ build: tools
 
 invoke: build
 	$(SAM) local invoke ProxyFunction --event $(EVENT) --env-vars events/env.json --skip-pull-image
+
+# The whole API on this machine, in containers: any key of the right form is let in.
+start-api: build
+	$(TOOLS)/bin/python infra/local.py .aws-sam/build/template.yaml .aws-sam/build/local.yaml
+	$(SAM) local start-api --template .aws-sam/build/local.yaml --port $(PORT) --env-vars events/env.json \
+	  --skip-pull-image --warm-containers EAGER
 
 # SAM, the translator, cfn-lint and Lambda's emulator, apart from the product: their pins clash with its own.
 # Where they cannot be installed, the tests that need them are skipped and say so.

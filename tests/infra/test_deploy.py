@@ -26,7 +26,7 @@ LOG_GROUPS = {"/emerge/mine/proxy", "/emerge/mine/authorizer"}
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """The account's clients; the environment leads SAM and `emerge` to it."""
     if not (TOOLS / "sam").exists():
         pytest.skip("the AWS tools are not installed (make tools): deploying is not tested")
@@ -45,7 +45,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
         monkeypatch.delenv(name, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    log = tmp_path / "cloud.log"
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
         try:
             for _ in range(600):
                 with socket.socket() as probe:
@@ -121,7 +122,9 @@ def test_a_stack_s_life(cloud: Any, sam: Any, emerge: Any, tmp_path: Path) -> No
     assert emerge("config pull") == (0, SIMULATED)
 
     sam(*DEPLOY, *ALARM, "LogLevel=DEBUG", "MemorySize=1769")
-    function = cloud("lambda").get_function_configuration(FunctionName="mine-proxy")
+    (outputs,) = (each["Outputs"] for each in cloud("cloudformation").describe_stacks(StackName="mine")["Stacks"])
+    (name,) = (each["OutputValue"] for each in outputs if each["OutputKey"] == "ProxyFunctionName")
+    function = cloud("lambda").get_function_configuration(FunctionName=name)
     assert (function["MemorySize"], function["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"]) == (1769, "DEBUG")
     assert emerge("config pull") == (0, SIMULATED), "an update does not touch what was pushed"
     assert emerge("keys list")[1].splitlines()[1].startswith("my-app ")

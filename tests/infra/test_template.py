@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from itertools import product
 from pathlib import Path
@@ -92,14 +93,15 @@ def test_gateway_function_and_alias_speak_one_protocol(deployed: Any, way: dict[
     mode, streams = way["ResponseMode"], way["ResponseMode"] == "stream"
     template = deployed(**way)
     (alias,) = of_type(template, "AWS::Lambda::Alias")
-    assert alias == f"ProxyFunctionAlias{mode}"
+    assert (alias, of_type(template, "AWS::Lambda::Alias")[alias]["Name"]) == (f"ProxyFunctionAlias{mode}", mode)
+    assert body(template)["info"]["description"] == f"Invokes <{alias}>"  # which makes the API wait for it
     version = "2021-11-15" if streams else "2015-03-31"
     action = "response-streaming-invocations" if streams else "invocations"
     for method in methods(template).values():
         assert method["x-amazon-apigateway-integration"] == {
             "type": "aws_proxy",
             "httpMethod": "POST",
-            "uri": f"arn:aws:apigateway:us-east-1:lambda:path/{version}/functions/<{alias}>/{action}",
+            "uri": f"arn:aws:apigateway:us-east-1:lambda:path/{version}/functions/<ProxyFunction.Arn>:{mode}/{action}",
             "responseTransferMode": "STREAM" if streams else "BUFFERED",
             "timeoutInMillis": 900_000 if streams else 29_000,
         }
@@ -111,6 +113,22 @@ def test_gateway_function_and_alias_speak_one_protocol(deployed: Any, way: dict[
         "PublishedVersions" if way == {"ResponseMode": "buffered", "SnapStart": "true"} else "None"
     )
     assert of_type(template, "AWS::Lambda::Permission")["ProxyPermission"]["FunctionName"] == {"Ref": alias}
+
+
+def test_sam_local_finds_the_way_from_each_path_to_the_function(tmp_path: Path) -> None:
+    if not (TOOLS / "sam").exists():
+        pytest.skip("the AWS tools are not installed (make tools): the routes are not tested")
+
+    def run(script: Path, *arguments: Path) -> str:
+        command = [str(TOOLS / "python"), str(script), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run(ROOT / "infra" / "local.py", ROOT / "template.yaml", tmp_path / "local.yaml")
+    assert json.loads(run(Path(__file__).parent / "routes.py", tmp_path / "local.yaml")) == {
+        "/healthz": ["ProxyFunction", None],
+        "/": ["ProxyFunction", "AuthorizerFunction"],
+        "/{proxy+}": ["ProxyFunction", "AuthorizerFunction"],
+    }
 
 
 def test_a_switch_of_the_mode_changes_no_alias(deployed: Any) -> None:
@@ -321,6 +339,8 @@ def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
         "Calls",
         "ConfigAge",
     }
+    for alarm in ("FunctionErrorsAlarm", "ThrottlesAlarm"):
+        assert alarms[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "ProxyFunction"}}]
     others = {each["MetricName"] for alarm in alarms.values() for each in watched(alarm)
               if each.get("Namespace") == "AWS/Lambda"}  # fmt: skip
     assert others == {"Errors", "Throttles"}
