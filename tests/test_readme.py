@@ -234,3 +234,21 @@ def test_the_bench_runs() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "requests/s ratio" in done.stdout
+
+
+def test_the_commands_that_deploy_are_commands() -> None:
+    from emerge_core.cli import _parser
+
+    lines = [line.split() for block in blocks("console") for line in block.splitlines() if line.startswith("emerge ")]
+    assert len(lines) == 7
+    for _, *arguments in lines:
+        assert _parser(arguments).parse_args(arguments).stack == "emerge"
+
+
+def test_the_cost_table_is_its_formula() -> None:
+    rows = re.findall(r"^\| ([\d,]+) MB \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", README, re.M)
+    assert len(rows) == 4
+    for memory, *costs in rows:
+        for seconds, cost in zip((1, 2, 5), costs, strict=True):
+            expected = 0.0035 + 0.0002 + int(memory.replace(",", "")) / 1024 * seconds * 0.0166667
+            assert abs(float(cost) - expected) <= 0.0006
