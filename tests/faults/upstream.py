@@ -14,13 +14,13 @@ import random
 import socket
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.faults import wire
-from tests.faults.catalogue import FAULTS, Fault, Kind, faults_of
+from tests.faults.catalogue import FAULTS, Fault, Kind
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 WELL = Fault(name="well")
@@ -54,6 +54,8 @@ class FaultyUpstream:
     address: str = ""
     closed: str = ""  # refuses connections
     deaf: str = ""  # never accepts one
+    among: tuple[Fault, ...] = FAULTS  # those of a model that has some fault now and then
+    says: Callable[[str], str] = str  # what is answered, from what the model's name says
     chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def url(self, kind: Kind, fault: Fault | None = None) -> str:
@@ -66,7 +68,7 @@ class FaultyUpstream:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):  # the client has hung up
             pass
         finally:
             writer.transport.abort()
@@ -83,12 +85,12 @@ class FaultyUpstream:
         name, text, *_ = asked["model"].split("|")
         fault = BY_NAME.get(name) or self._sometimes(name, kind, embeds)
         key = headers.get("x-api-key") or headers.get("authorization", "")
-        return await self._act(fault, kind, text, asked, embeds, key, reader, writer)
+        return await self._act(fault, kind, self.says(text), asked, embeds, key, reader, writer)
 
     def _sometimes(self, name: str, kind: Kind, embeds: bool) -> Fault:
         if not name[0].isdigit() or self.chance.random() >= float(name):
             return WELL
-        able = [fault for fault in faults_of(kind) if fault.does not in ("refuse", "ignore")]
+        able = [fault for fault in self.among if kind in fault.only and fault.does not in ("refuse", "ignore")]
         return self.chance.choice([fault for fault in able if fault.embeds or not embeds])
 
     async def _act(
