@@ -75,6 +75,7 @@ def test_no_command_is_left_out() -> None:
         ".venv/bin/emerge record",
         ".venv/bin/emerge diversity",
         ".venv/bin/emerge plan",
+        ".venv/bin/emerge tune",
     )
     assert [line for line in commands() if not line.startswith(known)] == []
 
