@@ -27,6 +27,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="estimate reliability from agreement alone, as for a task without gold answers; they are shown beside it",
     )
+    parser.add_argument(
+        "--findings",
+        action="store_true",
+        help="instead, over many panels: the vote's gain by spread of accuracy, one family against three providers, "
+        "and what a fourth member adds (default models: the small and mid tiers)",
+    )
     parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions, with --no-gold")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
     parser.add_argument("--html", metavar="OUT", type=Path, help="write a report: one page with its plots inside")
@@ -46,9 +52,12 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from emerge_core.cli.output import check_writable, write_json
+    from emerge_core.errors import EmergeError
     from emerge_core.evals.arrays import read_answers
     from emerge_core.evals.diversity import measure
     from emerge_core.evals.diversity_table import table
+    from emerge_core.evals.findings import findings
+    from emerge_core.evals.findings_table import findings_table
     from emerge_core.evals.recordings import Recordings
     from emerge_core.evals.report.contents import gather
     from emerge_core.evals.report.page import scored_page, unlabelled_page
@@ -63,6 +72,14 @@ def run(args: argparse.Namespace) -> int:
     scored = is_scored(recordings, args.task)
     measured = scored and not args.no_gold
     answers = read_answers(recordings, args.task, args.models, gold=measured)
+    if args.findings:
+        if not measured:
+            raise EmergeError(f"--findings compares accuracies, and {args.task} has no gold answers")
+        found = findings(answers, args.models)
+        print(findings_table(found))
+        if args.json:
+            write_json(args.json, asdict(found))
+        return 0
     if measured:
         diversity = measure(answers, args.models)
         print(table(diversity))

@@ -50,3 +50,8 @@ def test_named_models_are_the_panel(recorded: Path, capsys: pytest.CaptureFixtur
     assert "blue" not in capsys.readouterr().out
     assert main([*arguments, "green,violet"]) == 2
     assert "no answers of violet" in capsys.readouterr().err
+
+
+def test_findings_need_panels_of_four(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diversity", "--recordings", str(recorded), "--task", "picks", "--findings"]) != 0
+    assert "3 model(s) are too few" in capsys.readouterr().err
