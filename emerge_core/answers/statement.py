@@ -81,7 +81,8 @@ _SUBJECT = re.compile(
     r"(?:correct|right|best|closest|accurate|appropriate|true one)\b(?!\s+(?:if|when|only))",
 )
 _END_QUOTE = re.compile(r"[\"”]\s*(?:,\s*)?(?:\}|```|\Z|(?<=,)\s*[\"']\w+[\"']\s*:)|[\"”],\s*[\"']\w[\w ]*[\"']\s*:")
-_END_RAW = re.compile(r"\s*,?\s*(?:\n\s*)?\}\s*(?:`{2,}|\Z|\n)|\n\s*\}|\n\s*[\"']\w+[\"']\s*:|\s*`{3}")
+# White space before the end is stripped later: a pattern that took it in would try every split of a long run.
+_END_RAW = re.compile(r"\}\s*(?:`{2,}|\Z|\n)|\n[ \t\r]*\}|\n[ \t\r]*[\"']\w+[\"']\s*:|`{3}")
 _OBJECT_START = re.compile(r"\{\s*[\"'“]\w")
 _SPACES = re.compile(r"\s*")
 _PLACEHOLDER = re.compile(

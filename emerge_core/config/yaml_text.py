@@ -24,6 +24,9 @@ FAULTS = {
     UnicodeEncodeError: "a character that is no Unicode",
     RecursionError: "nested too deeply",
 }
+MAX_CHARACTERS = 1_000_000
+MAX_BRACKETS = 10_000  # the parser's time grows with the square of their depth
+MAX_VALUES = 100_000  # with every alias written out
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
@@ -95,9 +98,13 @@ class Document:
 
 def read_yaml(text: str, *, source: str) -> Document:
     """Raises ConfigError with the line, and without the text that stands there: it may hold a secret."""
+    if len(text) > MAX_CHARACTERS or text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise ConfigError(f"{source}: is too large for a config")
     try:
         loader = StrictLoader(text)
         root = loader.get_single_node()
+        if _values(root, {}) > MAX_VALUES:
+            raise ConfigError(f"{source}: its aliases stand for more than {MAX_VALUES} values")
         return Document(loader.construct_document(root) if root is not None else None, root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -107,6 +114,17 @@ def read_yaml(text: str, *, source: str) -> Document:
         raise ConfigError(
             f"{source}: not valid YAML: {FAULTS.get(type(error), 'a value that cannot be read')}"
         ) from None
+
+
+def _values(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """The number of values in a node, those behind an alias counted each time."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # should it contain itself
+        children = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_values(child, known) for child in children)
+    return known[id(node)]
 
 
 def _unquoted(problem: str | None) -> str:
