@@ -43,6 +43,11 @@ class Fault:
         return self.unusable in ("refusal", "truncated")
 
     @property
+    def heavy(self) -> bool:
+        """Whether its megabytes keep the machine busy."""
+        return self.name in ("huge", "endless")
+
+    @property
     def usable(self) -> bool:
         return self.error is None and self.unusable is None
 

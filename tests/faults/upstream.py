@@ -114,7 +114,7 @@ class FaultyUpstream:
             return False
         streamed = bool(asked.get("stream")) and not wire.is_raw(kind, fault.body)
         if fault.does == "endless":
-            parts = wire.events(kind, "answer", "word " * 5000)[:-4] if streamed else [b" " * 1_000_000]
+            parts = wire.endless(kind) if streamed else [b" " * 1_000_000]
             writer.write(_head(_EVENTS[kind] if streamed else WELL, None))
             while True:  # until the client hangs up
                 writer.write(b"".join(parts))
@@ -158,8 +158,9 @@ def _head(fault: Fault, length: int | None, more: tuple[tuple[str, str], ...] = 
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """RST instead of FIN."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    """RST instead of FIN, unless the client was quicker and has hung up."""
+    with suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

@@ -72,6 +72,12 @@ def events(kind: Kind, name: str, text: str) -> list[bytes]:
     return made + last
 
 
+@cache
+def endless(kind: Kind) -> list[bytes]:
+    """What a stream without end repeats: few events and large ones, since it is the bytes that end it."""
+    return events(kind, "answer", " ".join(["word" * 5_000] * 50))[:-4]
+
+
 def _stream_error(kind: Kind) -> dict[str, Any]:
     message = "Overloaded in the middle of it."
     if kind == "openai":
