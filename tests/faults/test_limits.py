@@ -44,11 +44,13 @@ def test_the_first_byte_has_a_time_limit_of_its_own(faulty: Any, call_of: Any, k
 
 def test_a_models_own_limits_go_before_its_providers(faulty: Any, call_of: Any) -> None:
     async def main() -> None:
-        own = {"timeout_s": 0.1, "max_retries": 3}
-        members = ["hang_before_headers", "status_500"]
-        async with faulty({"members": members}, model=own, timeout_s=60, max_retries=0) as panel:
+        async with faulty(
+            {"members": ["hang_before_headers"]}, model={"timeout_s": 0.1}, timeout_s=60, max_retries=0
+        ) as panel:
             trace = await panel.ask()
             assert "within 0.1 s" in call_of(trace, "hang_before_headers").completion.error.message
+        async with faulty({"members": ["status_500"]}, model={"max_retries": 3}, max_retries=0) as panel:
+            trace = await panel.ask()
             assert call_of(trace, "status_500").completion.attempts == 4
 
     asyncio.run(main())
