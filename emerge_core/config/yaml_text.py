@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import yaml
@@ -24,8 +25,10 @@ FAULTS = {
     UnicodeEncodeError: "a character that is no Unicode",
     RecursionError: "nested too deeply",
 }
+# The others are what its constructors fail with where a tag does not fit its value.
+FAULTY = (yaml.YAMLError, ValueError, RecursionError, TypeError, LookupError, AttributeError)
 MAX_CHARACTERS = 1_000_000
-MAX_BRACKETS = 10_000  # the parser's time grows with the square of their depth
+MAX_BRACKETS = 2_000  # open at once: the parser's time grows with the square of their depth
 MAX_VALUES = 100_000  # with every alias written out
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
@@ -98,7 +101,7 @@ class Document:
 
 def read_yaml(text: str, *, source: str) -> Document:
     """Raises ConfigError with the line, and without the text that stands there: it may hold a secret."""
-    if len(text) > MAX_CHARACTERS or text.count("[") + text.count("{") > MAX_BRACKETS:
+    if len(text) > MAX_CHARACTERS or _open_brackets(text) > MAX_BRACKETS:
         raise ConfigError(f"{source}: is too large for a config")
     try:
         loader = StrictLoader(text)
@@ -110,10 +113,16 @@ def read_yaml(text: str, *, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1})" if mark else ""
         raise ConfigError(f"{source}: not valid YAML{where}: {_unquoted(error.problem or error.context)}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except FAULTY as error:
         raise ConfigError(
             f"{source}: not valid YAML: {FAULTS.get(type(error), 'a value that cannot be read')}"
         ) from None
+
+
+def _open_brackets(text: str) -> int:
+    """How many stand open at once, at most. Quoted ones count too: nobody quotes that many."""
+    depths = accumulate(1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", text))
+    return max(depths, default=0)
 
 
 def _values(node: yaml.Node | None, known: dict[int, int]) -> int:

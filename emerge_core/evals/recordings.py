@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class Recordings:
             return {}
         try:
             return {row["model"]: read_model(row) for row in json.loads(path.read_text("utf-8"))["models"]}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EmergeError(f"{path}: not a list of models: {_fault(error)}") from error
 
     def questions(self, task: str) -> dict[str, Question]:
@@ -162,9 +163,9 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     if not isinstance(row, dict):
                         raise ValueError("a row must be a JSON object")
                     yield f"{path}:{number}", row
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EmergeError(f"{path}:{number}: {_fault(error)}") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise EmergeError(f"{path}:{number + 1}: cannot be read: {error}") from error
 
 

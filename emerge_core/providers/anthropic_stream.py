@@ -67,13 +67,15 @@ class Assembly:
         self._message |= {name: value for name, value in message.items() if name not in ("usage", "content")}
 
     def _start(self, index: Any, block: JsonObject) -> None:
+        if isinstance(index, (dict, list)):
+            raise bad_response("a block in the upstream's stream has no index")
         self._blocks[index] = dict(block)
         self._parts[index] = []
         if block.get("type") == "text":
             self._take_text(index, block.get("text"))
 
     def _take_part(self, index: Any, delta: JsonObject) -> None:
-        if index not in self._blocks:
+        if isinstance(index, (dict, list)) or index not in self._blocks:
             raise bad_response("the upstream's stream continues a block that it did not start")
         if delta.get("type") == "text_delta":
             self._take_text(index, delta.get("text"))
@@ -92,7 +94,7 @@ class Assembly:
         if block.get("type") == "tool_use" and text:
             try:
                 return {**block, "input": json.loads(text)}
-            except ValueError:
+            except (ValueError, RecursionError):
                 if self._message.get("stop_reason") == "max_tokens":
                     return {**block, "input": text}  # cut off: no call, and not to be taken for one
                 raise bad_response("the arguments of a tool call in the upstream's stream are not JSON") from None

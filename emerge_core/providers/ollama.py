@@ -234,7 +234,7 @@ def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
 
 def _call_id(index: int, name: str, arguments: str) -> str:
     """The same for the same reply, so that a replayed conversation is the same conversation."""
-    return f"call_{index}_{hashlib.sha256(f'{name} {arguments}'.encode()).hexdigest()[:12]}"
+    return f"call_{index}_{hashlib.sha256(f'{name} {arguments}'.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def _usage(reply: JsonObject) -> Usage | None:
