@@ -108,8 +108,10 @@ def prompt_of(question: Question) -> str:
 def read_question(place: str, row: Row) -> Question | None:
     """None where the question's text was not recorded."""
     request = row.get("request")
-    if request is not None and not (isinstance(request, Mapping) and isinstance(request.get("messages"), list)):
-        raise EmergeError(f"{place}: `request` must be an object with a list of `messages`")
+    messages = request.get("messages") if isinstance(request, Mapping) else None
+    listed = isinstance(messages, list) and all(isinstance(message, Mapping) for message in messages)
+    if request is not None and not listed:
+        raise EmergeError(f"{place}: `request` must be an object with a list of `messages`, each an object")
     if row.get("question") is None and request is None:
         return None
     choices = row.get("choices")
