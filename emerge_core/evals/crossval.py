@@ -89,6 +89,17 @@ class CrossValidation:
                     right[place, fold.unseen] += self._measured(design, seed, number, fold)
         return right / len(self._partitions)
 
+    def best_single(self, members: Sequence[int]) -> tuple[int, Floats]:
+        """The member that is right most often, and (questions,): how often, over the partitions, the one that is
+        so on the training folds answers the question right."""
+        of_members = self._answers.right[list(members)]
+        right = np.zeros(self._blocks.questions)
+        for partition in self._partitions:
+            for fold in partition:
+                place = of_members[:, fold.training].sum(axis=1).argmax()
+                right[fold.unseen] += of_members[place, fold.unseen]
+        return members[int(of_members.sum(axis=1).argmax())], right / len(self._partitions)
+
     def _measured(self, design: Design, seed: int, number: int, fold: Fold) -> Flags:
         found = self._measures.get((design, seed, number))
         if found is None:

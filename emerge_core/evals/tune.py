@@ -199,11 +199,10 @@ class _Tuner:
         budgets = [budget for limit in self._limits() if (budget := self._budget(limit)) is not None]
         if not budgets:
             raise EmergeError(f"no ensemble is within the limits; {self._cheapest()}")
-        singles = self._budget(None, self.candidates.sizes == 1) or budgets[0]
         alone = self._budget(self.limit, ~self.candidates.escalate) or budgets[0]
-        *rows, single, panel = self.validation.unseen([*budgets, singles, alone])
+        *rows, panel = self.validation.unseen([*budgets, alone])
         points = _pareto([self._point(budget, row) for budget, row in zip(budgets, rows, strict=True)])
-        best = self.validation.chosen(singles).members[0]
+        best, single = self.validation.best_single(self.space.members)
         chosen = self._choose(points)
         return Tuned(
             answers=self.answers,
