@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,10 @@ def memory_mb(process: int) -> float:
 
 
 def sockets(process: int) -> int:
-    links = (link.readlink() for link in Path(f"/proc/{process}/fd").iterdir())
+    links = []
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.append(link.readlink())
     return sum(str(link).startswith("socket:") for link in links)
 
 

@@ -110,6 +110,7 @@ async def main(minutes: float, at_once: int, share: float) -> int:
             json.dump(config(upstream, share), file)
             file.flush()
             server, url = await _serve(file.name)
+        breakers: dict[str, Any] = {}
         helpers = [asyncio.create_task(_count(server, account)), asyncio.create_task(_watch(server, account))]
         try:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=at_once)
@@ -118,7 +119,8 @@ async def main(minutes: float, at_once: int, share: float) -> int:
                     await _ask(name, False, client, account, None)
                 ends = time.monotonic() + 60 * minutes
                 await asyncio.gather(*(_client(n, client, account, ends) for n in range(at_once)))
-                breakers = (await client.get("/emerge/status")).json()["breakers"]
+                with suppress(httpx.HTTPError):  # a server that died is told of below
+                    breakers = (await client.get("/emerge/status")).json()["breakers"]
             await asyncio.sleep(1)  # for the last log lines
             faults = account.faults(server)
         finally:
