@@ -9,10 +9,11 @@ PYTHON313 := $(shell for d in "$$(pyenv prefix 3.13 2>/dev/null)/bin" "$$(dirnam
   "$$d/python3.13" -c 0 2>/dev/null && { echo "$$d"; break; }; done)
 SAM := PATH="$(CURDIR)/$(TOOLS)/bin:$(PYTHON313):$$PATH" SAM_CLI_TELEMETRY=0 sam
 EVENT ?= events/chat.json
+RECORDINGS ?= recordings
 MINUTES ?= 30
 CLIENTS := .tools/conformance
 
-.PHONY: run test lint format bench soak build invoke start-api lock clean
+.PHONY: run test lint format bench evidence soak build invoke start-api lock clean
 
 run: $(READY)
 	$(BIN)/emerge serve --port $(PORT)
@@ -33,6 +34,10 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/bench/overhead.py
 	$(BIN)/python tests/bench/streaming.py
+
+# The README's table of tuned panels beside frontier models, from the recordings in RECORDINGS.
+evidence: $(READY)
+	$(BIN)/python tests/bench/evidence.py $(RECORDINGS)
 
 # Mixed faults for MINUTES against a local server: nothing may crash, hang, leak or get lost.
 soak: $(READY)
