@@ -3,6 +3,7 @@ every call, and hands the trace to telemetry. Providers and their HTTP pools liv
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from uuid import uuid4
 from emerge_core.answers import Extractor
 from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
-from emerge_core.errors import RequestError
+from emerge_core.errors import CLIENT_LEFT, RequestError
 from emerge_core.failure import failure_of
 from emerge_core.fanout import Breakers, Budget, FanOut
 from emerge_core.providers.pool import Pool
@@ -80,11 +81,20 @@ class Engine:
             breakers=self._breakers,
         )
         strategy = get_strategy(ensemble.strategy.name)
+        request_id = request_id or uuid4().hex
         try:
             outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
+        except asyncio.CancelledError:
+            await fanout.aclose()
+            trace = _trace(name, ensemble, Outcome(candidates=(), decision=None), fanout, began, request_id)
+            left = RequestError(
+                "The client left before its answer was ready.", status=CLIENT_LEFT, type="client_closed"
+            )
+            self._record(request, replace(trace, failure=left))  # what was asked is billed all the same
+            raise
         finally:
             await fanout.aclose()
-        trace = _trace(name, ensemble, outcome, fanout, began, request_id or uuid4().hex)
+        trace = _trace(name, ensemble, outcome, fanout, began, request_id)
         self._record(request, trace)
         return trace
 

@@ -7,6 +7,8 @@ EmergeError            anything that is told to a person; its text is safe to sh
 
 from __future__ import annotations
 
+CLIENT_LEFT = 499  # a status that nobody is told: nobody reads that reply
+
 
 class EmergeError(Exception):
     """Base of all errors whose message is written for the user and holds no secret."""

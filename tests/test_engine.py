@@ -170,11 +170,12 @@ def test_a_reply_cut_off_by_the_callers_max_tokens_comes_back_as_it_is(upstream:
     assert trace.degraded
 
 
-def test_a_cancelled_client_leaves_no_open_call(upstream: Any, says: Any, panels: Any) -> None:
+def test_a_cancelled_client_leaves_no_open_call_and_a_record_of_its_cost(upstream: Any, says: Any, panels: Any) -> None:
     upstream.script = {name: says("42", delay=30) for name in "abc"}
+    told: list[Trace] = []
 
     async def leave() -> None:
-        engine = Engine(panels(THREE), environ={})
+        engine = Engine(panels(THREE), environ={}, record=lambda request, trace: told.append(trace))
         task = asyncio.create_task(engine.run(QUESTION, "emerge"))
         while upstream.open < 3:
             await asyncio.sleep(0.01)
@@ -185,6 +186,11 @@ def test_a_cancelled_client_leaves_no_open_call(upstream: Any, says: Any, panels
         await engine.aclose()
 
     asyncio.run(leave())
+    (trace,) = told
+    assert failure(trace).status == 499
+    assert [call.status for call in trace.calls] == ["cancelled"] * 3
+    assert trace.cost.usd > 0
+    assert trace.cost.estimated
 
 
 def test_fenced_json_is_json(upstream: Any, says: Any, panels: Any) -> None:

@@ -24,7 +24,7 @@ from emerge_core.api.parse import read, read_limits
 from emerge_core.config import ensemble_of
 from emerge_core.config.schema import Config
 from emerge_core.engine import Limits
-from emerge_core.errors import RequestError
+from emerge_core.errors import CLIENT_LEFT, RequestError
 from emerge_core.types import ChatRequest, Decision, EmbeddingRequest, Sink, Trace
 
 _MAX_DRAINED = 4 * MAX_BODY
@@ -113,7 +113,7 @@ async def answered(
             await running.done()
             trace = running.result()
     except ClientGoneError:
-        return Response(status_code=499)  # nobody reads it; access logs show why there is no reply
+        return Response(status_code=CLIENT_LEFT)  # nobody reads it; access logs show why there is no reply
     if trace.decision is None:
         emerge = emerge_object(trace, level)
         return error_response(trace.failure or INTERNAL, emerge=emerge, headers=headers_of(trace))

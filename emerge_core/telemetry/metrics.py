@@ -1,8 +1,8 @@
 """CloudWatch metrics in the embedded metric format (EMF): lines on standard output that CloudWatch
 reads from the function's log. Dimension values come from the config alone, never from a client.
 
-`Errors` are requests that ended in an error reply, whoever's
-fault it was; the alarm on our own faults is on Lambda's errors, ConfigErrors and a log filter.
+`Errors` are requests that ended in an error reply, whoever's fault it was (not those whose client left); the
+alarm on our own faults is on Lambda's errors, ConfigErrors and a log filter.
 Specification: "Embedded metric format specification", Amazon CloudWatch User Guide.
 """
 
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 
+from emerge_core.errors import CLIENT_LEFT
 from emerge_core.types import Trace
 
 NAMESPACE = "Emerge"
@@ -88,7 +89,7 @@ def _of_request(trace: Trace) -> Values:
     decision = trace.decision
     values = {
         "Requests": 1.0,
-        "Errors": float(decision is None),
+        "Errors": float(trace.failure is not None and trace.failure.status != CLIENT_LEFT),
         "Latency": trace.latency_ms,
         "Overhead": trace.overhead_ms,
         "CostUSD": trace.cost.usd,
