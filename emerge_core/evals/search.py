@@ -74,11 +74,6 @@ class Candidates:
         found: Flags = np.concatenate([np.full(len(each.panels), each.target is not None) for each in self.families])
         return found
 
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        found: Rows = np.concatenate([np.full(len(each.panels), each.panels.shape[1]) for each in self.families])
-        return found
-
     def weakest(self, score: Floats) -> Floats:
         """Of each candidate the lowest score among its members; `score` is by row of the arrays."""
         found: Floats = np.concatenate([score[each.panels].min(axis=1) for each in self.families])
