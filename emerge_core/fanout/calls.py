@@ -1,7 +1,7 @@
 """The calls of one request: made in parallel, under one deadline, within its ceilings.
 
-Every call to an upstream, whatever its role, goes through one `FanOut`, and it alone appends to the
-trace. A failure never leaves it as an exception: it is a `Call` with a status and an error. Nothing
+Every call to an upstream, whatever its role, goes through one `FanOut`, and it alone has them entered
+in the trace. A failure never leaves it as an exception: it is a `Call` with a status and an error. Nothing
 that it started outlives `aclose`.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from time import perf_counter
 
 from emerge_core import pricing
@@ -18,6 +17,7 @@ from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempt, Attempts, Budget
 from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.fitness import tailor, unfit
+from emerge_core.fanout.ledger import Ledger, Started
 from emerge_core.providers import Provider
 from emerge_core.providers.tool_ids import unique
 from emerge_core.types import (
@@ -25,19 +25,13 @@ from emerge_core.types import (
     CallError,
     ChatRequest,
     Completion,
-    Cost,
     Delta,
     EmbeddingRequest,
     Member,
     Role,
     Sink,
-    Status,
     UpstreamError,
-    Usage,
 )
-
-# A cost ceiling must be judged before the output exists; without max_tokens a reply is taken to be this long.
-ASSUMED_OUTPUT_TOKENS = 1024
 
 Connect = Callable[[str], Provider]
 
@@ -61,29 +55,6 @@ class _Busy:
             self.total_s += perf_counter() - self.since
 
 
-@dataclass(slots=True, kw_only=True)
-class _Started:
-    """A call that is under way: what its record needs if it never finishes."""
-
-    id: str
-    role: Role
-    name: str
-    model: ModelConfig
-    request: ChatRequest
-    member: Member | None
-    dropped: tuple[str, ...]
-    began: float
-    attempts: Attempts
-    live: bool
-    reserved_usd: float = 0.0
-    spoken: int = 0  # characters that went to the caller as they came
-
-    @property
-    def key(self) -> str:
-        """What the breakers know its model by."""
-        return f"embedder {self.name}" if self.role == "embed" else self.name
-
-
 @dataclass(slots=True)
 class FanOut:
     """Makes and records the calls of one request. Implements `types.Asker` for the aggregators."""
@@ -93,10 +64,18 @@ class FanOut:
     budget: Budget
     live: Sink | None = None  # where a caller who streams hears the text of a live call
     breakers: Breakers = field(default_factory=Breakers)
-    calls: list[Call] = field(default_factory=list)
+    ledger: Ledger = field(init=False)
     busy: _Busy = field(default_factory=_Busy)
     _next_id: int = 0
-    _tasks: dict[asyncio.Task[Call], _Started] = field(default_factory=dict)
+    _tasks: dict[asyncio.Task[Call], Started] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.config, self.budget)
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Those that have ended, in that order."""
+        return self.ledger.calls
 
     async def panel(
         self, members: Sequence[Member], request: ChatRequest, *, at_least: int = 1, live: bool = False
@@ -105,7 +84,7 @@ class FanOut:
         cancels the members still out and records them. Members that are down are skipped, as long as
         `at_least` others are asked. `live` is for a panel of one, as in `ask`."""
         tasks: set[asyncio.Task[Call]] = set()
-        down: list[tuple[_Started, CallError]] = []
+        down: list[tuple[Started, CallError]] = []
         skipped = []
         for member in members:
             started = self._begin("member", member.model, request, member, live=live)
@@ -113,14 +92,14 @@ class FanOut:
             if refusal and not unfit(started.request, started.model):
                 down.append((started, refusal))
             elif refusal := self._refuse(started):
-                skipped.append(self._skip(started, refusal))
+                skipped.append(self.ledger.skipped(started, refusal))
             else:
                 tasks.add(self._spawn(started))
         for started, refusal in sorted(down, key=lambda pair: pair[1].retry_after_s or 0.0):
             if len(tasks) < at_least:
                 refusal = self._refuse(started)
             if refusal:
-                skipped.append(self._skip(started, refusal))
+                skipped.append(self.ledger.skipped(started, refusal))
             else:
                 tasks.add(self._spawn(started))
         try:
@@ -150,7 +129,7 @@ class FanOut:
         started = self._begin(role, model, request, member, live=live)
         down = None if last_resort else self.breakers.open(started.key)
         if refusal := down or self._refuse(started):
-            return self._skip(started, refusal)
+            return self.ledger.skipped(started, refusal)
         task = self._spawn(started)
         try:
             return await asyncio.shield(task)
@@ -170,7 +149,7 @@ class FanOut:
         started = self._begin("embed", embedder, _as_prompt(request), None, model=model)
         down = None if last_resort else self.breakers.open(started.key)
         if refusal := down or self._refuse(started):
-            return self._skip(started, refusal), None
+            return self.ledger.skipped(started, refusal), None
         vectors: list[list[float]] | None = None
 
         async def attempt(timeout_s: float) -> Completion:
@@ -200,11 +179,11 @@ class FanOut:
         *,
         model: ModelConfig | None = None,
         live: bool = False,
-    ) -> _Started:
+    ) -> Started:
         self._next_id += 1
         model = model or self.config.models[name]
         tailored, dropped = tailor(request, role, model, member)
-        return _Started(
+        return Started(
             id=str(self._next_id),
             role=role,
             name=name,
@@ -217,33 +196,17 @@ class FanOut:
             live=live and self.live is not None and not request.offers_tools and not request.wants_json,
         )
 
-    def _refuse(self, started: _Started) -> CallError | None:
+    def _refuse(self, started: Started) -> CallError | None:
         """Why this call must not be made; else None, and its worst cost is reserved."""
-        error = unfit(started.request, started.model)
-        if error or self.budget.max_cost_usd is None:
-            return error
-        output = 0 if started.role == "embed" else started.request.max_tokens or ASSUMED_OUTPUT_TOKENS
-        expected = self._price(
-            started, Usage(input_tokens=pricing.estimate_input_tokens(started.request), output_tokens=output)
-        )
-        if not expected.known:
-            return CallError(kind="budget", message="its price is unknown, so the cost ceiling could not be kept")
-        left = self.budget.max_cost_usd - self.budget.reserved_usd
-        if expected.usd > left:
-            return CallError(
-                kind="budget", message=f"it may cost {expected.usd:.6f} USD and the ceiling leaves {max(left, 0):.6f}"
-            )
-        self.budget.reserved_usd += expected.usd
-        started.reserved_usd = expected.usd
-        return None
+        return unfit(started.request, started.model) or self.ledger.reserve(started)
 
-    def _spawn(self, started: _Started) -> asyncio.Task[Call]:
+    def _spawn(self, started: Started) -> asyncio.Task[Call]:
         started.attempts.trial = self.breakers.asking(started.key)
         task = asyncio.create_task(self._complete(started), name=f"call-{started.id}-{started.name}")
         self._tasks[task] = started
         return task
 
-    async def _complete(self, started: _Started) -> Call:
+    async def _complete(self, started: Started) -> Call:
         def emit(delta: Delta) -> None:
             started.spoken += len(delta.text) + len(delta.refusal)
             if self.live:
@@ -265,27 +228,18 @@ class FanOut:
             self._tasks.pop(task, None)
         return call
 
-    async def _run(self, started: _Started, attempt: Attempt) -> Call:
+    async def _run(self, started: Started, attempt: Attempt) -> Call:
         with self.busy:
             completion = await started.attempts.run(attempt)
-        error, known = completion.error, not started.attempts.unsure
-        known = known and not (error and started.spoken)  # what was written is billed, by tokens that nobody told us
+        self._tell(started, completion.error)
+        return self.ledger.landed(started, completion)
+
+    def _tell(self, started: Started, error: CallError | None) -> None:
+        """The breakers learn how a call ended."""
+        attempts = started.attempts
         if error is None:
             self.breakers.succeeded(started.key)
-            cost = self._price(started, completion.usage)
-            return self._finish(started, "ok", completion, replace(cost, known=cost.known and known))
-        self._tell(started, error)
-        if error.kind != "timeout":
-            # A reply that did not arrive whole was generated, and billed by tokens that nobody told us.
-            return self._finish(started, "error", completion, Cost(known=known))
-        # An upstream that says by its status that it was too slow has not answered, and bills nothing.
-        cost = Cost(known=known) if error.status else self._estimate(started)
-        return self._finish(started, "timeout", completion, cost)
-
-    def _tell(self, started: _Started, error: CallError) -> None:
-        """The breakers learn how a call failed."""
-        attempts = started.attempts
-        if attempts.hurried:
+        elif attempts.hurried:
             self.breakers.given_up(started.key, trial=attempts.trial)
         else:
             self.breakers.failed(started.key, error, attempts.provider.breaker, trial=attempts.trial)
@@ -300,52 +254,7 @@ class FanOut:
             if started is None:
                 continue
             self.breakers.given_up(started.key, trial=started.attempts.trial)
-            error = CallError(kind="cancelled", message="given up: it could not change the decision")
-            self._finish(started, "cancelled", Completion(error=error), self._estimate(started))
-
-    def _finish(self, started: _Started, status: Status, completion: Completion, cost: Cost) -> Call:
-        self.budget.reserved_usd += cost.usd - started.reserved_usd
-        measured = replace(
-            completion,
-            latency_ms=(perf_counter() - started.began) * 1000,
-            attempts=started.attempts.made,
-            cost=cost,
-            dropped_params=tuple(dict.fromkeys((*started.dropped, *completion.dropped_params))),
-        )
-        return self._record(started, status, measured)
-
-    def _skip(self, started: _Started, error: CallError) -> Call:
-        return self._record(started, "skipped", Completion(error=error, attempts=0))
-
-    def _record(self, started: _Started, status: Status, completion: Completion) -> Call:
-        call = Call(
-            id=started.id,
-            role=started.role,
-            model=started.name,
-            provider=started.model.provider,
-            status=status,
-            completion=completion,
-            member=started.member,
-            live=started.spoken > 0,
-        )
-        self.calls.append(call)
-        return call
-
-    def _price(self, started: _Started, usage: Usage | None) -> Cost:
-        return pricing.price(started.model, self.config.providers[started.model.provider], usage)
-
-    def _estimate(self, started: _Started) -> Cost:
-        """What a call that was cut off will have cost: its own input, and as much output as its
-        finished siblings' median or as was heard of it, never more than it was allowed."""
-        if not started.attempts.made:
-            return Cost()
-        siblings = [call.completion.usage for call in self.calls if call.role == "member"]
-        outputs = [usage.output_tokens for usage in siblings if usage]
-        output = max(median(outputs) if outputs else 0, started.spoken // pricing.BYTES_PER_TOKEN)
-        if started.request.max_tokens is not None:
-            output = min(output, started.request.max_tokens)
-        usage = Usage(input_tokens=pricing.estimate_input_tokens(started.request), output_tokens=int(output))
-        return replace(self._price(started, usage), estimated=True)
+            self.ledger.cancelled(started)
 
 
 def _final(failure: UpstreamError) -> UpstreamError:
