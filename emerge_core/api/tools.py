@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from emerge_core.api.errors import invalid
@@ -14,19 +15,28 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def read_tools(value: Any) -> tuple[Body, ...]:
+    return tuple(tool for tool, _ in functions(value, _nested))
+
+
+def functions(value: Any, find: Callable[[Body, str], tuple[Body, str]]) -> Iterator[tuple[Body, Body]]:
+    """Each of the listed tools with its function. `find` says which part of a tool that is, and its place:
+    the forms of the API differ in it."""
     if value is None:
-        return ()
+        return
     names: set[str] = set()
-    tools = []
     for place, tool in items(value, "tools", at_most=MAX_TOOLS):
-        one_of(tool.get("type"), ("function",), f"{place}.type")
-        place = f"{place}.function"
-        check_function(mapping(tool, "function", place), place, names)
-        tools.append(tool)
-    return tuple(tools)
+        function, place = find(tool, place)
+        _check_function(function, place, names)
+        yield tool, function
 
 
-def check_function(function: Body, place: str, names: set[str]) -> None:
+def _nested(tool: Body, place: str) -> tuple[Body, str]:
+    one_of(tool.get("type"), ("function",), f"{place}.type")
+    place = f"{place}.function"
+    return mapping(tool, "function", place), place
+
+
+def _check_function(function: Body, place: str, names: set[str]) -> None:
     """`names` are those of the functions before it; this one's is added."""
     name = _name(function, place)
     if name in names:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, integer, items, mapping, number, one_of, shown, string, text
-from emerge_core.api.limits import MAX_TOOLS
 from emerge_core.api.parse import MAX_TOKENS
 from emerge_core.api.responses.input import read_input
-from emerge_core.api.tools import check_function, check_json_schema, chosen_tool, read_tool_choice
+from emerge_core.api.tools import check_json_schema, chosen_tool, functions, read_tool_choice
 from emerge_core.types import ChatRequest
 
 _LOGPROBS = "message.output_text.logprobs"
@@ -32,6 +32,8 @@ _INTERPRETED = (
 )
 # Anything else is passed on to the providers that know it, as with chat completions.
 _OWN = frozenset(_INTERPRETED.split())
+_OF_FUNCTION = ("name", "description", "parameters", "strict")
+_OF_SCHEMA = ("name", "description", "schema", "strict")
 
 
 class AskedResponse(NamedTuple):
@@ -117,25 +119,26 @@ def _include(body: Body) -> tuple[str, ...]:
 
 def _tools(value: Any) -> tuple[Body, ...]:
     """Function tools in chat's shape."""
-    if value is None:
-        return ()
-    names: set[str] = set()
-    tools = []
-    for place, tool in items(value, "tools", at_most=MAX_TOOLS):
-        kind = tool.get("type")
-        if isinstance(kind, str) and kind != "function":
-            raise invalid(
-                f"{place}.type",
-                f"`{place}.type` {shown(kind)} is not supported: send tools of the type "
-                '"function", which your side runs; none run here.',
-                code="unsupported_value",
-            )
-        one_of(kind, ("function",), f"{place}.type")
-        check_function(tool, place, names)
-        known = ("name", "description", "parameters", "strict")
-        function = {name: tool[name] for name in known if tool.get(name) is not None}
-        tools.append({"type": "function", "function": function})
-    return tuple(tools)
+    return tuple(
+        {"type": "function", "function": _given(function, _OF_FUNCTION)} for _, function in functions(value, _flat)
+    )
+
+
+def _flat(tool: Body, place: str) -> tuple[Body, str]:
+    kind = tool.get("type")
+    if isinstance(kind, str) and kind != "function":
+        raise invalid(
+            f"{place}.type",
+            f"`{place}.type` {shown(kind)} is not supported: send tools of the type "
+            '"function", which your side runs; none run here.',
+            code="unsupported_value",
+        )
+    one_of(kind, ("function",), f"{place}.type")
+    return tool, place
+
+
+def _given(body: Body, names: Iterable[str]) -> Body:
+    return {name: body[name] for name in names if body.get(name) is not None}
 
 
 def _choice(value: Any, tools: tuple[Body, ...]) -> tuple[tuple[Body, ...], str | Body | None]:
@@ -164,8 +167,7 @@ def _format(body: Body) -> Body | None:
     if kind == "json_object":
         return {"type": kind}
     check_json_schema(wanted, place)
-    known = ("name", "description", "schema", "strict")
-    return {"type": kind, "json_schema": {name: wanted[name] for name in known if wanted.get(name) is not None}}
+    return {"type": kind, "json_schema": _given(wanted, _OF_SCHEMA)}
 
 
 def _repeated(body: Body, effort: str | None) -> dict[str, Any]:
