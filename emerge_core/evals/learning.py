@@ -57,7 +57,7 @@ def calibrate(stated: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibrat
     bins: list[_Bin] = []
     for part in np.array_split(np.arange(len(stated)), max(1, min(BINS, len(stated) // FEWEST))):
         bins = _pooled([*bins, (float(stated[part[-1]]), float(right[part].sum()), len(part))])
-    mean = (right.sum() + 1) / (len(right) + 2)
+    mean = (int(right.sum()) + 1) / (len(right) + 2)
     return _written(stated, [(bound, (hits + FEWEST / 2 * mean) / (of + FEWEST / 2)) for bound, hits, of in bins])
 
 

@@ -35,6 +35,7 @@ def test_a_calibration_is_ascending_and_ends_at_one() -> None:
     assert list(bounds) == sorted(set(bounds))
     assert list(accuracies) == sorted(set(accuracies))
     assert bounds[-1] == 1.0
+    assert {type(number) for bin_ in found for number in bin_} == {float}  # which any config file can hold
     assert len(found) > 4
     middles = (np.array([0.0, *bounds[:-1]]) + np.array(bounds)) / 2
     assert accuracies == pytest.approx(0.2 + 0.6 * middles, abs=0.08)
