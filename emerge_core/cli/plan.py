@@ -97,7 +97,7 @@ def table(*, alpha: float, power: float) -> Iterator[str]:
 
 def costs(config: Config, args: argparse.Namespace, number: int) -> Iterator[str]:
     from emerge_core.evals.diversity_table import aligned
-    from emerge_core.evals.record import models_of
+    from emerge_core.evals.roster import models_of
     from emerge_core.pricing import price
     from emerge_core.types import Usage
 

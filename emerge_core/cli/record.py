@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +24,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "record",
         help="record answers of one's models to one's questions",
         description="Asks every model of the config every question and keeps the answers as a recording that replay, "
-        "compare, tune and diversity read. This costs money; what was recorded before is not asked again.",
+        "compare, tune and diversity read. This costs money; what was recorded before is not asked again. Tune makes "
+        "panels of the models that the config's ensembles have as members, or that none names, and lets frontier "
+        "models be asked where a panel disagrees: those that ensembles only escalate to, or have as judge or merger, "
+        "unless --frontier names them. models.json keeps the tiers from run to run.",
     )
     parser.add_argument("--config", metavar="FILE", help="YAML config (default: EMERGE_CONFIG, or what is found)")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -41,9 +44,23 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the directory of recordings")
     parser.add_argument("--task", metavar="T", help="the task's name (default: what the questions call theirs)")
     parser.add_argument("--models", metavar="A,B,…", type=names, help="only these models of the config")
+    parser.add_argument(
+        "--frontier", metavar="A,B,…", type=names, help="these are the frontier models, and no others of those recorded"
+    )
     parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions")
-    parser.add_argument("--repeat", metavar="K", type=count, default=1, help="answers per question (default: 1)")
-    parser.add_argument("--temperature", metavar="X", type=float, help="for questions; requests keep their own")
+    parser.add_argument(
+        "--repeat",
+        metavar="K",
+        type=count,
+        default=1,
+        help="answers per question, each asked anew: a request's own seed is moved on (default: 1)",
+    )
+    parser.add_argument(
+        "--temperature",
+        metavar="X",
+        type=float,
+        help="for questions; requests keep their own (default: the member's in the config, else the provider's)",
+    )
     parser.add_argument("--max-tokens", metavar="N", type=count, help="for questions; requests keep their own")
     parser.add_argument(
         "--logprobs",
@@ -75,16 +92,19 @@ def run(args: argparse.Namespace) -> int:
 def _read_traces(args: argparse.Namespace, config: Config) -> int:
     from emerge_core.evals.journal import Journal
     from emerge_core.evals.questions import task_name
-    from emerge_core.evals.record import model_rows
+    from emerge_core.evals.roster import model_rows, upstream_names
     from emerge_core.evals.traces import keep_traces
 
     with Journal(args.out, task_name(args.task or "traces")) as journal:
         found = keep_traces(args.from_traces, config, journal)
-        journal.add_models(model_rows(config, [name for name in config.models if name in found.models]))
+        recorded = [name for name in config.models if name in found.models]
+        frontier = upstream_names(config, args.frontier, recorded) if args.frontier else None
+        rows = journal.add_models(model_rows(config, recorded), frontier)
         print(
             f"{journal.folder}: {found.requests} requests, {found.answers} answers and {found.errors} errors recorded, "
             f"{found.known} known before"
         )
+        print(_tiers(rows))
     if found.mute:
         print(f"{found.mute} requests were logged without their content", file=sys.stderr)
     if found.cut:
@@ -101,12 +121,14 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
 
     from emerge_core.evals.journal import Journal
     from emerge_core.evals.questions import read_questions, task_name
-    from emerge_core.evals.record import Pace, Plan, model_rows, models_of, record
+    from emerge_core.evals.record import Pace, Plan, record
+    from emerge_core.evals.roster import model_rows, models_of, upstream_names
     from emerge_core.evals.rows import read_question
 
     found = read_questions(args.questions)
     rows = found.rows[: args.limit]
     models = models_of(config, args.models)
+    frontier = upstream_names(config, args.frontier, models) if args.frontier else None
     pace = Pace(
         concurrency=_paces(args.concurrency, count, config.providers, "--concurrency"),
         rate=_paces(args.rate, positive, config.providers, "--rate"),
@@ -125,7 +147,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     )
     with Journal(args.out, task_name(args.task) if args.task else found.task) as journal:
         journal.add_questions(rows)
-        journal.add_models(model_rows(config, models))
+        known = journal.add_models(model_rows(config, models), frontier)
         missing = sum(place not in journal.settled for name in models for place, _ in plan.places(name))
         total = len(rows) * len(models) * args.repeat
         print(
@@ -133,9 +155,19 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
             f"{total - missing} there, {missing} to ask"
             + (f"; {found.repeated} repeated questions left out" if found.repeated else "")
         )
+        print(_tiers(known))
+        if args.repeat > 1 and args.temperature == 0:
+            print("at temperature 0 a model hardly varies: repeated answers will say little", file=sys.stderr)
         with _Bar(missing) as bar:
             report = asyncio.run(record(plan, journal, bar))
     return _said(report, missing, plan)
+
+
+def _tiers(rows: Sequence[Mapping[str, Any]]) -> str:
+    above = [row["model"] for row in rows if row.get("tier") == "frontier"]
+    others = [row["model"] for row in rows if row.get("tier") != "frontier"]
+    asked = ", ".join(above) or "none, so tune will escalate to nobody (--frontier names some)"
+    return f"members: {', '.join(others) or 'none'}; frontier: {asked}"
 
 
 def _said(report: Report, missing: int, plan: Plan) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings import read_rows
+from emerge_core.evals.roster import FRONTIER, MEMBER
 from emerge_core.evals.rows import read_sample
 
 # Errors that say something of the question and the model; all others may pass, and are asked again.
@@ -57,18 +58,27 @@ class Journal:
                         f"{self._questions}: {row['id']!r} is another question there; give another --task or --out"
                     )
 
-    def add_models(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """What is known of the models; what a person wrote into the file stays."""
+    def add_models(
+        self, rows: Iterable[Mapping[str, Any]], frontier: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """What is known of the models; what the file says already stays, but for what `frontier` says: of `rows`,
+        these upstream names are frontier and no others. Returns the rows as they are then."""
         try:
             known = json.loads(self._models.read_text("utf-8"))["models"] if self._models.is_file() else []
             models = {row["model"]: row for row in known}
         except (ValueError, KeyError, TypeError) as error:
             raise EmergeError(f"{self._models}: not a list of models") from error
+        told = []
         for row in rows:
-            models[row["model"]] = {**row, **models.get(row["model"], {})}
+            found = models[row["model"]] = {**row, **models.get(row["model"], {})}
+            if frontier is not None:
+                was = found.get("tier")
+                found["tier"] = FRONTIER if row["model"] in frontier else MEMBER if was in (None, FRONTIER) else was
+            told.append(found)
         written = self._models.with_suffix(".json.part")
         written.write_text(json.dumps({"models": list(models.values())}, indent=1, ensure_ascii=False) + "\n", "utf-8")
         written.replace(self._models)
+        return told
 
     def add(self, place: Place, fields: Mapping[str, Any]) -> None:
         row = {"id": place.question, "model": place.model, "sample": place.sample, **fields}

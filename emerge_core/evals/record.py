@@ -20,6 +20,7 @@ from emerge_core.errors import EmergeError
 from emerge_core.evals.journal import Journal, Place
 from emerge_core.evals.pacing import Gate
 from emerge_core.evals.prompts import request_of
+from emerge_core.evals.roster import temperature_of
 from emerge_core.evals.rows import Question
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.pricing import list_price
@@ -46,7 +47,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to ask of whom. Parameters are given to questions; recorded requests keep their own."""
+    """What to ask of whom. Parameters are given to questions; recorded requests keep their own. Without
+    `temperature` a model is asked at the one that the config's ensembles give it as a member."""
 
     config: Config
     models: tuple[str, ...]
@@ -65,11 +67,19 @@ class Plan:
             for sample in range(self.repeat):
                 yield Place(question.id, model, sample), question
 
-    def request(self, question: Question) -> ChatRequest:
+    def request(self, name: str, question: Question, sample: int) -> ChatRequest:
+        """A request's own seed is moved on by the number of the sample: one seed draws the same answer again."""
         request = request_of(question)
         if question.request is None:
             request = replace(request, temperature=self.temperature, max_tokens=self.max_tokens)
-        return replace(request, n=1, logprobs=self.logprobs or request.logprobs)
+        own = temperature_of(self.config, name) if self.temperature is None else None
+        return replace(
+            request,
+            n=1,
+            temperature=request.temperature if own is None else own,
+            seed=None if request.seed is None else request.seed + sample,
+            logprobs=self.logprobs or request.logprobs,
+        )
 
 
 @dataclass(slots=True)
@@ -87,40 +97,6 @@ class Report:
 Progress = Callable[[Report], object]
 
 
-def models_of(config: Config, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The models to record: those named, or all. Answers are kept by the upstream's name of a model."""
-    unknown = [name for name in names or () if name not in config.models]
-    if unknown:
-        raise EmergeError(f"no model {unknown[0]!r} in the config; its models are: {', '.join(config.models)}")
-    chosen = tuple(dict.fromkeys(names or config.models))
-    by_upstream: dict[str, str] = {}
-    for name in chosen:
-        other = by_upstream.setdefault(config.models[name].model, name)
-        if other != name:
-            raise EmergeError(
-                f"{other} and {name} are both {config.models[name].model!r} upstream, and answers are kept by that "
-                "name: record one of them (--models)"
-            )
-    return chosen
-
-
-def model_rows(config: Config, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of `models.json`. The tier is the model's place in the config: whom panels escalate to is frontier."""
-    members = {member.model for each in config.ensembles.values() for member in each.members}
-    targets = {each.escalate.to for each in config.ensembles.values() if each.escalate}
-    rows = []
-    for name in names:
-        model = config.models[name]
-        row: dict[str, Any] = {"model": model.model, "provider": model.provider}
-        if model.family:
-            row["family"] = model.family
-        row["tier"] = "frontier" if name in targets - members else "small"
-        if price := list_price(model, config.providers[model.provider]):
-            row["price"] = {"input": price.input, "output": price.output}
-        rows.append(row)
-    return rows
-
-
 async def record(
     plan: Plan,
     journal: Journal,
@@ -136,6 +112,8 @@ async def record(
     )
     if plan.max_cost_usd is not None:
         _check_prices(plan)
+    for name in plan.models if plan.temperature is None else ():
+        temperature_of(config, name)  # which may find several
     pool = Pool(config, keys or (lambda reference: resolve_key(reference, environ)))
     run = _Run(plan, config, journal, pool, progress)
     tasks: list[asyncio.Task[None]] = []
@@ -196,7 +174,7 @@ class _Run:
 
     async def _ask(self, job: _Job, gate: Gate) -> Call | None:
         """The call, tried again while its fault may pass; None where the ceiling leaves no room for it."""
-        request = self._plan.request(job.question)
+        request = self._plan.request(job.name, job.question, job.place.sample)
         model = self._plan.config.models[job.name]
         retries = model.retries_at(self._plan.config.providers[model.provider])
         for tries in range(retries + 1):

@@ -100,3 +100,74 @@ def test_from_traces(tmp_path: Path, arguments: list[str], capsys: pytest.Captur
     assert "1 calls had been given up because the vote was decided" in printed.err
     (row,) = map(json.loads, (tmp_path / "rec" / "traces" / "responses.jsonl").read_text().splitlines())
     assert (row["model"], row["response_text"]) == ("alpha", "Hello")
+
+
+SIMULATED = """
+providers:
+  sim: {kind: simulated, seed: 3}
+models:
+  red:   {provider: sim, model: sim-red, accuracy: 0.75, price: {input: 0.1, output: 0.4}}
+  green: {provider: sim, model: sim-green, accuracy: 0.75, price: {input: 0.1, output: 0.4}}
+  blue:  {provider: sim, model: sim-blue, accuracy: 0.75, price: {input: 0.1, output: 0.4}}
+  sage:  {provider: sim, model: sim-sage, accuracy: 1.0, price: {input: 3, output: 12}}
+ensembles:
+  panel: {members: [red, green, blue], aggregator: vote%s}
+"""
+
+
+def recorded_sums(folder: Path, more: str = "") -> list[str]:
+    (folder / "sim.yaml").write_text(SIMULATED % more)
+    rows = [{"question": f"What is {n} * {n + 3}?", "answer": n * (n + 3)} for n in range(2, 102)]
+    (folder / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = ["--config", str(folder / "sim.yaml"), "--questions", str(folder / "sums.jsonl")]
+    return ["record", *files, "--out", str(folder / "rec")]
+
+
+def tiers(folder: Path) -> dict[str, str | None]:
+    rows = json.loads((folder / "rec" / "models.json").read_text())["models"]
+    return {row["model"]: row.get("tier") for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "option"),
+    [
+        (", escalate: {to: sage}", []),
+        ("", ["--frontier", "sage"]),
+        ("}\n  careful: {members: [red, green], aggregator: {name: judge, judge: sage}", []),
+        ("}\n  careful: {members: [red, green], aggregator: {name: merge, merger: sage}", []),
+    ],
+)
+def test_what_is_recorded_is_tuned_with_escalation(
+    ensemble: str, option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody edits a file in between, and the written config serves."""
+    assert main([*recorded_sums(tmp_path, ensemble), *option]) == 0
+    assert "members: sim-red, sim-green, sim-blue; frontier: sim-sage" in capsys.readouterr().out
+    out, written = tmp_path / "out.json", tmp_path / "tuned.yaml"
+    tuning = ["tune", "--recordings", str(tmp_path / "rec"), "--task", "sums", "--max-cost", "0.9x", "--seeds", "2"]
+    assert main([*tuning, "--json", str(out), "--config-out", str(written)]) == 0
+    found = json.loads(out.read_text())
+    chosen = found["frontier"][found["chosen"]]
+    assert chosen["escalate"]["to"] == "sim-sage"
+    assert set(chosen["members"]) <= {"sim-red", "sim-green", "sim-blue"}
+    assert set(found["controls"]["frontier"]) == {"sim-sage"}
+    assert main(["check", "--config", str(written)]) == 0
+
+
+def test_tiers_are_kept_until_another_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = [*recorded_sums(tmp_path), "--limit", "2"]
+    assert main(recording) == 0
+    assert "frontier: none, so tune will escalate to nobody (--frontier names some)" in capsys.readouterr().out
+    assert tiers(tmp_path) == {"sim-red": "small", "sim-green": "small", "sim-blue": "small", "sim-sage": None}
+    recorded_sums(tmp_path, ", escalate: {to: sage}")
+    assert main(recording) == 0  # the config says now what it left open
+    assert tiers(tmp_path)["sim-sage"] == "frontier"
+    recorded_sums(tmp_path)
+    assert main(recording) == 0
+    assert tiers(tmp_path)["sim-sage"] == "frontier"
+    models = tmp_path / "rec" / "models.json"
+    models.write_text(models.read_text().replace('"small"', '"mid"', 1))
+    assert main([*recording, "--frontier", "blue"]) == 0
+    assert tiers(tmp_path) == {"sim-red": "mid", "sim-green": "small", "sim-blue": "frontier", "sim-sage": "small"}
+    assert main([*recording, "--models", "red", "--frontier", "sage"]) == 2
+    assert "--frontier: 'sage' is none of the models to record: red" in capsys.readouterr().err

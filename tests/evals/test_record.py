@@ -16,9 +16,10 @@ from emerge_core.evals.compare import Plan as Comparing
 from emerge_core.evals.compare import compare
 from emerge_core.evals.journal import Journal
 from emerge_core.evals.questions import read_questions
-from emerge_core.evals.record import Pace, Plan, Report, model_rows, models_of, record
+from emerge_core.evals.record import Pace, Plan, Report, record
 from emerge_core.evals.recordings import Recordings
 from emerge_core.evals.replay import replay_app
+from emerge_core.evals.roster import model_rows, models_of
 from emerge_core.evals.rows import Question, read_question
 
 QUESTIONS = tuple(Question(f"q{number}", f"What is {number} + 1?") for number in range(6))
@@ -259,3 +260,50 @@ def test_models_are_kept_by_their_upstream_name(panels: Any) -> None:
     assert models_of(config, ["b", "c"]) == ("b", "c")
     with pytest.raises(EmergeError, match="no model 'x' in the config; its models are: a, b"):
         models_of(config, ["x"])
+
+
+def test_every_sample_is_asked_anew_and_counts(upstream: Any, says: Any, panels: Any, tmp_path: Path) -> None:
+    """Five answers to one question: as many calls, each answer kept as it fell, each of them paid for."""
+    upstream.script = {"a": [says(f"The answer is {number}.") for number in range(5)], "b": says("7")}
+    own = {"messages": [{"role": "user", "content": "Roll a die."}], "seed": 40, "temperature": 0.9}
+    questions = (Question("r", "Roll a die.", request=own), Question("q", "Roll another."))
+    changes: dict[str, Any] = {"models": ("a",), "questions": questions, "pace": Pace(concurrency={None: 1})}
+    config = panels("{one: {members: [{model: a, temperature: 0.7}, b]}, two: {members: [b]}}")
+    report = run(Plan(config=config, repeat=3, **changes), tmp_path)
+    assert report.asked == 6
+    assert report.cost_usd == pytest.approx(6 * 0.00012)
+    sent = [(body["messages"][0]["content"], body.get("seed"), body["temperature"]) for body in upstream.bodies]
+    # The member's own temperature goes before the request's, as it does when an ensemble asks.
+    assert sent == [("Roll a die.", 40 + n, 0.7) for n in range(3)] + [("Roll another.", None, 0.7)] * 3
+    kept = [(row["id"], row["sample"], row["response_text"]) for row in responses(tmp_path)]
+    fell = ("r", 0, 0), ("r", 1, 1), ("r", 2, 2), ("q", 0, 3), ("q", 1, 4), ("q", 2, 4)
+    assert kept == [(id_, sample, f"The answer is {said}.") for id_, sample, said in fell]
+    # One more of each question is one more call each; a sample that failed is asked again as itself.
+    path = tmp_path / "t" / "responses.jsonl"
+    rows = responses(tmp_path)
+    rows[1] = {"id": "r", "model": "a", "sample": 1, "error": {"kind": "timeout"}}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    upstream.bodies.clear()
+    assert run(Plan(config=config, repeat=4, temperature=1.0, **changes), tmp_path).asked == 3
+    assert [(body.get("seed"), body["temperature"]) for body in upstream.bodies] == [(41, 0.9), (43, 0.9), (None, 1.0)]
+    assert sorted((row["id"], row["sample"]) for row in responses(tmp_path) if "error" not in row) == [
+        (id_, n) for id_ in "qr" for n in range(4)
+    ]
+
+
+def test_the_ceiling_holds_over_samples(upstream: Any, says: Any, panels: Any, tmp_path: Path) -> None:
+    upstream.script = {"a": says("2")}
+    plan = plan_of(panels, "a", repeat=5, max_cost_usd=0.00085, max_tokens=100)
+    report = run(plan, tmp_path)
+    assert report.stopped
+    assert report.cost_usd <= 0.00085
+    assert 4 <= report.asked == len(upstream.bodies) < 30
+
+
+def test_two_temperatures_of_a_member_are_refused(upstream: Any, says: Any, panels: Any, tmp_path: Path) -> None:
+    upstream.script = {"a": says("2")}
+    config = panels("{x: {members: [{model: a, temperature: 0.2}]}, y: {members: [{model: a, temperature: 1}]}}")
+    with pytest.raises(EmergeError, match=r"ensembles ask a at the temperatures 0\.2 and 1: choose one by"):
+        run(Plan(config=config, models=("a",), questions=QUESTIONS), tmp_path)
+    assert run(Plan(config=config, models=("a",), questions=QUESTIONS, temperature=0.5), tmp_path).asked == 6
+    assert upstream.bodies[0]["temperature"] == 0.5

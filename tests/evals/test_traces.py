@@ -16,8 +16,8 @@ from emerge_core.engine import Engine
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare import Plan, compare
 from emerge_core.evals.journal import Journal
-from emerge_core.evals.record import model_rows
 from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.roster import model_rows
 from emerge_core.evals.traces import Found, keep_traces
 from emerge_core.telemetry.lines import JsonFormatter
 from emerge_core.types import ChatRequest
