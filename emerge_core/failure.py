@@ -90,10 +90,7 @@ def _causes(asked: Sequence[Candidate], others: Sequence[Call]) -> str:
 
 
 def _cause(error: CallError | None) -> str | None:
-    if error is None:
-        return None
-    status = f" {error.status}" if error.status else ""
-    return f"{error.kind}{status}: {error.message}"
+    return error.line if error else None
 
 
 def _soonest(errors: Sequence[CallError]) -> float | None:

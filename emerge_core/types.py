@@ -62,6 +62,14 @@ class CallError:
         passes = self.kind in ("rate_limit", "connection", "server") or self.status in (408, 409)
         return passes and not self.final
 
+    @property
+    def line(self) -> str:
+        """Kind, status and message in one line; the message alone where it begins with the kind."""
+        if self.status is None and self.message.startswith(f"{self.kind} "):
+            return self.message
+        status = f" {self.status}" if self.status else ""
+        return f"{self.kind}{status}: {self.message}"
+
 
 class UpstreamError(Exception):
     """A provider call failed. Raised by provider adapters only; the fan-out turns it into a completion."""

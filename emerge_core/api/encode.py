@@ -182,8 +182,7 @@ def _why(call: Call, candidate: Candidate | None) -> str | None:
     """One line: the upstream's error, else why a reply that came was of no use."""
     error = call.completion.error
     if error is not None:
-        status = f" {error.status}" if error.status else ""
-        return f"{error.kind}{status}: {error.message}"
+        return error.line
     return candidate.why_unusable if candidate else None
 
 

@@ -11,7 +11,7 @@ import pytest
 from emerge_core.errors import ConfigError
 from emerge_core.providers.failures import Scrubber, retry_after
 from emerge_core.providers.rate_limits import rate_limits
-from emerge_core.types import ChatRequest, UpstreamError
+from emerge_core.types import CallError, ChatRequest, UpstreamError
 
 KINDS = ("openai", "anthropic", "ollama")
 HELLO = ChatRequest(messages=({"role": "user", "content": "Hello"},))
@@ -175,7 +175,13 @@ def test_nobody_listens(adapter_of: Any, kind: str) -> None:
         error = asyncio.run(main()).error
     assert error.kind == "connection"
     assert error.retryable
-    assert "connection failed: " in error.message
+    assert error.line.startswith("connection failed: ")
+
+
+def test_an_error_in_one_line_names_its_kind_once() -> None:
+    told = [CallError("connection", "connection failed: refused"), CallError("server", "server down", status=503)]
+    assert [each.line for each in told] == ["connection failed: refused", "server 503: server down"]
+    assert CallError("connection", "not asked for 10 s").line == "connection: not asked for 10 s"
 
 
 @pytest.mark.parametrize("kind", KINDS)
