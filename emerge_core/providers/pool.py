@@ -6,6 +6,7 @@ import asyncio
 
 from emerge_core.config import KeyResolver
 from emerge_core.config.schema import Config
+from emerge_core.errors import ConfigError
 from emerge_core.providers import Provider, make_provider
 
 
@@ -22,7 +23,11 @@ class Pool:
         if provider is None:
             config = self._config.providers[name]
             models = {m.model: m for m in self._config.models.values() if m.provider == name}
-            provider = make_provider(config, api_key=self._keys(config.api_key), models=models)
+            try:
+                key = self._keys(config.api_key)
+            except ConfigError as error:
+                raise ConfigError(f"provider {name}: {error}") from error
+            provider = make_provider(config, api_key=key, models=models)
             self._made[name] = provider
         return provider
 

@@ -172,7 +172,7 @@ def test_a_model_that_cannot_answer_is_given_up(upstream: Any, says: Any, panels
     assert set(report.given_up) == {"a"}
     assert len(upstream.asked("a")) == 1
     assert len(upstream.asked("b")) == 6
-    with pytest.raises(ConfigError, match="NO_SUCH_KEY is not set"):
+    with pytest.raises(ConfigError, match="provider keyless: environment variable NO_SUCH_KEY is not set"):
         run(Plan(config=panels("{}", a={"provider": "keyless"}), models=("a",), questions=QUESTIONS), tmp_path)
 
 
