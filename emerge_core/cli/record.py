@@ -14,9 +14,12 @@ from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
+    from emerge_core.evals.journal import Journal
     from emerge_core.evals.record import Plan, Report
 
 T = TypeVar("T", int, float)
+
+CAUSES = 10  # of errors, the most frequent ones that are told
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -146,9 +149,9 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
         max_cost_usd=args.max_cost,
     )
     with Journal(args.out, task_name(args.task) if args.task else found.task) as journal:
-        journal.add_questions(rows)
+        others = journal.add_questions(rows) - {row["id"] for row in found.rows}
         known = journal.add_models(model_rows(config, models), frontier)
-        missing = sum(place not in journal.settled for name in models for place, _ in plan.places(name))
+        missing = _missing(plan, journal)
         total = len(rows) * len(models) * args.repeat
         print(
             f"{journal.folder}: {len(rows)} questions × {len(models)} models × {args.repeat}: {total} answers, "
@@ -156,11 +159,31 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
             + (f"; {found.repeated} repeated questions left out" if found.repeated else "")
         )
         print(_tiers(known))
+        if others:
+            print(f"{len(others)} other questions are in this task too: another --task would keep them apart")
+        if not any("answers" in row for row in found.rows):
+            print(f"no row has `answers`: agreement can be measured, accuracy cannot. Rows have {_fields(found.rows)}")
         if args.repeat > 1 and args.temperature == 0:
             print("at temperature 0 a model hardly varies: repeated answers will say little", file=sys.stderr)
         with _Bar(missing) as bar:
-            report = asyncio.run(record(plan, journal, bar))
-    return _said(report, missing, plan)
+            try:
+                report = asyncio.run(record(plan, journal, bar))
+            except KeyboardInterrupt:
+                left = _missing(plan, journal)
+                print(f"interrupted: {left} of {missing} answers are missing; the same command goes on")
+                raise
+    status = _said(report, missing, plan)
+    if not (status or report.stopped):
+        print(f"next: emerge diversity --recordings {args.out} --task {journal.folder.name}")
+    return status
+
+
+def _missing(plan: Plan, journal: Journal) -> int:
+    return sum(place not in journal.settled for name in plan.models for place, _ in plan.places(name))
+
+
+def _fields(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(f"`{name}`" for row in rows for name in row if name != "id"))
 
 
 def _tiers(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -171,14 +194,20 @@ def _tiers(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _said(report: Report, missing: int, plan: Plan) -> int:
+    from emerge_core.fanout.ledger import ASSUMED_OUTPUT_TOKENS
+
     cost = f"{report.cost_usd:.4f} USD" + ("" if report.cost_known else " and calls of unknown price")
     print(f"{report.asked} recorded, {report.failed} of them errors; {cost}")
+    for (name, why), times in report.errors.most_common(CAUSES):
+        if name not in report.given_up:
+            print(f"{name}: {times} × {why}", file=sys.stderr)
     for name, why in report.given_up.items():
         print(f"{name}: given up: {why}", file=sys.stderr)
     if report.stopped:
         print(
             f"stopped at the cost ceiling of {plan.max_cost_usd:g} USD: {missing - report.asked} answers are missing; "
-            "the same command goes on"
+            f"the same command goes on. Of the next call, {report.stopped}"
+            + ("" if plan.max_tokens else f" (at {ASSUMED_OUTPUT_TOKENS} output tokens: --max-tokens bounds them)")
         )
     return 1 if report.given_up else 0
 

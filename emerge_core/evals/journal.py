@@ -45,8 +45,9 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def add_questions(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Those that are not there yet. Raises EmergeError where an id stands for another question."""
+    def add_questions(self, rows: Iterable[Mapping[str, Any]]) -> set[str]:
+        """Those that are not there yet; the ids of those that were. Raises EmergeError where an id stands for
+        another question."""
         known = {row["id"]: row for _, row in read_rows(self._questions)} if self._questions.is_file() else {}
         with self._questions.open("ab") as file:
             for row in rows:
@@ -57,6 +58,7 @@ class Journal:
                     raise EmergeError(
                         f"{self._questions}: {row['id']!r} is another question there; give another --task or --out"
                     )
+        return {str(each) for each in known}
 
     def add_models(
         self, rows: Iterable[Mapping[str, Any]], frontier: Collection[str] | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,11 +88,15 @@ class Report:
     """What a run did. `given_up` says by model why the rest of its questions was not asked."""
 
     asked: int = 0
-    failed: int = 0
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)  # by model and cause
     cost_usd: float = 0.0
     cost_known: bool = True
-    stopped: bool = False  # at the cost ceiling
+    stopped: str = ""  # at the cost ceiling: why the next call was not made
     given_up: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return self.errors.total()
 
 
 Progress = Callable[[Report], object]
@@ -206,7 +211,7 @@ class _Run:
                 self._landed = asyncio.Event()
                 return call
             if self._open == 0:
-                self.report.stopped = True
+                self.report.stopped = error.message
             else:
                 await self._landed.wait()
         return None
@@ -217,11 +222,12 @@ class _Run:
         self._journal.add(job.place, {**head, **reply_fields(call)})
         self.report.asked += 1
         error = call.completion.error
-        self.report.failed += error is not None
+        if error:
+            self.report.errors[job.name, error.line] += 1
         self._in_a_row[job.name] = 0 if error is None else self._in_a_row.get(job.name, 0) + 1
         if error and (error.kind in FATAL or self._in_a_row[job.name] >= IN_A_ROW):
             times = "" if error.kind in FATAL else f"{IN_A_ROW} failures in a row, the last one: "
-            self.report.given_up[job.name] = f"{times}{error.message}"
+            self.report.given_up[job.name] = f"{times}{error.line}"
 
 
 def reply_fields(call: Call) -> dict[str, Any]:

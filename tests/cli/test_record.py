@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +44,10 @@ def test_records_and_goes_on(
     assert "3 recorded, 0 of them errors; 0.0004 USD" in printed.out
     assert "$0.0004 of about $0.0004" in printed.err
     assert main([*arguments, "--rate", "1000", "--concurrency", "up=2"]) == 0
-    assert "8 answers, 3 there, 5 to ask" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "8 answers, 3 there, 5 to ask" in said
+    assert f"next: emerge diversity --recordings {tmp_path / 'recordings'} --task sums" in said
+    assert "other questions" not in said
     assert len(upstream.bodies) == 8
     config, out = arguments[2], str(tmp_path / "recordings")
     assert main(["compare", "--config", config, "--recordings", out, "--task", "sums", "--json", f"{out}/o.json"]) == 0
@@ -54,9 +61,50 @@ def test_the_ceiling_and_what_is_given_up_are_said(
     assert main([*arguments, "--max-cost", "0.0004", "--max-tokens", "20"]) == 0
     said = capsys.readouterr().out
     assert "stopped at the cost ceiling of 0.0004 USD" in said
+    assert "Of the next call, it may cost 0.0000" in said
+    assert "--max-tokens" not in said
+    assert "next: " not in said
+    assert main([*arguments, "--max-cost", "0.002"]) == 0
+    assert "(at 1024 output tokens: --max-tokens bounds them)" in capsys.readouterr().out
     upstream.script["beta"] = says(status=401, error="bad key")
     assert main(arguments) == 1
-    assert "b: given up: " in capsys.readouterr().err
+    assert "b: given up: auth 401: bad key" in capsys.readouterr().err
+    upstream.script["beta"] = says(status=400, error="no sums")
+    assert main(arguments) == 0
+    assert re.search(r"b: \d × invalid_request 400: no sums", capsys.readouterr().err)
+
+
+def test_another_file_s_questions_and_missing_answers_are_said(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--models", "a"]) == 0
+    assert "`answers`" not in capsys.readouterr().out
+    (tmp_path / "sums.csv").write_text("question,gold\nWhat is 5 + 5?,10\n")
+    more = [str(tmp_path / "sums.csv") if each.endswith("sums.jsonl") else each for each in arguments]
+    assert main([*more, "--models", "a"]) == 0
+    said = capsys.readouterr().out
+    assert "4 other questions are in this task too: another --task would keep them apart" in said
+    assert "no row has `answers`: agreement can be measured, accuracy cannot. Rows have `question`, `gold`" in said
+
+
+def test_an_interrupted_run_says_what_is_missing_and_goes_on(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(Path(sys.executable).parent / "emerge"), *arguments, "--rate", "2", "--concurrency", "1"]
+    rows = tmp_path / "recordings" / "sums" / "responses.jsonl"
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (rows.is_file() and rows.read_text().count("\n") >= 2):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    said, faults = running.communicate(timeout=60)
+    assert running.returncode == 130
+    there = rows.read_text().count("\n")
+    assert 2 <= there < 8
+    assert f"interrupted: {8 - there} of 8 answers are missing; the same command goes on" in said
+    assert "Traceback" not in faults
+    assert main(arguments) == 0
+    assert f"8 answers, {there} there, {8 - there} to ask" in capsys.readouterr().out
 
 
 def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +112,8 @@ def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
         (["--models", "z"], "no model 'z' in the config; its models are: a, b"),
         (["--rate", "down=3"], "--rate: no provider 'down' in the config; they are: up"),
         (["--concurrency", "up=0"], "--concurrency up=0: must be 1 or more"),
+        (["--concurrency", "many"], "--concurrency many: must be a whole number, not 'many'"),
+        (["--rate", "up=fast"], "--rate up=fast: must be a number, not 'fast'"),
     ):
         assert main([*arguments, *more]) == 2
         assert f"error: {message}" in capsys.readouterr().err
