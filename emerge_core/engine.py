@@ -12,12 +12,14 @@ from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
+from emerge_core import pricing
 from emerge_core.answers import Extractor
 from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
 from emerge_core.errors import CLIENT_LEFT, RequestError
 from emerge_core.failure import failure_of
 from emerge_core.fanout import Breakers, Budget, FanOut
+from emerge_core.providers import load_adapters
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
@@ -127,6 +129,13 @@ class Engine:
     async def aclose(self) -> None:
         """Close every provider's connections."""
         await self._pool.aclose()
+
+
+def preload(config: Config) -> None:
+    """Loads what requests to this config need: the SDKs of its providers and the price catalogue. They take a
+    second or two, which would be the first request's, and taken on the event loop everybody's. For any thread."""
+    load_adapters(config)
+    pricing.load_catalogue(config)
 
 
 def _unknown_embedder(config: Config, name: str) -> RequestError:

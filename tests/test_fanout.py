@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -25,6 +28,43 @@ def run(config: Any, request: ChatRequest = QUESTION, **limits: float) -> Trace:
             await engine.aclose()
 
     return asyncio.run(once())
+
+
+# An SDK whose import takes longer than a member may, unless the event loop stands still meanwhile.
+SLOW_IMPORT = """
+import asyncio, json, sys, threading
+from emerge_core.config import parse_config
+from emerge_core.engine import Engine
+from emerge_core.types import ChatRequest
+
+ran_on = threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "openai":
+            print("the loop runs on" if ran_on.wait(10) else "the loop stands still")
+
+sys.meta_path.insert(0, Slow())
+config = parse_config(sys.argv[1], source="here")
+
+async def main():
+    asyncio.get_running_loop().call_later(config.models["a"].timeout_s + 0.2, ran_on.set)
+    engine = Engine(config, environ={})
+    trace = await engine.run(ChatRequest(messages=({"role": "user", "content": "6 * 7?"},)), "a")
+    print(*(call.status for call in trace.calls))
+    await engine.aclose()
+
+asyncio.run(main())
+"""
+
+
+def test_an_sdk_is_imported_beside_the_loop_and_not_in_the_time_of_a_call(upstream: Any, says: Any) -> None:
+    upstream.script = {"a": says("42")}
+    model = {"provider": "up", "model": "a", "timeout_s": 2, "max_retries": 0}
+    config = {"providers": {"up": {"kind": "openai", "base_url": upstream.url}}, "models": {"a": model}}
+    ran = subprocess.run([sys.executable, "-c", SLOW_IMPORT, json.dumps(config)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == ["the loop runs on", "ok"]
 
 
 def test_a_passing_fault_is_asked_again(upstream: Any, says: Any, panels: Any) -> None:

@@ -36,11 +36,14 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from emerge_core.engine import preload
+
     config, source = find_config(args.config, os.environ)
     keys = client_keys(os.environ)
     if args.log:
         _log_to_stderr()
     with listen(args.host, args.port) as listener:
+        preload(config)  # after a port that is taken was said, before anybody is invited
         host, port = listener.getsockname()[:2]
         print(banner(config, source, url=base_url(host, port), keyed=bool(keys)), flush=True)
         for warning in [*warnings(config, os.environ), *_exposure(host, keys)]:
@@ -121,9 +124,7 @@ async def _serve(config: Config, keys: list[str], listener: socket.socket) -> No
 
     from emerge_core.api import create_app
     from emerge_core.engine import Engine
-    from emerge_core.pricing import load_catalogue
 
-    load_catalogue(config)
     app = create_app(Engine(config), api_keys=keys)  # which closes the engine at its shutdown
     settings = uvicorn.Config(
         app,

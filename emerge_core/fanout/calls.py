@@ -8,9 +8,10 @@ that it started outlives `aclose`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Protocol
 
 from emerge_core import pricing
 from emerge_core.config.schema import Config, ModelConfig
@@ -33,7 +34,15 @@ from emerge_core.types import (
     UpstreamError,
 )
 
-Connect = Callable[[str], Provider]
+
+class Connect(Protocol):
+    """Gives providers by name, and raises ConfigError where one is not set up."""
+
+    def __call__(self, name: str) -> Provider: ...
+
+    async def load(self, name: str) -> None:
+        """Makes what a provider needs ready, where that takes long. Raises nothing."""
+        ...
 
 
 @dataclass(slots=True)
@@ -229,6 +238,7 @@ class FanOut:
         return call
 
     async def _run(self, started: Started, attempt: Attempt) -> Call:
+        await self.connect.load(started.model.provider)  # our time, not the model's
         with self.busy:
             completion = await started.attempts.run(attempt)
         self._tell(started, completion.error)

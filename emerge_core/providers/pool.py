@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from emerge_core.config import KeyResolver
 from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError
-from emerge_core.providers import Provider, make_provider
+from emerge_core.providers import Provider, is_loaded, load_adapter, make_provider
 
 
 class Pool:
@@ -30,6 +31,13 @@ class Pool:
             provider = make_provider(config, api_key=key, models=models)
             self._made[name] = provider
         return provider
+
+    async def load(self, name: str) -> None:
+        """To be awaited before a provider's first use: its SDK is imported beside the event loop, not on it."""
+        kind = self._config.providers[name].kind
+        if not is_loaded(kind):
+            with suppress(ImportError):  # which whoever uses it will meet
+                await asyncio.to_thread(load_adapter, kind)
 
     async def aclose(self) -> None:
         """Close every provider's connections."""

@@ -1,7 +1,7 @@
 """What a snapshot should hold: every module that a first request would otherwise wait for.
 
 A rehearsal loads them: requests to every kind of provider, none of which is there, so that this file need
-not know who imports what. For SnapStart alone; elsewhere a request loads what its own config needs, which
+not know who imports what. For SnapStart alone; elsewhere the config that is found says what is loaded, which
 is less: the SDK of a provider that no config names costs more than all the rest. Config, secrets, clients,
 the event loop and randomness come after the restore, in each copy of the snapshot anew.
 """
@@ -18,14 +18,13 @@ from gateway import body_of, scope_of
 
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine
+from emerge_core.engine import Engine, preload
 
-MODULES = (  # what the rehearsal does not reach: AWS, and the price of an answer
+MODULES = (  # of AWS, which the rehearsal does not reach
     "aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch",
     "boto3",
     "botocore.endpoint",
     "botocore.signers",
-    "genai_prices.data",
 )
 CONFIG = """
 providers:
@@ -59,7 +58,9 @@ def prime() -> None:
 
 
 async def _rehearse() -> None:
-    engine = Engine(parse_config(CONFIG, source="rehearsal"), record=lambda request, trace: None)
+    config = parse_config(CONFIG, source="rehearsal")
+    preload(config)
+    engine = Engine(config, record=lambda request, trace: None)
     app = create_app(engine)
     for request in REQUESTS:
         event = {"httpMethod": "POST", "path": "/v1/chat/completions", "body": json.dumps(request)}

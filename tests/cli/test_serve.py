@@ -34,13 +34,18 @@ ensembles: {emerge: {members: [a, b, c], early_decision: false}}
 default: emerge
 """
 
+ONE_KIND = """
+providers: {{p: {{kind: {kind}, base_url: "http://127.0.0.1:9"}}, unused: {{kind: simulated}}}}
+models: {{a: {{provider: p, model: a}}}}
+"""
+
 
 class Served:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         assert process.stdout is not None
         self.said = ""
-        while "try" not in self.said:
+        while "  try  " not in self.said:
             line = process.stdout.readline()
             assert line, f"it ended: {process.communicate()[1]}"
             self.said += line
@@ -58,13 +63,15 @@ class Served:
 
 
 @contextmanager
-def serving(tmp_path: Path, *arguments: str, **variables: str) -> Iterator[Served]:
+def serving(
+    tmp_path: Path, *arguments: str, config: str = SIMULATED, stderr: int = subprocess.PIPE, **variables: str
+) -> Iterator[Served]:
     file = tmp_path / "emerge.yaml"
-    file.write_text(SIMULATED)
+    file.write_text(config)
     environ = {name: value for name, value in os.environ.items() if name != "EMERGE_API_KEYS"}
     process = subprocess.Popen(
         [sys.executable, "-m", "emerge_core", "serve", "--config", str(file), "--port", "0", *arguments],
-        env={**environ, **variables}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**environ, **variables}, text=True, stdout=subprocess.PIPE, stderr=stderr,
     )  # fmt: skip
     try:
         yield Served(process)
@@ -103,6 +110,17 @@ def test_keys_close_it_and_calls_can_be_logged(tmp_path: Path) -> None:
         status, errors = served.stop(signal.SIGTERM)
         assert status == -signal.SIGTERM
         assert [json.loads(line)["event"] for line in errors.splitlines()] == ["call", "request"]
+
+
+@pytest.mark.parametrize(("kind", "other"), [("openai", "anthropic"), ("anthropic", "openai")])
+def test_the_sdk_that_the_config_needs_is_loaded_before_anybody_is_invited(
+    tmp_path: Path, kind: str, other: str
+) -> None:
+    config = ONE_KIND.format(kind=kind)
+    with serving(tmp_path, config=config, stderr=subprocess.STDOUT, PYTHONPROFILEIMPORTTIME="1") as served:
+        imported = {line.rsplit("|", 1)[1].strip() for line in served.said.splitlines() if "import time:" in line}
+    assert kind in imported
+    assert other not in imported
 
 
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,17 @@ class Recorded:
         return Completion(text=reply.text, finish_reason="stop", usage=usage, logprobs=logprobs)
 
 
-def _given(provider: Any, name: str) -> Any:
-    return provider
+class Given:
+    """One provider, whatever the name."""
+
+    def __init__(self, provider: Any) -> None:
+        self.provider = provider
+
+    def __call__(self, name: str) -> Any:
+        return self.provider
+
+    async def load(self, name: str) -> None:
+        pass
 
 
 def answered(directory: Path, answers: Answers, ensemble: Any) -> list[tuple[Outcome, FanOut]]:
@@ -65,7 +73,7 @@ def answered(directory: Path, answers: Answers, ensemble: Any) -> list[tuple[Out
         for number, id_ in enumerate(answers.questions):
             replies = {model: answers.texts[model][id_] for model in answers.models}
             provider: Any = Recorded(replies, int(answers.prompt_tokens[0, number]))
-            fanout = FanOut(config, partial(_given, provider), Budget(deadline=1e12, attempts=99))
+            fanout = FanOut(config, Given(provider), Budget(deadline=1e12, attempts=99))
             request = ChatRequest(messages=({"role": "user", "content": prompt_of(questions[id_])},))
             strategy = get_strategy(made.strategy.name)
             found.append((await strategy(made, request, Extractor.of(request), fanout), fanout))
