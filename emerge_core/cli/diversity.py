@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     recordings.choose(args.task)
     scored = is_scored(recordings, args.task)
     measured = scored and not args.no_gold
+    if args.limit and (measured or args.findings):
+        raise EmergeError(f"--limit goes with --no-gold: {args.task} has gold answers, and is measured on all of them")
     answers = read_answers(recordings, args.task, args.models, gold=measured)
     if args.findings:
         if not measured:
@@ -110,10 +112,12 @@ def _write(args: argparse.Namespace, page: str, pictures: Mapping[str, bytes]) -
 
     if args.html:
         write_text(args.html, page)
+        print(f"report: {args.html}")
     if args.png:
         try:
             args.png.mkdir(parents=True, exist_ok=True)
             for name, png in pictures.items():
                 (args.png / f"{name}.png").write_bytes(png)
+            print(f"plots: {', '.join(str(args.png / f'{name}.png') for name in pictures)}")
         except OSError as error:
             raise EmergeError(f"cannot write into {args.png}: {error.strerror}") from error

@@ -122,7 +122,8 @@ def read_answers(
     answered = [id_ for id_ in answered if not gold or scorer.can_score(id_)]
     asked = [id_ for id_ in answered if all(id_ in replies[name] for name in kept)]
     if not asked:
-        raise EmergeError(f"no question of {task} was answered by every model: {', '.join(kept)}")
+        every = f"every model: {', '.join(kept)}" if kept else "any model"
+        raise EmergeError(f"no question of {task} was answered by {every}")
     reader = _Reader(scorer, kept)
     for number, id_ in enumerate(asked):
         reader.read(number, id_, {name: replies[name][id_] for name in kept})

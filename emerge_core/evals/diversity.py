@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emerge_core.errors import EmergeError
 from emerge_core.evals.arrays import Answers
 from emerge_core.evals.resampling import RESAMPLES, SEED, Draws, Figures
 from emerge_core.evals.resampling import Estimate as Estimate
@@ -72,8 +73,11 @@ class PanelDiversity:
 def measure(
     answers: Answers, models: Sequence[str] | None = None, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> PanelDiversity:
-    """Diversity of the named models (default: all) as a panel. Raises EmergeError for an unknown model."""
+    """Diversity of the named models (default: all) as a panel. Raises EmergeError for an unknown model, or for one
+    alone."""
     names = tuple(models or answers.models)
+    if len(names) < 2:
+        raise EmergeError(f"{answers.task}: diversity is between models, and only {names[0]} has answers to compare")
     rows = [answers.index(name) for name in names]
     right = answers.right[rows].astype(np.int8)
     draw = Draws(right.shape[1], resamples, seed)

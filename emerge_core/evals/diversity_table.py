@@ -26,6 +26,8 @@ def table(found: PanelDiversity) -> str:
             f"{many} least correlated errors first (* same family)",
             *aligned(["", "", "phi", "both wrong", "same wrong answer", "Q"], [_pair(pair) for pair in pairs[:SHOWN]]),
             "",
+            "per cent, 95 % intervals; phi: correlation of errors (0 independent, 1 the same); Q: Yule's, of errors",
+            "",
             f"vote {percent(found.vote)}, {points(found.gain)} against its best member {found.best}",
             f"oracle {percent(found.oracle)}, spread of accuracy {percent(found.spread)}",
         ]

@@ -13,6 +13,8 @@ These are estimates, not measurements: nobody checked an answer. Errors that mod
 question) pass for agreement and make them look better than they are. A few dozen labels settle more than hundreds of
 further questions: give some rows `answers`, and diversity measures on those."""
 
+FEW = 50  # questions: from fewer, next to nothing can be estimated
+
 
 def truth(answers: Answers, found: Reliability) -> dict[str, float]:
     """The accuracy of each model on the same questions, where it is known after all."""
@@ -26,8 +28,6 @@ def unlabelled_table(found: Reliability, known: dict[str, float] | None = None) 
     head = ["model", "estimated right", *(["truly right"] if known else []), "agrees most with", "least with"]
     lines = [f"{found.task}: {found.questions} questions without gold answers", "", *aligned(head, rows), ""]
     lines += suggestion(found)
-    if found.alternatives:
-        lines.append(f"{found.alternatives} other panels of three are as likely to be as good.")
     lines.append(f"Two wrong answers are the same about {100 * found.coincide:.0f} % of the time.")
     if found.left_out:
         lines.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
@@ -41,10 +41,17 @@ def suggestion(found: Reliability) -> list[str]:
     head = (
         "Panel to try" if found.gain.value > 0 else f"No panel of three is expected to beat {best} alone; the nearest"
     )
-    return [
+    lines = [
         f"{head}: {', '.join(found.panel)}. Its vote is expected to be right on {percent(found.vote)} %.",
         f"Against {best} alone that is {points(found.gain)} points{', not clear of chance' if chance else ''}.",
     ]
+    if found.alternatives > 0:
+        lines.append(f"Other panels of three that are as likely to be as good: {found.alternatives}.")
+    if found.questions < FEW:
+        lines.append(
+            f"From {found.questions} question(s) little follows, and intervals are too narrow: record {FEW} or more."
+        )
+    return lines
 
 
 def _row(found: Reliability, model: int, known: dict[str, float] | None) -> list[str]:

@@ -55,3 +55,17 @@ def test_named_models_are_the_panel(recorded: Path, capsys: pytest.CaptureFixtur
 def test_findings_need_panels_of_four(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diversity", "--recordings", str(recorded), "--task", "picks", "--findings"]) != 0
     assert "3 model(s) are too few" in capsys.readouterr().err
+
+
+def test_what_would_be_ignored_or_means_nothing_is_refused(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["diversity", "--recordings", str(recorded), "--task", "picks"]
+    for more, message in (
+        (["--limit", "2"], "--limit goes with --no-gold: picks has gold answers"),
+        (["--models", "red"], "picks: diversity is between models, and only red has answers to compare"),
+    ):
+        assert main([*arguments, *more]) == 2
+        assert message in capsys.readouterr().err
+    rows = [{"id": "q0", "model": "red", "error": {"kind": "connection", "message": "down"}}]
+    (recorded / "picks" / "responses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(arguments) == 2
+    assert "no question of picks was answered by any model\n" in capsys.readouterr().err

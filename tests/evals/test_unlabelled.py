@@ -115,6 +115,20 @@ def test_some_labels_are_measured_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "own: 40 questions, 0 left out" in capsys.readouterr().out
 
 
+def test_few_questions_are_called_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = unlabelled(tmp_path, {**simulated(), "d": ["nothing in common"] * 100})
+    page = tmp_path / "report.html"
+    arguments = ["diversity", "--recordings", str(root), "--task", "own", "--html", str(page)]
+    assert main([*arguments, "--limit", "1"]) == 0
+    for said in (capsys.readouterr().out, page.read_text()):
+        assert "From 1 question(s) little follows" in said
+        assert "-1" not in said
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "little follows" not in said
+    assert f"report: {page}" in said
+
+
 def test_what_cannot_be_estimated_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = simulated()
     prose = [

@@ -96,7 +96,7 @@ def unlabelled_page(
         for m in order
     ]
     head = ["model", "estimated right, %", *(["truly right, %"] if known else [])]
-    first = [*suggestion(found), f"{found.alternatives} other panels of three are as likely to be as good."]
+    first = suggestion(found)
     if found.left_out:
         first.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
     asked = [[_cut(texts.get(id_, id_)), id_] for id_ in found.to_label]
