@@ -61,6 +61,7 @@ start-api: build
 .PHONY: tools
 tools: $(TOOLS)/.tried
 $(TOOLS)/.tried: infra/tools.lock
+	@echo "installing the AWS tools into $(TOOLS): once, about a minute"
 	@mkdir -p $(TOOLS)
 	@P="$(PYTHON313)"; P="$${P:+$$P/python3.13}"; "$${P:-$(PYTHON)}" -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet \
 	  --disable-pip-version-check --require-hashes -r infra/tools.lock || echo "WARNING: the AWS tools could not be installed" >&2
@@ -88,8 +89,9 @@ $(READY): pyproject.toml requirements.lock
 	  || { echo "emerge needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || { rm -rf .venv; $(PYTHON) -m venv .venv >/dev/null 2>&1; } || { rm -rf .venv; \
 	  $(PYTHON) -m pip install --quiet --target .tools virtualenv && PYTHONPATH=.tools $(PYTHON) -m virtualenv --quiet .venv; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "installing the Python packages into .venv: once, a minute or two"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
 # Rewrites the lock from pyproject.toml, with hashes, for every supported Python.
