@@ -80,7 +80,12 @@ def price_warnings(config: Config) -> Iterator[str]:
     for name, model in priced:
         provider = config.providers[model.provider]
         if list_price(model, provider) is None:
-            hint = "for a local model, price: {input: 0, output: 0}" if provider.kind == "ollama" else "give it a price"
+            local = provider.kind == "ollama"
+            hint = (
+                "for a local model, price: {input: 0, output: 0}"
+                if local
+                else "give it a price, in US dollars per million tokens: price: {input: 0.15, output: 0.6}"
+            )
             yield f"{name}: its price is unknown, and so is the cost of its answers: {hint}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from emerge_core.cli.numbers import count
 from emerge_core.errors import EmergeError
 
 
@@ -23,9 +24,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
     parser.add_argument("--task", metavar="T", required=True, help="the task to measure on")
-    parser.add_argument("--limit", metavar="N", type=_count, help="only the first N questions")
+    parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
-    parser.add_argument("--concurrency", metavar="N", type=_count, default=16, help="questions at once (default: 16)")
+    parser.add_argument("--concurrency", metavar="N", type=count, default=16, help="questions at once (default: 16)")
     parser.add_argument(
         "--early-decision",
         action=argparse.BooleanOptionalAction,
@@ -97,10 +98,3 @@ def _bypass_proxies() -> None:
     """The replay server is on loopback, wherever the environment would send requests."""
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value

@@ -124,6 +124,8 @@ def table(comparison: Comparison) -> str:
             rule,
             *lines[split:],
             rule,
+            "in per cent; vs best: against the best single member; $/1000: US dollars per 1,000 questions; calls: per",
+            "question; agree: mean agreement; escal.: share of questions on which the stronger model was asked",
             f"best single member: {best} {_percent(_accuracy(comparison.models[best]))}, "
             f"oracle over the members: {_percent(comparison.oracle)}",
         ]

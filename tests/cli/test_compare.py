@@ -48,6 +48,7 @@ def test_prints_a_table_and_writes_json(
     printed = capsys.readouterr()
     assert "sums: 6 questions, 0 left out" in printed.out
     assert "best single member: a 100.0" in printed.out
+    assert "vs best: against the best single member; $/1000: US dollars per 1,000 questions" in printed.out
     assert "vote: 100%" in printed.err.replace("\r", "\n")
     found = json.loads(out.read_text())
     assert found["models"]["b"]["accuracy"] == pytest.approx(5 / 6, abs=1e-6)
