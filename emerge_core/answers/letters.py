@@ -18,13 +18,28 @@ from emerge_core.answers.text import bare, find_run, words
 MAX_SCANNED = 60_000  # of the last user message, from its end: options stand there
 
 _OPTION_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([A-Z])([.):])[*_]{0,2}(?:[ \t\v\f]+(.*))?$", re.M)
+_LOWER_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([a-z])([.)])[*_]{0,2}(?:[ \t\v\f]+(.*))?$", re.M)
+_INLINE = re.compile(
+    r"(?<![\w(])(\()?([A-Za-z])(\))[*_]{0,2}\s{1,3}([^\n]{0,600}?)"
+    r"(?=[\s,;]{1,3}(?:and\s|or\s)?\(?[A-Za-z]\)[*_]{0,2}\s|\n|\Z)"
+)
 _LETTER = re.compile(
     r"(?:(?:the\s+)?(?:option|choice|letter|answer|statement)s?\s*:?\s*)?"
     r"(?P<open>[(\[{])?\s*(?P<letter>[A-Za-z])\s*(?P<close>[)\]}])?(?P<rest>.*)",
     re.I | re.S,
 )
+_JOINS = r"\s*(?:,\s*)?(?:\band\b|\bor\b|/|&|,|\+)\s*"
 _ANOTHER = re.compile(
-    r"\s*(?:,\s*)?(?:and|or|/|&|,|\+)\s*(?:also\s+)?(?:option\s+)?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w'’]))"
+    rf"{_JOINS}(?:also\s+)?(?:option\s+)?(?:[(\[]([A-Za-z])[)\]]|([A-Z])(?![\w'’]))"
+    r"|\s+(?:and|or)\s*\Z"  # cut off before the other one
+)
+_SEVERAL = re.compile(rf"[(\[]?[A-Z][)\]]?(?:{_JOINS}[(\[]?[A-Z]\b[)\]]?)+(?=[\s.)\]]*(?:\Z|\n))")
+# How a sentence opens that picks one: I would go with (B); so, it is B; therefore, B.
+_VERDICT = re.compile(
+    r"(?:(?:so|thus|therefore|hence|then|consequently)\b[,:]?\s*)*"
+    r"(?:(?:I(?:['’]d|['’]ll| would| will)? (?:choose|pick|select|go with|go for|say|answer)"
+    r"|(?:the correct one|it|that|this)(?:['’]s| is| must be| would be)|my (?:choice|pick) is)\b[,:]?\s*)?",
+    re.I,
 )
 _AFTER = re.compile(r"[.:),;*\]!?](?!\w)|\s*[-–—:]\s|\s+\(|\s*$|\n")
 _NAMED = re.compile(r"(?<!\w)\((?P<bracketed>[A-Z])\)|(?<![\w.])(?P<dotted>[A-Z])[.):](?=\s)")
@@ -33,6 +48,11 @@ _EXPLAINS = re.compile(
     re.I,
 )
 _NEGATED = re.compile(r"(?:definitely |clearly |certainly )?(?:not|neither|none|nor|isn't|cannot|can't|no)\b", re.I)
+
+
+_RULED_OUT = re.compile(
+    r"(?:\b(?:not|unlike|except|than|neither|nor|exclude[sd]?|eliminate[sd]?)|n['’]t)\b(?:\s+\w+){0,3}\s*\Z", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +74,13 @@ class Options:
         return "".join(option.letter for option in self.items)
 
     @classmethod
-    def find(cls, text: str) -> Options | None:
-        """The last run of lines `A. …`, `A) …`, `(A) …` that starts at A and has at least two of them."""
-        best: list[tuple[str, str]] = []
-        run: list[tuple[str, str]] = []
-        for match in _OPTION_LINE.finditer(text[-MAX_SCANNED:]):
-            letter, option_text = match.group(2), (match.group(4) or "").strip()
-            if bool(match.group(1)) and match.group(3) != ")":
-                continue
-            if letter == "A":
-                run = [(letter, option_text)]
-            elif run and ord(letter) == ord(run[-1][0]) + 1:
-                run.append((letter, option_text))
-            if len(run) >= 2:
-                best = run
+    def find(cls, text: str, *, loose: bool = True) -> Options | None:
+        """The last run of lines `A. …`, `A) …`, `(A) …` that starts at A and has at least two of them; if
+        `loose`, also of lines `a) …`, and of `(A) … (B) …` in one line."""
+        text = text[-MAX_SCANNED:]
+        best = _last_run(_OPTION_LINE, text)
+        if not best and loose:
+            best = _last_run(_LOWER_LINE, text) or _last_run(_INLINE, text)
         if not best:
             return None
         return cls(
@@ -80,9 +93,21 @@ class Options:
     def vote(self, value: str) -> str | None:
         """The letter that a stated answer votes for, or None."""
         value = bare(plain(bare(value)))
-        if not value or _NEGATED.match(value):
+        if not value:
             return None
-        return self._by_letter(value) or self._by_text(value)
+        if _NEGATED.match(value):
+            return self._equal_text(words(value))  # "None of the above" may be on offer
+        return self._by_letter(value) or self._by_text(value) or self.verdict(value)
+
+    def verdict(self, sentence: str) -> str | None:
+        """The letter of a sentence that picks one: "I would go with (B)", "Therefore, B"."""
+        match = _VERDICT.match(sentence)
+        return self._by_letter(bare(sentence[match.end() :])) if match and match.end() else None
+
+    @staticmethod
+    def several(value: str) -> bool:
+        """Whether the value is a list of letters, "(A, B, C, or D)", and so no single vote."""
+        return _SEVERAL.fullmatch(value.strip(" \t\r\n*_`.:()[]$")) is not None
 
     def _by_letter(self, value: str) -> str | None:
         match = _LETTER.match(value)
@@ -127,7 +152,13 @@ class Options:
         if len(found) != 1:
             return None
         ((letter, match),) = found.items()
+        if _RULED_OUT.search(sentence[max(0, match.start() - 40) : match.start()]):
+            return None
         return (letter, match.start(), match.end()) if letter in self.letters else None
+
+    def _equal_text(self, said: list[str]) -> str | None:
+        equal = [option.letter for option in self.items if said and list(option.words) == said]
+        return equal[0] if len(equal) == 1 else None
 
     @staticmethod
     def _is_text(option: Option, rest: str) -> bool:
@@ -172,6 +203,22 @@ class Options:
             return widest.letter if inside and sum(o.words == widest.words for o in holding) == 1 else None
         held = [option.letter for option in self.items if find_run(said, list(option.words)) >= 0]
         return held[0] if len(held) == 1 else None
+
+
+def _last_run(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]]:
+    best: list[tuple[str, str]] = []
+    run: list[tuple[str, str]] = []
+    for match in pattern.finditer(text):
+        letter, option_text = match.group(2).upper(), (match.group(4) or "").strip()
+        if bool(match.group(1)) and match.group(3) != ")":
+            continue
+        if letter == "A":
+            run = [(letter, option_text)]
+        elif run and ord(letter) == ord(run[-1][0]) + 1:
+            run.append((letter, option_text))
+        if len(run) >= 2:
+            best = run
+    return best
 
 
 def _squeeze(text: str) -> str:

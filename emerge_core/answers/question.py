@@ -46,6 +46,8 @@ _POLAR = re.compile(
 
 
 _FACTUAL = re.compile(r"\b(?:who|whom|whose|what|which|when|where|name the|how (?:many|much|long|old|far))\b", re.I)
+# Letters that are no list of lines are options where one is asked for, not where they are to be counted.
+_CHOOSE = re.compile(r"\A(?!.*\bhow many of\b).*(?:\?|\b(?:which|choose|select|pick|correct|options?)\b)", re.I | re.S)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Question:
 
     @cached_property
     def options(self) -> Options | None:
-        return Options.find(self.text)
+        return Options.find(self.text, loose=not self.exact and _CHOOSE.search(self.text) is not None)
 
     @cached_property
     def exact(self) -> bool:

@@ -128,7 +128,7 @@ def _letter(question: Question, statement: Statement) -> AnswerKey | None:
         letter = None  # a heading: only a bare letter is an answer there
     else:
         letter = question.options.vote(value)
-    if letter is None and not statement.closed and statement.source != "hashes":
+    if letter is None and not (statement.closed or statement.source == "hashes" or question.options.several(value)):
         letter = next(filter(None, (question.options.vote(part) for part in _cuts(value))), None)
     return AnswerKey("letter", letter) if letter else None
 

@@ -22,6 +22,10 @@ APPROACHES = (
     "What should be tried first?\n\nA) A good approach to caching\nB) Doing nothing\nC) Both of these\nD) I do not care"
 )
 FIGURES = "How far is it?\n\n(A) 12 km\n(B) 1,200 km\n(C) 3/4 km\n(D) -12 km\n(E) 12 miles"
+RHINE = "Which city lies on the Rhine?\n\nA. London\nB. Paris\nC. Rome\nD. None of the above"
+LOWER = "Which city lies on the Seine?\n\na) London\nb) Paris\nc) Rome"
+INLINE = "Which city lies on the Seine? (A) London (B) Paris (C) New York City"
+COUNTED = "How many of these are rivers? (a) Rhine (b) Paris (c) Seine"
 TEN = "Pick one.\n\n" + "\n".join(f"{letter}. option number {index}" for index, letter in enumerate("ABCDEFGHIJ"))
 
 
@@ -128,6 +132,24 @@ LETTERS = [
     (CITIES, '{"choice": "B"}', "letter:B"),
     (CITIES, "<think>Maybe A? The answer is A.</think>B", "letter:B"),
     (FIGURES, "B", "letter:B"),
+    (CITIES, "B\n\nExplanation: Paris lies on the Seine, London (A) on the Thames.", "letter:B"),
+    (CITIES, "**B**\n\nExplanation: London is on the Thames.", "letter:B"),
+    (CITIES, "B\n\nA. London is on the Thames.\nB. Paris is on the Seine.", "letter:B"),
+    (CITIES, "I would go with B.", "letter:B"),
+    (CITIES, "I'd choose option (B).", "letter:B"),
+    (CITIES, "It's B.", "letter:B"),
+    (CITIES, "London is on the Thames. Therefore, B.", "letter:B"),
+    (CITIES, "The Thames is in London. So it must be B, Paris.", "letter:B"),
+    (CITIES, "It is a city that lies on the Seine.", None),
+    (RHINE, "None of the above", "letter:D"),
+    (RHINE, "**None of the above.**", "letter:D"),
+    (RHINE, "The answer is none of the above.", "letter:D"),
+    (CITIES, "None of the above.", None),
+    *[(LOWER, reply, "letter:B") for reply in ("b", "B", "(b)", "b) Paris", "The answer is b.", "Paris")],
+    *[(INLINE, reply, "letter:B") for reply in ("b", "B", "(B)", "B) Paris", "The answer is (B) Paris.", "Paris")],
+    (INLINE, "New York City", "letter:C"),
+    (INLINE, "A city that lies there is what they ask for, I suppose.", None),
+    (COUNTED, "2", "number:2"),
     # by the option's own text
     (CITIES, "Paris", "letter:B"),
     (CITIES, "paris.", "letter:B"),
@@ -160,6 +182,12 @@ LETTERS = [
     (CITIES, "(A) and (C)", None),
     (CITIES, "The answer is A or B.", None),
     (CITIES, "The answer is not B.", None),
+    (CITIES, "The answer is not (B).", None),
+    (CITIES, "The answer is (A) or (B).", None),
+    (CITIES, "The answer is (A, B, C).", None),
+    (CITIES, "Answer: (A, B, C, or D)", None),
+    (CITIES, "I thought that the answer is (A). The answer is (B) and (C).", None),
+    (CITIES, "It is not on the Tiber, but on the Seine, which leaves (B).", "letter:B"),
     (CITIES, "Neither.", None),
     (CITIES, "Berlin", None),
     (CITIES, "A. London lies on the Thames.\nB. Paris lies on the Seine.\nC. Rome lies on the Tiber.", None),
