@@ -14,6 +14,7 @@ from typing import Any
 
 from emerge_core.answers import json_keys
 from emerge_core.answers.confidence import answer_span, calibrated, span_probability
+from emerge_core.answers.frame import spoken
 from emerge_core.answers.question import Question
 from emerge_core.answers.schemas import schema_fault
 from emerge_core.answers.statement import Statement, is_placeholder, statements
@@ -144,6 +145,8 @@ class Extractor:
         if self._paths and (found := json_keys.parse_fenced(text)) and isinstance(found[0], (dict, list)):
             key = self._json_key(found[0])
             return Reading(key, 0, len(text), True) if key else None
+        if not self._question.exact:
+            text = spoken(text)
         whole_end = len(text.rstrip())
         for statement in statements(text):
             if is_placeholder(statement.value, exact=self._question.exact):

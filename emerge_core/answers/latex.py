@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _WRAPPER = re.compile(
     r"\\(?:text(?:bf|it|rm|tt)?|math(?:rm|bf|it|sf|tt)|mbox|boxed|fbox|operatorname|displaystyle)\s*\{([^{}]*)\}"
@@ -36,6 +37,19 @@ _SYMBOLS = (
 )
 
 
+_SUPERSCRIPT = re.compile(r"(?<=[\w)])[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
+_UNRAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_VULGAR = re.compile(r"(\d?)[ \u00a0]?([¼½¾⅐-⅞])")
+
+
+def _typed(text: str) -> str:
+    """Raised digits and one-character fractions as they are typed: `10⁸` is `10^8`, `1½` is `1 1/2`."""
+    text = _SUPERSCRIPT.sub(lambda match: "^" + match.group().translate(_UNRAISED), text)
+    return _VULGAR.sub(
+        lambda match: f"{match[1]} {unicodedata.normalize('NFKC', match[2]).replace('⁄', '/')}".lstrip(), text
+    )
+
+
 def _fraction(match: re.Match[str]) -> str:
     top = match.group(1) if match.group(1) is not None else match.group(2)
     bottom = match.group(3) if match.group(3) is not None else match.group(4)
@@ -47,6 +61,8 @@ def plain(text: str) -> str:
     """The text with wrappers such as `\\text{…}` and `\\boxed{…}`, spacing commands and `$` pairs taken
     off. Nothing else is evaluated: `\\sqrt{2}` stays as it is."""
     text = text.replace("{,}", ",")
+    if not text.isascii():
+        text = _typed(text)
     if "\\" in text:
         for _ in range(4):  # nesting is bounded: deeper than this is no short answer
             unwrapped = _WRAPPER.sub(r" \1 ", text)

@@ -65,10 +65,12 @@ _UNIT_NAMES = _words(
 _NO_UNIT = _words(
     "and or to of out plus minus but if sqrt pi mod than am pm bc bce ad ce o'clock half quarter if when where ",
     "january february march april may june july august september october november december jan feb mar apr jun jul ",
-    "aug sep sept oct nov dec not factorial squared cubed remainder r choose",
+    "aug sep sept oct nov dec not factorial squared cubed remainder r choose ",
+    "halves third thirds quarters fourth fourths fifth fifths sixths sevenths eighths ninths tenth tenths",
 )
 _UNIT_WORD = re.compile(r"[A-Za-z¢°Ωµμ]+")
 _REST = re.compile(r"\s*(?:%|°|[A-Za-z¢°Ωµμ'’%./^²³ -]|(?<=\^)-?[23]|(?<=\^\{)[23]|[{}](?=[23}]|$))*")
+_COUNTER = re.compile(r"\s?[\u3041-\u30ff\u4e00-\u9fff\uac00-\ud7af]{1,2}(?<![十百千万億亿兆萬만억])")
 _TAIL_NOTE = re.compile(r"(?:\s+\([^()]{1,120}\)|(?<=[a-z])\([^()]{1,120}\))$")
 _SMALL = _listed(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
@@ -79,6 +81,15 @@ _TENS = {
     name: 10 * value
     for value, name in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
 }
+_NUMBER_WORD = re.compile(
+    rf"(?:^|[\s-]+)(?:and\s+)?(?P<word>{'|'.join((*_NAMED, *_TENS, *_SCALE, 'minus', 'negative'))})(?![^\W_])", re.I
+)
+_POWER = re.compile(r"(?P<base>-?\d{1,6})\s*\^\s*(?:(?P<power>\d{1,3})|\{(?P<braced>\d{1,3})\})")
+# Thousands set apart in other ways: 1.000.000, 1'000, 1_000, 12,34,567; and with a decimal comma, 1.234,56.
+_GROUPED = re.compile(
+    r"(?<![\d.,'’_])(?:(?P<dots>\d{1,3}(?:\.\d{3}){2,})|(?P<comma>\d{1,3}(?:\.\d{3})+,\d{1,2})|(?P<marks>\d{1,3}(?:['’_]\d{3})+)"
+    r"|(?P<lakh>\d{1,2}(?:,\d{2})+,\d{3}))(?![\d.,'’_]*\d)"
+)
 _DASHES = str.maketrans({"−": "-", "–": "-", "‒": "-", "—": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "×": "×"})
 
 
@@ -98,12 +109,34 @@ def _decimal(digits: str) -> Fraction | None:
 
 
 def _named(text: str) -> Fraction | None:
-    first, _, second = text.lower().replace("-", " ").partition(" ")
-    if first in _NAMED and not second:
-        return Fraction(_NAMED[first])
-    if first in _TENS and (not second or 0 < _NAMED.get(second, 0) < 10):
-        return Fraction(_TENS[first] + _NAMED.get(second, 0))
-    return None
+    """A number in words, with or without a unit: "twenty-one", "minus five", "two hundred and six clips"."""
+    rest = text
+    total, part, places = 0, 0, 0  # `places`: below it, a further word may add
+    negative = False
+    while match := _NUMBER_WORD.match(rest):
+        word = match["word"].lower()
+        if word in ("minus", "negative"):
+            if negative or places:
+                return None
+            negative = True
+        elif word in _SCALE:
+            if not places or word == "dozen":
+                return None
+            total, part = (total, part * 100) if word == "hundred" else (total + part * _SCALE[word], 0)
+            places = 100
+        else:
+            value = _NAMED.get(word, _TENS.get(word, 0))
+            if places and not 0 < value < places:
+                return None
+            part, places = part + value, 10 if value >= 20 else 1
+        rest = rest[match.end() :]
+    factor = _unit(rest) if places else None
+    return (-1 if negative else 1) * Fraction(total + part) * factor if factor is not None else None
+
+
+def _thousands(rest: str) -> Fraction | None:
+    """The factor of the letter after an amount: $12k, $3.5M, €2B."""
+    return Fraction({"k": 1000, "m": 10**6, "b": 10**9}.get(rest.lower(), 0)) or None
 
 
 def _unit(rest: str) -> Fraction | None:
@@ -111,8 +144,10 @@ def _unit(rest: str) -> Fraction | None:
     it is more than a unit."""
     rest = _TAIL_NOTE.sub("", rest)
     factor = Fraction(1)
-    if not rest:
+    if not rest or _COUNTER.fullmatch(rest):
         return factor
+    if rest.startswith("^") and not rest.startswith("^°"):
+        return None  # a power
     attached = not rest[0].isspace() and rest[0] not in "-%°¢"
     if not _REST.fullmatch(rest):
         return None
@@ -134,23 +169,34 @@ def _unit(rest: str) -> Fraction | None:
     return factor
 
 
+def _regrouped(match: re.Match[str]) -> str:
+    digits = match.group()
+    if match["comma"]:
+        return digits.replace(".", "").replace(",", ".")
+    return re.sub(r"\D", "", digits)
+
+
 def parse(text: str) -> Fraction | None:
     """The number that the text is, or None."""
     if len(text) > max(MAX_CHARS, _MAX_DIGITS):
         return None
     text = plain(text).translate(_DASHES).strip(" \t\r\n*_`\"'")
     text = text.rstrip(".!;, ")
+    text = text.rstrip("€£¥₹ ")
     text = text.removesuffix("$").strip() if text.count("$") == 1 and text.endswith("$") else text
     head, sign, tail = text.rpartition("=")
     if sign and len(head) <= 80 and not _SEVERAL.search(head) and (tail := tail.strip()):
         text = tail
     text = _LEAD.sub("", text, count=1) if _LEAD.match(text) else text
-    match = _SHAPE.fullmatch(text)
+    if power := _POWER.fullmatch(text):
+        return Fraction(int(power["base"]) ** int(power["power"] or power["braced"]))
+    match = _SHAPE.fullmatch(_GROUPED.sub(_regrouped, text))
     if not match:
         return _named(text)
     if bool(match["close"]) and not match["open"] and "(" not in text:
         return None
-    factor = _unit(match["rest"])
+    factor = _thousands(match["rest"]) if match["money"] or match["rest"] == "k" else None
+    factor = factor or _unit(match["rest"])
     if factor is None:
         return None
     if match["whole"] is not None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from emerge_core.answers import numbers
+from emerge_core.answers.labels import labels_of
 from emerge_core.answers.letters import Options
 
 MAX_SCANNED = 60_000
@@ -28,6 +29,7 @@ _VERBATIM = re.compile(
     re.I,
 )
 _NUMERIC = re.compile(
+    r"\b(?:which|what) year\b|"
     r"\bhow (?:many|much|old|far|long|tall|fast|often|big|large|high|deep|heavy|wide)\b|\b(?:number|amount|"
     r"percent(?:age)?|sum|"
     r"product|total|average|mean|area|volume|perimeter|probability|remainder|value|cost|price|profit|distance|"
@@ -78,6 +80,11 @@ class Question:
     def polar(self) -> bool:
         """Whether it is a yes-or-no question."""
         return _POLAR.search(self.text[-2_000:].strip()) is not None
+
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The labels among which it asks to choose, in words."""
+        return labels_of(self.text)
 
     @cached_property
     def numbers(self) -> frozenset[Fraction]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
+from emerge_core.answers.frame import visible_from
+
 WINDOW = 6_000  # characters that a stated value may take
 LINE = 600  # characters looked at after "the answer is"
 MAX_ANCHORS = 40  # tried, from the last one backwards
@@ -30,7 +32,13 @@ ANSWER_FIELDS = (
     "finalresult",
     "correctoption",
     "correctchoice",
+    "selectedoption",
+    "selectedanswer",
+    "selectedchoice",
+    "chosenoption",
     "answerletter",
+    "answeroption",
+    "answerchoice",
     "choice",
     "option",
     "result",
@@ -48,27 +56,37 @@ class Statement:
     start: int
     end: int
     closed: bool
-    source: str  # json | phrase | boxed | hashes | subject | reply
+    source: str  # json | phrase | boxed | tag | hashes | subject | reply
     after: int = 0  # where the JSON object that holds it ends
 
-
-_THINKING_OPENS = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.I)
-_THINKING_ENDS = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
 
 _QUALITY = r"(?:correct|right|best|closest|nearest|appropriate|accurate|suitable|final|likely|plausible|matching|true)"
 _ANCHOR = re.compile(
     r"(?P<boxed>\\f?boxed\s*\{)"
+    r"|(?P<tag><(?:final_?)?answer>)"
     r"|(?P<hashes>^[ \t]*####[ \t]*(?=[^\s#]))"
     rf"|(?P<word>\b(?:answer|{_QUALITY} (?:option|choice|statement|result|response|conclusion)"
     r"|(?:option|choice) that (?:is|best) [a-z ]{0,40})\b)",
     re.I | re.M,
+)
+_FOREIGN_WORDS = (
+    *("réponse", "reponse", "respuesta", "antwort", "resposta", "risposta", "antwoord", "odpowiedź", "svaret", "cevap"),
+    *("ответ", "答案", "答え", "回答", "解答", "正解", "정답", "답"),
+)
+# "The answer is" in other languages, with what links it to the answer.
+_FOREIGN = re.compile(
+    r"\b(?:r[ée]ponse|respuesta|antwort|resposta|risposta|antwoord|odpowiedź|svaret|cevap|ответ)"
+    r"(?: [^\W\d_]{1,12}){0,2}?[*_]{0,2}(?:\s?:|\s(?:est|es|ist|é|è|is|to|är|lautet)\b:?|\s[—–-](?=\s))[*_]{0,2}[ \t]*"
+    r"|(?:答案|答え|回答|解答|正解|정답|답)(?:应该|應該)?[*_]{0,2}\s?(?:[是为為は:=]|은|는){1,2}[*_]{0,2}:?[ \t]*",
+    re.I,
 )
 # Between "answer" and what it is: "to the question", then "is" or a colon, then "therefore option".
 _LINK = re.compile(
     r"(?P<quote>[\"'”’]?)[*_`)\]}:]{0,4}"
     r"(?:\s+(?:to|for|of|in|among|from|here|choice|option|letter|number|value|based|would|that|using|given|as)\b"
     r"[^.\n:=\"{}]{0,90}?)?"
-    r"(?:\s*(?P<sep>[:=])|\s+(?:is|are|was|equals|would be|should be|must be|will be|becomes)\b|(?P<line>\s*\n))"
+    r"(?:\s*(?P<sep>[:=→]|->)|\s+(?P<dash>[-–—])(?=\s)"
+    r"|\s+(?:is|are|was|equals|would be|should be|must be|will be|becomes)\b|(?P<line>\s*\n))"
     r"(?P<fill>(?:[ \t]*(?:therefore|thus|then|simply|just|clearly|indeed|still|now|also|again|most likely|probably|"
     r"likely|given by|equal to|approximately|option|choice|letter|hence|actually|as follows|the following|[*_:=>])"
     r"(?![a-z]))*)[ \t]*",
@@ -122,16 +140,6 @@ def is_placeholder(value: str, *, exact: bool = False) -> bool:
     return bool(_PLACEHOLDER.fullmatch(value)) or (not exact and bool(_BARE_PLACEHOLDER.fullmatch(value)))
 
 
-def visible_from(text: str) -> int:
-    """Where the reply itself starts: after a reasoning block that some models print."""
-    last = 0
-    for match in _THINKING_ENDS.finditer(text):
-        last = match.end()
-    if last:
-        return last if text[last:].strip() else 0
-    return len(text) if _THINKING_OPENS.match(text) else 0  # cut off while it was still thinking
-
-
 def answer_field(value: Mapping[str, Any]) -> str | None:
     """The name of the field of a JSON object that holds its answer."""
     folded = {re.sub(r"[^a-z]", "", name.lower()): name for name in reversed(list(value)) if isinstance(name, str)}
@@ -156,7 +164,11 @@ def statements(text: str) -> Iterator[Statement]:
 
 def _in(text: str, begin: int) -> Iterator[Statement]:
     found = _json_object(text, begin)
-    anchors = list(_ANCHOR.finditer(text, found.after if found else begin))
+    after = found.after if found else begin
+    anchors = list(_ANCHOR.finditer(text, after))
+    lowered = text.lower()
+    if any(word in lowered for word in _FOREIGN_WORDS):
+        anchors = sorted((*anchors, *_FOREIGN.finditer(text, after)), key=lambda match: match.start())
     yield from _from_anchors(text, anchors)
     if found:
         yield found
@@ -175,8 +187,12 @@ def _from_anchors(text: str, anchors: list[re.Match[str]]) -> Iterator[Statement
     for match in reversed(anchors[-MAX_ANCHORS:]):
         if _EXAMPLE.search(text, max(0, match.start() - 30), match.start()):
             continue
-        if match["boxed"]:
+        if match.re is _FOREIGN:
+            found = _line(text, match.end(), "phrase")
+        elif match["boxed"]:
             found = _boxed(text, match.end())
+        elif match["tag"]:
+            found = _tagged(text, match)
         elif match["hashes"]:
             found = _line(text, match.end(), "hashes")
         else:
@@ -198,6 +214,15 @@ def _boxed(text: str, start: int) -> Statement | None:
     return None
 
 
+def _tagged(text: str, match: re.Match[str]) -> Statement | None:
+    start, end = match.end(), text.find(f"</{match['tag'][1:]}", match.end(), match.end() + WINDOW)
+    if end < 0:
+        return _line(text, start, "phrase")
+    value = text[start:end]
+    start += len(value) - len(value.lstrip())
+    return Statement(value.strip(), start, start + len(value.strip()), True, "tag") if value.strip() else None
+
+
 def _line(text: str, start: int, source: str) -> Statement | None:
     end = text.find("\n", start, start + LINE)
     end = min(len(text), start + LINE) if end < 0 else end
@@ -210,8 +235,8 @@ def _phrase(text: str, match: re.Match[str]) -> Statement | None:
     if not link:
         return None
     start = link.end()
-    if link["line"]:
-        # A heading ("## Final Answer") has its answer on the next line; any other line end is no link.
+    if link["line"] or link["dash"]:
+        # A heading ("## Final Answer") has its answer on the next line; any other line end, or dash, is no link.
         line_start = text.rfind("\n", max(0, match.start() - 40), match.start()) + 1
         if text[line_start : match.start()].strip("#*_ \t").lower() not in ("", "final", "the final", "the", "correct"):
             return None

@@ -24,7 +24,7 @@ _NUMERAL = re.compile(r"\d+|[ivx]{1,5}|one|two|three|four|five|six|seven|eight|n
 _WORD = re.compile(r"[^\W_]+")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _APOSTROPHE = re.compile(r"(?<=\w)['’`](?=\w)")
-_MARKUP = " \t\r\n*_`#>~"
+_MARKUP = " \t\r\n*_`#>~✅☑✔❌✓✗✘\ufe0f"
 
 
 def bare(text: str) -> str:

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from emerge_core.answers import json_keys
+from emerge_core.answers.frame import body as body_of
+from emerge_core.answers.frame import in_fence
+from emerge_core.answers.latex import plain
 from emerge_core.answers.letters import Options, lists_options
 from emerge_core.answers.literals import literal_key
 from emerge_core.answers.question import Question
-from emerge_core.answers.statement import Statement, answer_field, visible_from
+from emerge_core.answers.statement import Statement, answer_field
 from emerge_core.answers.usable import is_refusal
-from emerge_core.answers.values import boolean_key, leading_boolean, statement_key, value_key
+from emerge_core.answers.values import boolean_key, label_key, leading_boolean, statement_key, value_key
 from emerge_core.types import AnswerKey
 
-SENTENCE_GAP = re.compile(r"(?<=[a-z0-9)%][.!?])\s+(?=\S)")
+SENTENCE_GAP = re.compile(r"(?<=[a-z0-9)%$][.!?])\s+(?=\S)")
 
 _SHORT_REPLY = 200
 _FEW_WORDS = 6
@@ -33,6 +36,13 @@ _LISTED = re.compile(r"[\s*_-]*\(?[A-Z][.):]")
 _CONCLUSION = re.compile(
     r"(?:therefore|thus|so|hence|consequently|in total|overall|in conclusion|as a result|this means)\b", re.I
 )
+_UNSURE = re.compile(
+    r"(?:sorry,? )?(?:I(?:['’]m| am| have)? (?:really )?(?:do not|don['’]t|not|no|can(?:no|['’])t|can not|am not)"
+    r"(?: (?:be|quite|entirely|really))* (?:know|sure|certain|idea|say|tell|recall|remember)|no (?:idea|clue)\b"
+    r"|let me (?:think|see)\b|it depends\b)",
+    re.I,
+)
+_CODE = re.compile(r"[;{}<>]|==|\w\([\w*\"', ]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +57,18 @@ class Reading:
 
 def unstated(question: Question, text: str, cut: bool, json_key: Callable[[Any], AnswerKey | None]) -> Reading | None:
     """What a reply says that does not say what its answer is. `cut`: it may have gone on."""
-    begin = visible_from(text)
-    body = text[begin:].strip()
-    if not body:
+    start, end = body_of(text)
+    if start == end:
         return None
-    start = text.index(body[0], begin)
-    end = start + len(body)
     if question.options is not None:
         return _letter(question, question.options, text, start, end)
+    body = text[start:end]
     if body[0] in "{`" and (found := json_keys.parse_fenced(body)) and isinstance(found[0], dict):
         return _object(question, body, found[0], json_key, start, end)
+    if fence := in_fence(text, start, end):
+        start, end, language = fence
+        if start == end or (language and not question.exact):
+            return None  # code that was asked for, and no answer
     if not cut:
         return _whole_reply(question, text, start, end) or _concluded(question, text, start, end)
     key = boolean_key(body) if len(body) <= _SHORT_REPLY else None
@@ -81,15 +93,17 @@ def _whole_reply(question: Question, text: str, start: int, end: int) -> Reading
     """A short reply is the answer as a whole, or its "Yes, …" is."""
     body = text[start:end]
     key = leading_boolean(body[:80]) if question.polar else None
+    key = key or (None if question.exact else label_key(question, body[:_LAST_LINE]))
     if (
         key is None
         and len(body) <= _SHORT_REPLY
         and "\n" not in body
         and "answer" not in body.lower()
         and not is_refusal(body)
+        and (question.exact or not _UNSURE.match(body))
     ):
         key = statement_key(question, Statement(body, start, end, True, "reply"))
-        if key and key.kind == "text" and _is_prose(question, body, key.value):
+        if key and key.kind == "text" and (_is_prose(question, body, key.value) or _CODE.search(plain(body))):
             key = None
     return Reading(key, start, end, False) if key else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from emerge_core.answers import numbers
+from emerge_core.answers.labels import label_in
 from emerge_core.answers.latex import expression, plain
 from emerge_core.answers.literals import evaluate, literal_key, looks_structured, spelled
 from emerge_core.answers.question import Question
@@ -13,11 +14,15 @@ from emerge_core.answers.statement import Statement, is_placeholder
 from emerge_core.answers.text import bare, text_value
 from emerge_core.types import AnswerKey
 
-_TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah"))
-_FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't"))
+_TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah", "yep", "yup"))
+_FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't", "nope"))
 # "The answer is correct": about an answer, and none.
 _REMARKS = re.compile(r"correct|incorrect|right|wrong|clear|simple|straightforward|obvious|given", re.I)
-_LEADING_BOOLEAN = re.compile(r"(?P<word>yes|no|true|false)\s*(?:[,;:—–]|\.(?!\s*\d)|-\s|because\b|since\b|as\b)", re.I)
+_LEADING_BOOLEAN = re.compile(
+    r"(?P<word>yes|no|true|false)[*_]{0,3}(?:\s*(?:[,;:—–!(]|\.(?!\s*\d)|-\s|\n|because\b|since\b|as\b)"
+    r"|\s+(?:the|it|its|they|he|she|there|that|this|these|you|we|I)\b)",
+    re.I,
+)
 _SENTENCE_END = re.compile(r"(?<![\s.][A-Za-z])(?<!\b(?:Dr|Mr|Ms|St|vs|No))(?<!\bMrs)[.!?](?=[\s*_\"')\]]|$)|\n")
 _CLAUSE_END = re.compile(
     r"[,;:](?=\s|$)|\s[-–—]\s|\s(?:because|since|as|which|where|when|so|after|assuming|given|if|for|with|based|"
@@ -28,6 +33,10 @@ _NO_QUANTITY = re.compile(
     r"\b(?:not|cannot|can't|no|never|without|unknown|undefined|impossible|undetermined|insufficient|am|pm|a\.m|p\.m)"
     rf"\b|\d:\d\d|\b\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}|{_MONTH}\s+\d",
     re.I,
+)
+_CONCLUDING = re.compile(r"\A(?:so|thus|hence|therefore|then|finally)\b[,:]?\s+", re.I)
+_CONTRAST = re.compile(
+    r"(?<=[^\W_])(?:,| \(| [-–—])\s?(?:and |but )?(?:not|rather than|instead of) [^,;()]{1,60}\)?\Z", re.I
 )
 _LONG_WORD = re.compile(r"[^\W\d_]{3,}")
 _ASIDE = re.compile(
@@ -64,8 +73,14 @@ def boolean_key(value: str) -> AnswerKey | None:
 
 def leading_boolean(value: str) -> AnswerKey | None:
     """`Yes, because …`: a yes or no that opens a sentence."""
-    match = _LEADING_BOOLEAN.match(value.lstrip(" \t\r\n*_\"'"))
+    match = _LEADING_BOOLEAN.match(value.lstrip(" \t\r\n*_\"'✅☑✔❌✓✗✘\ufe0f"))
     return _truth(match["word"].lower() in ("yes", "true")) if match else None
+
+
+def label_key(question: Question, value: str) -> AnswerKey | None:
+    """The key of a text that opens with one of the labels that the question offers."""
+    found = label_in(question.labels, value)
+    return AnswerKey("text", found) if found else None
 
 
 def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
@@ -91,11 +106,13 @@ def value_key(question: Question, value: str) -> AnswerKey | None:
     inner = bare(plain(bare(value)))
     if not inner or is_placeholder(inner):
         return None
+    inner = _uncontrasted(_CONCLUDING.sub("", inner, count=1))
     return (
         boolean_key(inner)
         or _number(value)
         or _number(inner)
         or _structured(inner)
+        or label_key(question, inner)
         or _formula(inner)
         or _number_of_sentence(question, inner)
         or _added(question, inner)
@@ -174,13 +191,15 @@ def _open(question: Question, value: str) -> AnswerKey | None:
     prefix = _literal_prefix(value)
     if found := leading_boolean(value) or (_structured(prefix) if prefix else None):
         return found
+    if found := label_key(question, bare(value)):
+        return found
     for part in parts:
         inner = bare(plain(bare(part)))
         if inner and (found := _formula(inner)):
             return found
     sentence = _cuts(value)[0]
     aside = _ASIDE.search(sentence, 1) if sentence else None
-    sentence = bare(sentence[: aside.start()] if aside else sentence)
+    sentence = _uncontrasted(bare(sentence[: aside.start()] if aside else sentence))
     if found := _number_of_sentence(question, sentence):
         return found
     if _PROSE_VALUE.match(sentence) or is_placeholder(sentence) or _REMARKS.fullmatch(sentence):
@@ -239,11 +258,19 @@ def _number_of_sentence(question: Question, value: str) -> AnswerKey | None:
     if not question.numeric or len(value) > 300 or " " not in value or _NO_QUANTITY.search(value):
         return None
     found = numbers.mentioned(value)
+    if len(set(found)) > 1 and (equals := value.rfind("=")) > 0 and value[equals - 1] not in "<>!=":
+        found = numbers.mentioned(value[equals:]) or found  # "48 + 24 = 72 clips"
     if len(set(found)) > 1:
         if len(_LONG_WORD.findall(value)) < 3 or re.search(r"\bor\b", value):
             return None  # "2 or 3", "2 and 3": several answers
         found = [number for number in found if number not in question.numbers]
     return AnswerKey("number", numbers.canonical(found[0])) if len(set(found)) == 1 else None
+
+
+def _uncontrasted(value: str) -> str:
+    """ "Canberra, not Sydney" without the other, which it is not."""
+    match = _CONTRAST.search(value, 1)
+    return value[: match.start()] if match else value
 
 
 def _added(question: Question, value: str) -> AnswerKey | None:

@@ -463,7 +463,117 @@ REFUSALS = [
     (CITIES, "As an AI language model, I cannot answer this question.", None),
 ]
 
+# What stands around an answer: tags, fences, greetings, offers of help, notes, tokens that end a turn.
+FRAMES = [
+    *[(CITIES, frame, "letter:B") for frame in ("<answer>B</answer>", "<answer>\n(B)\n</answer>", "B</s>", "✅ B")],
+    *[(CITIES, said, "letter:B") for said in ("Answer → B", "Final answer - B", '{"selected_option": "B"}')],
+    (CITIES, "**Final Answer:** $\\boxed{\\text{B}}$", "letter:B"),
+    (CITIES, "The answer is **B**.\n\nNote: please verify this with a map.", "letter:B"),
+    (CITIES, "The answer - as one sees - is not easy.", None),
+    *[
+        (SUM, f"{number}{end}", "number:72")
+        for number in ("72", "**72**")
+        for end in ("</s>", "<|eot_id|>", "<|im_end|>")
+    ],
+    (SUM, "```\n72\n```", "number:72"),
+    (SUM, "<answer>72</answer>", "number:72"),
+    (SUM, "<answer> 72 clips", "number:72"),
+    (SUM, "<answer>your answer</answer>", None),
+    (SUM, "- 72", "number:72"),
+    (SUM, "-72", "number:-72"),
+    (SUM, "**72**\n\nLet me know if you need anything else!", "number:72"),
+    (SUM, "72\n\n*Disclaimer: for education only.*", "number:72"),
+    (CAPITAL, "```\nCanberra\n```", "text:canberra"),
+    (CAPITAL, "Sure! The capital of Australia is Canberra.", "text:canberra"),
+    (CAPITAL, "Canberra.\n\nLet me know if you have any other questions!", "text:canberra"),
+    (CAPITAL, "Canberra. I hope this helps!", "text:canberra"),
+    (CAPITAL, "Canberra, not Sydney.", "text:canberra"),
+    (CAPITAL, "The capital of Australia is Canberra (not Sydney).", "text:canberra"),
+    (CAPITAL, "I don't know.", None),
+    (CAPITAL, "I'm not sure.", None),
+    ("Write a SQL query that counts users.", "SELECT COUNT(*) FROM users;", None),
+    ("Write a SQL query that counts users.", "```sql\nSELECT COUNT(*) FROM users;\n```", None),
+    (CODE, "```\n[1, 2]\n```", "literal:[1, 2]"),
+    *[(POLAR, f"{yes} The Pacific is larger.", "boolean:true") for yes in ("Yes!", "**Yes**,", "Yes\n\n", "✅ Yes.")],
+    (POLAR, "Yes (by area).", "boolean:true"),
+    (POLAR, "Yes, but only just. Yes, it is.", "boolean:true"),
+    (POLAR, "No it is not.", "boolean:false"),
+    (POLAR, "No idea.", None),
+    (POLAR, "No doubt about that one, the Pacific is.", None),
+]
+
+LANGUAGES = [
+    *[(CITIES, f"{said} B", "letter:B") for said in ("Réponse :", "Antwort:", "Respuesta:", "Risposta:", "Ответ:")],
+    *[(CITIES, f"{said}B", "letter:B") for said in ("答案：", "答案是", "正确答案是 ", "答え：", "정답은 ")],
+    (CITIES, "La réponse est B.", "letter:B"),
+    (CITIES, "Die richtige Antwort ist (B), denn Paris liegt an der Seine.", "letter:B"),
+    (CITIES, "La respuesta correcta es B.", "letter:B"),
+    (CITIES, "The answer is （Ｂ）。", "letter:B"),
+    (SUM, "答案：72", "number:72"),
+    (SUM, "答案是72个。", "number:72"),
+    (SUM, "７２", "number:72"),
+    (SUM, "Die Antwort lautet: 72", "number:72"),
+    (SUM, "7万", "text:7万"),
+]
+
+SPELLINGS = [
+    *[(VALUE, said, "number:1/2") for said in ("½", "1/2", "0.5", r"\frac{1}{2}")],
+    *[(VALUE, said, "number:7/2") for said in ("3½", "3 ½", "3 1/2", "3.5")],
+    *[(VALUE, said, "number:300000000") for said in ("3×10⁸", "3 × 10^8", "3e8", "3 x 10^8 m/s", "300,000,000")],
+    (VALUE, "6.02 × 10⁻²", "number:301/5000"),
+    *[(VALUE, said, "number:1000") for said in ("10^3", "10³", "10^{3}", "1'000", "1_000", "one thousand", "1.000,00")],
+    (VALUE, "12 m²", "number:12"),
+    (VALUE, "1.000.000", "number:1000000"),
+    (VALUE, "12,34,567", "number:1234567"),
+    (VALUE, "1.234,56 €", "number:30864/25"),
+    (VALUE, "12,5", "literal:12,5"),
+    (VALUE, "1.234", "number:617/500"),
+    (VALUE, "$12M", "number:12000000"),
+    (VALUE, "$3.5k", "number:3500"),
+    (VALUE, "12k", "number:12000"),
+    (VALUE, "12 m", "number:12"),
+    (VALUE, "minus five", "number:-5"),
+    (VALUE, "negative twenty-one", "number:-21"),
+    (VALUE, "one hundred and twenty", "number:120"),
+    (VALUE, "two thousand three hundred six", "number:2306"),
+    (VALUE, "Seventy-two clips", "number:72"),
+    (VALUE, "two-thirds", "text:two thirds"),
+    (VALUE, "twenty thirty", "text:twenty thirty"),
+    (VALUE, "So $x = 12$.", "number:12"),
+    (SUM, "She sold a total of 48 + 24 = **72 clips**.", "number:72"),
+    (SUM, "Thus, Natalia sold $48 + 24 = 72$ clips.", "number:72"),
+    ("In which year did it end?", "World War II ended in **1945**.", "number:1945"),
+]
+
+MOOD = "Classify the sentiment as positive, negative or neutral: 'I loved it.'"
+SPAM = "Is this email spam or ham?\n\nWin a prize"
+LABELS = [
+    *[
+        (MOOD, said, "text:positive")
+        for said in (
+            "Positive",
+            "Sentiment: **Positive**",
+            "**Label:** positive",
+            "The sentiment of the review is positive.",
+            "Positive - the reviewer loved it.",
+            "Positive because the reviewer loved it.",
+            "Positive.\n\nThe reviewer says that they loved it, which is far from negative or neutral.",
+            "The answer is positive, since they loved it.",
+            '{"answer": "Positive"}',
+        )
+    ],
+    (MOOD, "It is not positive.", "text:it is not positive"),
+    (MOOD, "Positive or neutral", "text:positive or neutral"),
+    (SPAM, "Spam, because it asks for nothing but a click.", "text:spam"),
+    (SPAM, "This is ham.", "text:ham"),
+    ("Sum it up in one or two sentences.", "One", "number:1"),
+]
+
 CASES = [
+    *FRAMES,
+    *LANGUAGES,
+    *SPELLINGS,
+    *LABELS,
     *PEERS_MISTAKES,
     *LETTERS,
     *NUMBERS,
