@@ -42,7 +42,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from emerge_core.cli.output import check_writable, write_json, write_text
-    from emerge_core.evals.tune import Plan, as_json, tune
+    from emerge_core.evals.tune import Plan, tune
+    from emerge_core.evals.tune_json import as_json
     from emerge_core.evals.tune_table import table
 
     check_writable(args.json, args.config_out)

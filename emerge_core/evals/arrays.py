@@ -124,7 +124,7 @@ def read_answers(
     if not asked:
         every = f"every model: {', '.join(kept)}" if kept else "any model"
         raise EmergeError(f"no question of {task} was answered by {every}")
-    reader = _Reader(scorer, kept)
+    reader = Reader(scorer, kept)
     for number, id_ in enumerate(asked):
         reader.read(number, id_, {name: replies[name][id_] for name in kept})
     return reader.answers(
@@ -156,7 +156,7 @@ class _Said(NamedTuple):
     probability: float  # NaN where it is not recorded with the reply
 
 
-class _Reader:
+class Reader:
     """Reads question by question; equal texts of one question are read once."""
 
     def __init__(self, scorer: Scorer, models: Sequence[str]) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SEEDS = 10
 FOLDS = 5
-WORTH = 0.002  # of accuracy: what is less than this behind the best is as good, and the cheapest of them is taken
 POOL = 8  # a panel is made of the members that are right most often: among more, luck chooses
 
 
@@ -89,16 +88,15 @@ class CrossValidation:
                     right[place, fold.unseen] += self._measured(design, seed, number, fold)
         return right / len(self._partitions)
 
-    def best_single(self, members: Sequence[int]) -> tuple[int, Floats]:
-        """The member that is right most often, and (questions,): how often, over the partitions, the one that is
-        so on the training folds answers the question right."""
-        of_members = self._answers.right[list(members)]
-        right = np.zeros(self._blocks.questions)
+    def best_of(self, right: Flags) -> tuple[int, Floats]:
+        """Of some options (options, questions) the one that is right most often, and (questions,): how often, over
+        the partitions, the one that is so on the training folds answers the question right."""
+        unseen = np.zeros(self._blocks.questions)
         for partition in self._partitions:
             for fold in partition:
-                place = of_members[:, fold.training].sum(axis=1).argmax()
-                right[fold.unseen] += of_members[place, fold.unseen]
-        return members[int(of_members.sum(axis=1).argmax())], right / len(self._partitions)
+                best = right[:, fold.training].sum(axis=1).argmax()
+                unseen[fold.unseen] += right[best, fold.unseen]
+        return int(right.sum(axis=1).argmax()), unseen / len(self._partitions)
 
     def _measured(self, design: Design, seed: int, number: int, fold: Fold) -> Flags:
         found = self._measures.get((design, seed, number))
@@ -125,14 +123,13 @@ class _Choice:
         self._weakest = candidates.weakest(self._accuracy)
         self._right = right
         self._cost = candidates.cost
-        self._worth = WORTH * len(questions)
 
     def best(self, budget: Budget) -> int:
-        """Of the panels whose members are among the best that are affordable, those that are about as good as
-        the best; of these the cheapest, and of equals the first, which has the fewest members."""
+        """Of the panels whose members are among the best that are affordable, the one that is right most often; of
+        equals the cheapest, and of those the first, which has the fewest members."""
         ranked = np.sort(self._accuracy[list(budget.members)])
         allowed = budget.allowed[self._weakest[budget.allowed] >= ranked[-POOL:][0]]
         allowed = allowed if len(allowed) else budget.allowed
         score = self._right[allowed]
-        near = allowed[score >= score.max() - self._worth]
-        return int(near[np.nan_to_num(self._cost[near], nan=np.inf).argmin()])
+        best = allowed[score >= score.max()]
+        return int(best[np.nan_to_num(self._cost[best], nan=np.inf).argmin()])

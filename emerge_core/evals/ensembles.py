@@ -9,35 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, inf
+from math import floor
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from emerge_core.aggregators.tally import TOLERANCE
-from emerge_core.evals.arrays import NO_KEY, UNKNOWN, Answers
+from emerge_core.evals.arrays import Answers
+from emerge_core.evals.cascades import cascade
+from emerge_core.evals.deciding import adaptive, medoid, surest
 from emerge_core.evals.learning import Calibration, calibrate, log_odds, reliability
-from emerge_core.evals.voting import NOBODY, strongest, together, vote
+from emerge_core.evals.voting import NOBODY, vote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from emerge_core.evals.voting import Booleans, Floats, Places
 
-Rule = Literal["vote", "weighted", "confidence", "cascade"]
+Rule = Literal["vote", "weighted", "confidence", "adaptive", "consensus", "cascade"]
+RATED = ("confidence", "adaptive")  # what learns how sure a member is
 Final = Literal["replace", "vote"]
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
     """`trusted` says which agreement of the panel is good enough not to escalate: that of at least so
-    many members, or, of a weighted panel, that of its so many heaviest pairs."""
+    many members, or, of a weighted panel, that of its so many heaviest pairs. `reserve`: the stronger models
+    that a cascade asks after its members."""
 
-    members: tuple[int, ...]  # rows of the arrays, in no order
+    members: tuple[int, ...]  # rows of the arrays, in no order; of a cascade in that of asking
     rule: Rule = "vote"
     target: int | None = None
     trusted: int = 0
     final: Final = "replace"
+    reserve: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,18 @@ class Ensemble:
 
     members: tuple[int, ...]
     rule: Rule
-    weights: tuple[float, ...]
+    weights: tuple[float, ...]  # of the members, then of the reserve
     reliability: tuple[float, ...] = ()  # of members with a confidence: what stands in where no probability is known
     calibration: tuple[Calibration, ...] = ()
     target: int | None = None
     below_agreement: float = 1.0
     final: Final = "replace"
+    reserve: tuple[int, ...] = ()
+
+    @property
+    def stronger(self) -> tuple[int, ...]:
+        """Models that are asked where the members do not agree."""
+        return self.reserve if self.target is None else (self.target,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +80,14 @@ class Outcomes:
 
 def fit(answers: Answers, design: Design, questions: NDArray[np.int64]) -> Ensemble:
     """Learned from these questions alone: the members' order by accuracy, and what the rule needs."""
-    right = {row: int(answers.right[row, questions].sum()) for row in design.members}
-    members = tuple(sorted(design.members, key=lambda row: (-right[row], row)))
-    counts = np.array([right[row] for row in members], dtype=np.float64)
-    weights = tuple(log_odds(counts, len(questions)).tolist()) if design.rule == "weighted" else (1.0,) * len(members)
-    rated = design.rule == "confidence"
+    right = {row: int(answers.right[row, questions].sum()) for row in (*design.members, *design.reserve)}
+    members = design.members
+    if design.rule != "cascade":
+        members = tuple(sorted(members, key=lambda row: (-right[row], row)))
+    counts = np.array([right[row] for row in (*members, *design.reserve)], dtype=np.float64)
+    weighted = design.rule in ("weighted", "cascade")
+    weights = tuple(log_odds(counts, len(questions)).tolist()) if weighted else (1.0,) * len(members)
+    rated = design.rule in RATED
     return Ensemble(
         members=members,
         rule=design.rule,
@@ -83,6 +97,7 @@ def fit(answers: Answers, design: Design, questions: NDArray[np.int64]) -> Ensem
         target=design.target,
         below_agreement=_threshold(design, weights),
         final=design.final,
+        reserve=design.reserve,
     )
 
 
@@ -108,11 +123,13 @@ def _calibration(answers: Answers, row: int, questions: NDArray[np.int64]) -> Ca
 def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
     """What the proxy answers, and at what cost with early decision off."""
     if ensemble.rule == "cascade":
-        return _cascade(answers, ensemble)
+        found = cascade(answers, (*ensemble.members, *ensemble.reserve), ensemble.weights)
+        never = np.zeros(len(found.winner), dtype=np.bool_)
+        right = _right(answers, found.winner)
+        return Outcomes(found.winner, right, found.agreement, never, found.cost_usd, found.calls, found.latency_ms)
     members, rows = ensemble.members, np.array(ensemble.members)
     sure = confidences(answers, ensemble)
-    choose = _surest if ensemble.rule == "confidence" else _plurality
-    place, agreement = choose(answers, ensemble, sure)
+    place, agreement = _DECIDE[ensemble.rule](answers, members, ensemble.weights, sure)
     winner = _rows(place, members)
     cost = np.sum([answers.costs(row) for row in members], axis=0)
     calls = np.full(len(winner), len(members))
@@ -162,62 +179,7 @@ def confidences(answers: Answers, ensemble: Ensemble) -> Floats:
     return found
 
 
-def _plurality(answers: Answers, ensemble: Ensemble, sure: Floats) -> tuple[Places, Floats]:
-    voted = vote(answers, ensemble.members, ensemble.weights, sure)
-    return voted.winner, voted.agreement
-
-
-def _surest(answers: Answers, ensemble: Ensemble, sure: Floats) -> tuple[Places, Floats]:
-    """The most confident usable reply, and who says the same. (Every usable reply has a confidence.)"""
-    rows, weight = np.array(ensemble.members), np.array(ensemble.weights)
-    usable, keyed = answers.usable[rows], answers.codes[rows] != NO_KEY
-    best = np.where(usable, sure, -1.0).max(axis=0)
-    place = strongest(usable & (sure >= best - TOLERANCE), weight, sure)
-    groups = together(answers, ensemble.members)
-    own = np.take_along_axis(groups, place[None, None], axis=0)[0]
-    keyless = usable & ~keyed
-    with_key = np.take_along_axis(keyed, place[None], axis=0)[0]
-    said = np.where(with_key, weight @ own, weight @ keyless)
-    agreement = np.where(keyed.any(axis=0), said / weight.sum(), np.nan)
-    refused = answers.refused[rows]
-    nobody = np.where(refused.any(axis=0), refused.argmax(axis=0), NOBODY)
-    return np.where(usable.any(axis=0), place, nobody), agreement
-
-
-def _cascade(answers: Answers, ensemble: Ensemble) -> Outcomes:
-    """`stop: agree`, `order: cost`: the two cheapest together, then one at a time until two agree."""
-    order = sorted(ensemble.members, key=lambda row: (list_price(answers, row), ensemble.members.index(row)))
-    voted = vote(answers, ensemble.members, ensemble.weights)
-    winner, agreement = _rows(voted.winner, ensemble.members), voted.agreement
-    groups = together(answers, order)
-    count = len(answers.questions)
-    stopped = np.zeros(count, dtype=np.bool_)
-    cost, calls = np.zeros(count), np.zeros(count, dtype=np.int64)
-    latency = np.zeros(count)
-    for asked in range(1, len(order) + 1):
-        row = order[asked - 1]
-        cost += np.where(stopped, 0.0, answers.costs(row))
-        calls += ~stopped
-        alone = asked > 2  # the first two are asked together
-        latency = np.where(
-            stopped,
-            latency,
-            (latency + answers.latency_ms[row]) if alone else np.maximum(latency, answers.latency_ms[row]),
-        )
-        if asked == 1:
-            continue
-        agreeing = groups[:asked, :asked].sum(axis=1)
-        now = ~stopped & (agreeing >= 2).any(axis=0)
-        winner = np.where(now, np.array(order)[agreeing.argmax(axis=0)], winner)
-        agreement = np.where(now, agreeing.max(axis=0) / asked, agreement)
-        stopped |= now
-    escalated = np.zeros(count, dtype=np.bool_)
-    return Outcomes(winner, _right(answers, winner), agreement, escalated, cost, calls, latency)
-
-
-def list_price(answers: Answers, row: int) -> float:
-    price = answers.known.get(answers.models[row], UNKNOWN).price
-    return sum(price) if price else inf
+_DECIDE = {"vote": vote, "weighted": vote, "confidence": surest, "adaptive": adaptive, "consensus": medoid}
 
 
 def _rows(places: Places, members: Sequence[int]) -> Places:

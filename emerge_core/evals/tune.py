@@ -2,7 +2,8 @@
 
 For each of several budgets the best ensemble within it is chosen on all questions; its accuracy is
 that of the same choice in nested cross-validation (see `crossval`). Beside it stand the controls: the
-best single member, the best panel that asks no stronger model, each frontier model, the oracle.
+best single member, alone and asked several times, the best panel that asks no stronger model, each
+frontier model, the oracle.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from emerge_core.evals.bits import Blocks
 from emerge_core.evals.crossval import FOLDS, SEEDS, Budget, CrossValidation
 from emerge_core.evals.ensembles import Ensemble, Outcomes, evaluate
 from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.repeats import repeated
 from emerge_core.evals.resampling import Draws, Estimate
 from emerge_core.evals.search import Candidates, Space, search
-from emerge_core.evals.written import aggregator_of, config_of, escalation_of
+from emerge_core.evals.written import config_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +69,7 @@ class Point:
 
     ensemble: Ensemble
     members: tuple[str, ...]
-    to: str | None  # the model that is asked on disagreement
+    to: tuple[str, ...]  # the models that are asked on disagreement, one after the other
     accuracy: Estimate
     versus: Estimate | None
     cost: float | None
@@ -77,11 +79,22 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A vote among several answers of one model."""
+
+    model: str
+    times: int
+    accuracy: Estimate
+    cost: float  # US dollars per 1,000 questions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
     """What the chosen ensemble is to be measured against. Accuracies of choices are of unseen questions."""
 
     best_single: str
     best_single_accuracy: Estimate
+    repeated: Again | None  # one member asked several times, for no more than the chosen ensemble costs
     panel: Point  # the best within the same limits that asks no frontier model
     frontier: dict[str, Estimate]
     frontier_cost: dict[str, float | None]
@@ -202,14 +215,13 @@ class _Tuner:
         alone = self._budget(self.limit, ~self.candidates.escalate) or budgets[0]
         *rows, panel = self.validation.unseen([*budgets, alone])
         points = _pareto([self._point(budget, row) for budget, row in zip(budgets, rows, strict=True)])
-        best, single = self.validation.best_single(self.space.members)
         chosen = self._choose(points)
         return Tuned(
             answers=self.answers,
             tried=len(self.candidates),
             points=tuple(points),
             chosen=chosen,
-            controls=self._controls(best, single, self._point(alone, panel), points[chosen]),
+            controls=self._controls(self._point(alone, panel), points[chosen]),
             reference=self.reference,
             limit=None if self.limit is None else self.limit * 1000,
             seeds=self.plan.seeds,
@@ -246,7 +258,7 @@ class _Tuner:
         return Point(
             ensemble=ensemble,
             members=tuple(self.answers.models[row] for row in ensemble.members),
-            to=None if ensemble.target is None else self.answers.models[ensemble.target],
+            to=tuple(self.answers.models[row] for row in ensemble.stronger),
             accuracy=self.draws.mean(unseen),
             versus=versus,
             cost=_known(outcomes.cost_usd.mean() * 1000),
@@ -266,19 +278,33 @@ class _Tuner:
         best = points[-1].accuracy.value
         raise EmergeError(f"no ensemble within the limits reaches an accuracy of {wanted:g}: the best has {best:.3f}")
 
-    def _controls(self, best: int, single: Floats, panel: Point, chosen: Point) -> Controls:
+    def _controls(self, panel: Point, chosen: Point) -> Controls:
         answers = self.answers
+        best, single = self.validation.best_of(answers.right[list(self.space.members)])
         frontier = [row for row, name in enumerate(answers.models) if answers.tier(name) == FRONTIER]
         considered = [*self.space.members, *self.space.targets]
         return Controls(
-            best_single=answers.models[best],
+            best_single=answers.models[self.space.members[best]],
             best_single_accuracy=self.draws.mean(single),
+            repeated=self._repeated(chosen),
             panel=panel,
             frontier={answers.models[row]: self.draws.mean(answers.right[row]) for row in frontier},
             frontier_cost={answers.models[row]: _known(answers.costs(row).mean() * 1000) for row in frontier},
             oracle=float(answers.right[considered].any(axis=0).mean()),
             panel_oracle=float(answers.right[list(chosen.ensemble.members)].any(axis=0).mean()),
         )
+
+    def _repeated(self, chosen: Point) -> Again | None:
+        """Of the members that were recorded several times the one whose vote is right most often."""
+        if chosen.cost is None:
+            return None
+        recordings = Recordings(self.plan.recordings)
+        options = repeated(recordings, self.answers, self.space.members, chosen.cost / 1000)
+        if not options:
+            return None
+        place, unseen = self.validation.best_of(np.array([option.right for option in options]))
+        best = options[place]
+        return Again(model=best.model, times=best.times, accuracy=self.draws.mean(unseen), cost=best.cost * 1000)
 
 
 def _pareto(points: Sequence[Point]) -> list[Point]:
@@ -291,64 +317,11 @@ def _pareto(points: Sequence[Point]) -> list[Point]:
 
 
 def _asked(ensemble: Ensemble, outcomes: Outcomes) -> float:
-    """How often the target was asked."""
-    if ensemble.target is None:
+    """How often a stronger model was asked."""
+    if not ensemble.stronger:
         return 0.0
     return float((outcomes.calls > len(ensemble.members)).mean())
 
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def as_json(tuned: Tuned) -> dict[str, Any]:
-    """Accuracies from 0 to 1; costs in US dollars per 1,000 questions, null where they are not known."""
-    controls = tuned.controls
-    return {
-        "task": tuned.answers.task,
-        "questions": len(tuned.answers.questions),
-        "left_out": tuned.answers.left_out,
-        "reference": tuned.reference,
-        "max_cost_per_1000": tuned.limit,
-        "tried": tuned.tried,
-        "cross_validation": {"folds": FOLDS, "seeds": tuned.seeds},
-        "frontier": [_point_json(tuned, point) for point in tuned.points],
-        "controls": {
-            "best_single": {
-                "model": controls.best_single,
-                "accuracy": _rounded(controls.best_single_accuracy.value),
-                "ci95": _interval(controls.best_single_accuracy),
-            },
-            "panel": _point_json(tuned, controls.panel),
-            "frontier": {name: _rounded(found.value) for name, found in controls.frontier.items()},
-            "frontier_cost_per_1000": controls.frontier_cost,
-            "oracle": _rounded(controls.oracle),
-            "panel_oracle": _rounded(controls.panel_oracle),
-        },
-        "chosen": tuned.chosen,
-    }
-
-
-def _point_json(tuned: Tuned, point: Point) -> dict[str, Any]:
-    versus = point.versus
-    return {
-        "config": config_of(tuned.answers, point.ensemble),
-        "members": list(point.members),
-        "aggregator": aggregator_of(point.ensemble),
-        "escalate": escalation_of(tuned.answers, point.ensemble),
-        "accuracy_cv": _rounded(point.accuracy.value),
-        "ci95": _interval(point.accuracy),
-        "vs_reference": None if versus is None else {"diff": _rounded(versus.value), "ci95": _interval(versus)},
-        "cost_per_1000": point.cost,
-        "calls_per_question": _rounded(point.calls),
-        "escalation_rate": _rounded(point.escalated),
-        "latency_ms": point.latency_ms,
-    }
-
-
-def _rounded(value: float) -> float:
-    return round(value, 6)
-
-
-def _interval(found: Estimate) -> list[float]:
-    return [_rounded(found.low), _rounded(found.high)]

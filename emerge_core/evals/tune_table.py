@@ -25,8 +25,14 @@ def table(tuned: Tuned) -> str:
     if tuned.limit is not None:
         lines.append(f"at most {tuned.limit:.4f} $/1000")
     lines += ["", *aligned(head, rows), "", "controls"]
+    again = controls.repeated
     beside = [
         [f"best single member: {controls.best_single}", percent(controls.best_single_accuracy), ""],
+        *(
+            [[f"vote of {again.model} asked {again.times} times", percent(again.accuracy), _money(again.cost)]]
+            if again
+            else []
+        ),
         [
             f"best panel that asks nobody else: {_panel(controls.panel)}",
             percent(controls.panel.accuracy),
@@ -62,19 +68,23 @@ def _row(mark: str, point: Point) -> list[str]:
 def _panel(point: Point) -> str:
     ensemble = point.ensemble
     names = point.members
-    if any(weight != 1 for weight in ensemble.weights):
-        names = tuple(f"{name} ×{weight:g}" for name, weight in zip(names, ensemble.weights, strict=True))
     if len(names) == 1:
         return names[0]
-    rule = "cascade" if ensemble.rule == "cascade" else aggregator_of(ensemble)
-    return f"{rule} of {', '.join(names)}"
+    if ensemble.rule == "cascade":
+        return f"cascade of {', '.join(names)}"
+    if any(weight != 1 for weight in ensemble.weights):
+        names = tuple(f"{name} ×{weight:g}" for name, weight in zip(names, ensemble.weights, strict=True))
+    return f"{aggregator_of(ensemble)} of {', '.join(names)}"
 
 
 def _asks(point: Point) -> str:
     ensemble = point.ensemble
-    if point.to is None:
+    if not point.to:
         return "nobody else"
-    return f"{point.to} below {ensemble.below_agreement:g} ({100 * point.escalated:.1f} %), {ensemble.final}"
+    often = f"({100 * point.escalated:.1f} %)"
+    if ensemble.rule == "cascade":
+        return f"{', then '.join(point.to)} where no two agree {often}"
+    return f"{point.to[0]} below {ensemble.below_agreement:g} {often}, {ensemble.final}"
 
 
 def _money(cost: float | None) -> str:

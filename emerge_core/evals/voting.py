@@ -54,7 +54,7 @@ def vote(
     winner = np.where(keyed.any(axis=0), strongest(speakers, weight, sure), NOBODY)
     agreement = np.where(keyed.any(axis=0), heaviest / weight.sum(), np.nan)
     for question in np.flatnonzero(winner == NOBODY):
-        winner[question] = _without_keys(answers, members, weight, sure, int(question))
+        winner[question] = middle(answers, members, weight, sure, int(question))
     return Vote(winner, agreement)
 
 
@@ -93,8 +93,9 @@ def _first(among: Booleans, score: Floats) -> Places:
     return found
 
 
-def _without_keys(answers: Answers, members: Sequence[int], weight: Floats, confidence: Floats, question: int) -> int:
-    """Prose: the medoid of the usable replies; where there are none, a refusal is what the caller gets."""
+def middle(answers: Answers, members: Sequence[int], weight: Floats, confidence: Floats, question: int) -> int:
+    """Of prose: the place of the medoid of the usable replies; where there are none, a refusal is what the
+    caller gets."""
     able = [place for place, row in enumerate(members) if answers.usable[row, question]]
     if not able:
         return next((place for place, row in enumerate(members) if answers.refused[row, question]), NOBODY)

@@ -17,7 +17,7 @@ ALIASES = {"google": "gemini"}  # recordings name the company, configs its API
 def config_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any]:
     """A whole config. Prices are the recorded ones, so that costs are known. A provider without a known API
     of its own (open weights) becomes a local Ollama: lead it to where the model is really served."""
-    rows = list(dict.fromkeys((*ensemble.members, *([] if ensemble.target is None else [ensemble.target]))))
+    rows = list(dict.fromkeys((*ensemble.members, *ensemble.stronger)))
     names = dict(zip(rows, _names([answers.models[row] for row in rows]), strict=True))
     models, providers = {}, {}
     for row, name in names.items():
@@ -33,23 +33,32 @@ def config_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any]:
 
 
 def aggregator_of(ensemble: Ensemble) -> str:
-    return "confidence" if ensemble.rule == "confidence" else "vote"
+    return "vote" if ensemble.rule in ("weighted", "cascade") else ensemble.rule
+
+
+def strategy_of(ensemble: Ensemble) -> str:
+    return "cascade" if ensemble.rule == "cascade" else "ensemble"
 
 
 def escalation_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any] | None:
-    if ensemble.target is None:
+    """Who is asked where the members do not agree; of a cascade, one after the other."""
+    to = [answers.models[row] for row in ensemble.stronger]
+    if not to:
         return None
-    to = answers.models[ensemble.target]
-    return {"to": to, "below_agreement": ensemble.below_agreement, "final": ensemble.final}
+    if ensemble.target is None:
+        return {"to": to[0], "then": to[1:]}
+    return {"to": to[0], "below_agreement": ensemble.below_agreement, "final": ensemble.final}
 
 
 def _ensemble(ensemble: Ensemble, names: dict[int, str]) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "members": [_member(ensemble, place, names[row]) for place, row in enumerate(ensemble.members)],
+        "members": [
+            _member(ensemble, place, names[row]) for place, row in enumerate((*ensemble.members, *ensemble.reserve))
+        ],
         "aggregator": aggregator_of(ensemble),
     }
     if ensemble.rule == "cascade":
-        made["strategy"] = {"name": "cascade", "stop": "agree", "order": "cost"}
+        made["strategy"] = {"name": "cascade", "stop": "agree", "order": "config"}
     if ensemble.target is not None:
         made["escalate"] = {
             "to": names[ensemble.target],

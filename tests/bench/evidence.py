@@ -50,9 +50,10 @@ def main(folder_of_recordings: str) -> int:
 def rows(recordings: Recordings, task: str, found: dict[str, Any]) -> Iterator[list[str]]:
     chosen = found["frontier"][found["chosen"]]
     asks = chosen["escalate"]
-    panel = " + ".join(chosen["members"]) + (
-        f", asking {asks['to']} on {shown(chosen['escalation_rate'])} %" if asks else ""
-    )
+    panel = " + ".join(chosen["members"])
+    if asks:
+        stronger = ", then ".join([asks["to"], *asks.get("then", ())])
+        panel += f", asking {stronger} on {shown(chosen['escalation_rate'])} %"
     latency = chosen["latency_ms"]
     yield [
         f"{task}, {found['questions']}",

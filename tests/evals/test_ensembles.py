@@ -108,9 +108,11 @@ def agrees(directory: Path, answers: Answers, ensemble: Any) -> Outcomes:
 def designs(members: tuple[int, ...], target: int) -> list[Design]:
     """Every rule, alone and escalating, by both finals."""
     count = len(members)
-    found = [Design(members, rule) for rule in ("vote", "weighted", "confidence", "cascade")]
+    found = [Design(members, rule) for rule in ("vote", "weighted", "confidence", "adaptive", "consensus", "cascade")]
+    found += [Design(members[:count], "cascade", reserve=(target,)) for count in (1, 2, 3)]
     for trusted, final in product(range(2, count + 1), ("replace", "vote")):
-        found += [Design(members, rule, target, trusted, final) for rule in ("vote", "confidence")]  # type: ignore[arg-type]
+        rules = ("vote", "confidence", "adaptive", "consensus")
+        found += [Design(members, rule, target, trusted, final) for rule in rules]  # type: ignore[arg-type]
     for trusted, final in product((1, 2) if count == 3 else (), ("replace", "vote")):
         found.append(Design(members, "weighted", target, trusted, final))  # type: ignore[arg-type]
     return found

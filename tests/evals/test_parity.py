@@ -60,11 +60,15 @@ def of_every_kind(members: tuple[int, ...], target: int) -> list[Design]:
         Design(members),
         Design(members, "weighted"),
         Design(members, "confidence"),
+        Design(members, "adaptive"),
+        Design(members, "consensus"),
         Design(members, "cascade"),
+        Design(members[:2], "cascade", reserve=(members[2], target)),
         Design(members, "vote", target, 3, "replace"),
         Design(members, "vote", target, 2, "vote"),
         Design(members, "weighted", target, 1, "vote"),
         Design(members, "confidence", target, 2, "replace"),
+        Design(members, "consensus", target, 2, "vote"),
         Design(members[:2], "vote", target, 2, "vote"),
     ]
 
@@ -88,9 +92,5 @@ def test_recorded_answers(shared: Path, task: str, members: tuple[str, ...], tar
     answers = read_answers(Recordings(shared), task, (*members, target))
     every = np.arange(len(answers.questions))
     rows = {name: answers.index(name) for name in (*members, target)}
-    ensembles = [
-        fit(answers, design, every)
-        for design in of_every_kind(tuple(rows[name] for name in members), rows[target])
-        if design.rule != "cascade" or task != "nq_open"  # those have no price, and so no order
-    ]
-    agrees(shared, answers, ensembles, limit=15)
+    designs = of_every_kind(tuple(rows[name] for name in members), rows[target])
+    agrees(shared, answers, [fit(answers, design, every) for design in designs], limit=15)

@@ -46,10 +46,27 @@ def check(answers: Answers, candidates: Candidates, numbers: range | list[int]) 
 def test_every_design_of_a_small_space(letters: Answers) -> None:
     letters = replace(letters, latency_ms=np.random.default_rng(3).random(letters.codes.shape) * 1000)
     candidates = search(letters, Space((0, 1, 2, 3), (4,), 4), Blocks(len(letters.questions)))
-    rules = {(candidates.design(number).rule, candidates.design(number).target) for number in range(len(candidates))}
-    assert {rule for rule, _ in rules} == {"vote", "weighted", "confidence", "cascade"}
+    found = [candidates.design(number) for number in range(len(candidates))]
+    assert {design.rule for design in found} == {"vote", "weighted", "confidence", "adaptive", "consensus", "cascade"}
+    assert [bool(design.target or design.reserve) for design in found] == candidates.escalate.tolist()
     assert len({candidates.design(number) for number in range(len(candidates))}) == len(candidates)
     check(letters, candidates, range(len(candidates)))
+
+
+def test_cascades_into_two_stronger_models(letters: Answers) -> None:
+    candidates = search(letters, Space((0, 1, 2), (3, 4)), Blocks(len(letters.questions)))
+    reserves = {(len(design.members), design.reserve) for design in map(candidates.design, range(len(candidates)))}
+    assert {(2, (3, 4)), (2, (4, 3)), (3, (3,)), (3, (4,))} <= reserves
+    check(letters, candidates, range(len(candidates)))
+
+
+def test_the_last_of_three_is_the_one_that_is_best_asked_rarely(letters: Answers) -> None:
+    cheap = replace(letters, tokens=letters.tokens * np.array([[1], [50], [1], [1], [1]]))
+    candidates = search(cheap, Space((0, 1, 2), (4,)), Blocks(len(letters.questions)))
+    designs = [candidates.design(number) for number in range(len(candidates))]
+    triples = [design.members for design in designs if design.rule == "cascade" and len(design.members) == 3]
+    assert triples
+    assert all(members[2] == 1 for members in triples)
 
 
 def test_blocks_hold_the_right_questions(letters: Answers) -> None:

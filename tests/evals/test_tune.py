@@ -14,7 +14,8 @@ from emerge_core.config import parse_config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.bits import Blocks
 from emerge_core.evals.crossval import folds
-from emerge_core.evals.tune import Cost, Plan, as_json, tune
+from emerge_core.evals.tune import Cost, Plan, tune
+from emerge_core.evals.tune_json import as_json
 
 TIERS = {"ada": "small", "bea": "small", "cat": "mid", "dot": "small", "max": "frontier", "rex": "reasoning"}
 ACCURACY = {"ada": 0.7, "bea": 0.7, "cat": 0.7, "dot": 0.3, "max": 0.85, "rex": 0.95}
@@ -24,9 +25,9 @@ QUESTIONS = 300
 Write = Callable[[Path, Sequence[Any]], None]
 
 
-def make(root: Path, write_rows: Write, *, latency: bool = False, lucky: int = 0) -> Path:
+def make(root: Path, write_rows: Write, *, latency: bool = False, lucky: int = 0, samples: int = 1) -> Path:
     """Members that err independently, a dear and better frontier model, a reasoning model of unknown cost, and
-    as many `lucky` models as wanted that guess."""
+    as many `lucky` models as wanted that guess. Of several samples all but the first are of the cheaper models."""
     random = np.random.default_rng(5)
     accuracy = {**ACCURACY, **{f"guess-{number}": 0.5 for number in range(lucky)}}
     models = [
@@ -59,6 +60,12 @@ def make(root: Path, write_rows: Write, *, latency: bool = False, lucky: int = 0
                 "completion_tokens": 100,
             }
             rows.append({**row, "latency_ms": 2000.0 if name == "max" else 500.0} if latency else row)
+    again = random.permutation(QUESTIONS)
+    for sample in range(1, samples):
+        for n in numbers:  # as often right, but at other questions
+            for place in range(2):
+                row = rows[int(again[(n + sample * 37) % QUESTIONS]) * len(accuracy) + place]
+                rows.append({**row, "id": f"q{n}", "sample": sample})
     write_rows(root / "made" / "responses.jsonl", rows)
     return root
 
@@ -99,6 +106,45 @@ def test_a_panel_of_equals_that_asks_on_disagreement_wins(made: Path) -> None:
     assert costs == sorted(costs)
     assert accuracies == sorted(accuracies)
     assert found["tried"] > 50
+
+
+def test_one_model_asked_several_times_stands_beside(tmp_path: Path, write_rows: Write) -> None:
+    """For no more than the chosen ensemble costs. Its answers err independently here, so a vote among them gains."""
+    root = make(tmp_path, write_rows, samples=9)
+    found = as_json(tune(plan(root, max_cost=Cost(0.9))))
+    again = found["controls"]["repeated"]
+    chosen = found["frontier"][found["chosen"]]
+    assert again["model"] in ("ada", "bea")
+    assert again["times"] == int(chosen["cost_per_1000"] / 0.1 + 1e-9)
+    assert again["cost_per_1000"] == pytest.approx(0.1 * again["times"])
+    assert again["cost_per_1000"] <= chosen["cost_per_1000"] + 1e-9
+    single = found["controls"]["best_single"]["accuracy"]
+    assert again["accuracy"] > single + 0.05
+    assert again["ci95"][0] < again["accuracy"] < again["ci95"][1]
+    dear = as_json(tune(plan(root, max_cost=Cost(50.0))))["controls"]["repeated"]
+    assert dear["times"] == 9  # more were not recorded
+
+
+def test_a_repeat_that_failed_abstains(tmp_path: Path, write_rows: Write) -> None:
+    root = make(tmp_path, write_rows, samples=3)
+    file = root / "made" / "responses.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        if row.get("sample") and row["id"] in ("q1", "q2"):
+            row.update(response_text="", error={"kind": "timeout", "message": "no answer"})
+    write_rows(file, rows)
+    again = as_json(tune(plan(root)))["controls"]["repeated"]
+    assert again["times"] == 3
+    assert again["cost_per_1000"] < 0.3
+
+
+def test_without_repeats_or_money_for_them_there_is_no_such_control(
+    made: Path, tmp_path: Path, write_rows: Write
+) -> None:
+    assert as_json(tune(plan(made)))["controls"]["repeated"] is None
+    assert (
+        as_json(tune(plan(make(tmp_path, write_rows, samples=3), max_cost=Cost(0.1))))["controls"]["repeated"] is None
+    )
 
 
 def test_reasoning_models_are_no_members(made: Path) -> None:
