@@ -48,7 +48,9 @@ def main() -> None:
     if name == "proxy":
         install(target, architecture())
         shutil.copytree(
-            ROOT / "emerge_core", target / "emerge_core", ignore=shutil.ignore_patterns("__pycache__", "cli", "evals")
+            ROOT / "emerge_core",
+            target / "emerge_core",
+            ignore=shutil.ignore_patterns("__pycache__", "cli", "evals", "*.md"),
         )
         copy(ROOT / "functions" / "proxy", target, "*.py", "*.yaml", "stream-wrapper")
         prune(target)

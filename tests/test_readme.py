@@ -1,4 +1,5 @@
-"""Every command and every example in the README is run, as a newcomer would run it."""
+"""Every command and every example in the README, and in the pages beside the code that it points to, is run, as a
+newcomer would run it."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted(path for room in ("emerge_core", "infra") for path in (ROOT / room).rglob("*.md"))]
+README = "\n".join(path.read_text() for path in PAGES)
 BIN = Path(sys.executable).parent
 ENVIRON = {
     name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and name != "EMERGE_CONFIG"
@@ -88,6 +91,48 @@ def test_the_curl_line(running: str) -> None:
     reply = json.loads(done.stdout)
     assert "391" in reply["choices"][0]["message"]["content"]
     assert len(reply["emerge"]["calls"]) == 3
+
+
+def test_the_reply_that_is_shown(running: str) -> None:
+    (shown,) = blocks("json")
+    url, messages = f"{running}/v1/chat/completions", [{"role": "user", "content": "What is 17 * 23?"}]
+    reply = httpx.post(url, json={"model": "emerge", "messages": messages}).json()
+    assert _without_what_is_not_in(json.loads(shown), reply) == json.loads(shown)
+    messages = [{"role": "user", "content": re.findall(r"^Ask `(.*?)`, and one member", README, re.M)[0]}]
+    reply = httpx.post(url, json={"model": "emerge", "messages": messages}).json()
+    assert "23" in reply["choices"][0]["message"]["content"]
+    assert round(reply["emerge"]["agreement"], 2) == 0.67
+
+
+def _without_what_is_not_in(shown: Any, value: Any) -> Any:
+    if isinstance(shown, dict):
+        return {name: _without_what_is_not_in(shown[name], value[name]) for name in shown}
+    if isinstance(shown, list):
+        return [_without_what_is_not_in(*pair) for pair in zip(shown, value, strict=True)]
+    return value
+
+
+def test_the_first_table_is_the_measured_one() -> None:
+    rows = re.findall(
+        r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \| \*\*(.+?)\*\*, asked on (\S+) % \| ([\d.]+) \| ([\d.]+)× \|$",
+        README,
+        re.M,
+    )
+    assert len(rows) == 4
+    for task, *figures, ratio in rows:
+        (measured,) = re.findall(rf"^\| {task}, [\d,]+ \| (.+)$", README, re.M)
+        assert [re.search(rf"(?<![\d.]){re.escape(each)}(?![\d.])", measured) for each in figures].count(None) == 0
+        ours, theirs = re.findall(rf"{task} ([\d.]+)\s+against\s+([\d.]+)", README)[0]
+        assert f"{float(ours) / float(theirs.rstrip('.')):.2f}" == ratio
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            found = (page.parent / target).resolve() if target else page
+            assert found.is_file(), f"{page.name}: {target}"
+            heads = re.findall(r"^#+ (.*)$", found.read_text(), re.M)
+            assert not anchor or anchor in [head.lower().replace(" ", "-") for head in heads], f"{page}: #{anchor}"
 
 
 def test_the_python_example(running: str) -> None:

@@ -1,4 +1,4 @@
-"""The README's table of clients says the versions that the locks hold, and the locks name no place to get them."""
+"""The API's table of clients says the versions that the locks hold, and the locks name no place to get them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
-README = (HERE.parents[1] / "README.md").read_text()
+PAGE = (HERE.parents[1] / "emerge_core" / "api" / "README.md").read_text()
 
 
 def shown(client: str) -> list[str]:
     """The versions in the row of a client."""
-    (row,) = re.findall(rf"^\| {re.escape(client)}[^|]*\| ([^|]+) \|", README, flags=re.M)
+    (row,) = re.findall(rf"^\| {re.escape(client)}[^|]*\| ([^|]+) \|", PAGE, flags=re.M)
     return [version.strip() for version in row.split(",")]
 
 

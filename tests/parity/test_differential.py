@@ -389,7 +389,7 @@ def expected_body(sent: Json) -> Json:
 
 
 def test_there_are_enough_shapes() -> None:
-    """Counted, because the README states the number."""
+    """Counted, because emerge_core/api/README.md states the number."""
     assert len({shape.name for shape in SHAPES}) == len(SHAPES)
     assert (len(SHAPES), len(CASES)) >= (60, 160)
     print(f"{len(SHAPES)} shapes, {len(CASES)} with their kinds, each whole and streamed")
