@@ -19,6 +19,7 @@ from emerge_core.errors import EmergeError
 from emerge_core.evals.arrays import Answers, read_answers
 from emerge_core.evals.bits import Blocks
 from emerge_core.evals.crossval import FOLDS, SEEDS, Budget, CrossValidation
+from emerge_core.evals.early import waited
 from emerge_core.evals.ensembles import Ensemble, Outcomes, evaluate
 from emerge_core.evals.recordings import Recordings
 from emerge_core.evals.repeats import repeated
@@ -75,7 +76,8 @@ class Point:
     cost: float | None
     calls: float
     escalated: float
-    latency_ms: float | None
+    latency_ms: float | None  # all members waited for
+    early_ms: float | None  # with early decision, where the ensemble has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +253,7 @@ class _Tuner:
 
     def _point(self, budget: Budget, unseen: Floats) -> Point:
         ensemble = self.validation.chosen(budget)
-        outcomes = evaluate(self.answers, ensemble)
+        outcomes, early = evaluate(self.answers, ensemble), waited(self.answers, ensemble)
         versus = None
         if self.reference:
             versus = self.draws.mean(unseen - self.answers.right[self.answers.index(self.reference)])
@@ -265,6 +267,7 @@ class _Tuner:
             calls=float(outcomes.calls.mean()),
             escalated=float(_asked(ensemble, outcomes)),
             latency_ms=_known(outcomes.latency_ms.mean()),
+            early_ms=None if early is None else _known(early.mean()),
         )
 
     def _choose(self, points: Sequence[Point]) -> int:

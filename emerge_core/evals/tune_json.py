@@ -54,6 +54,7 @@ def _point_json(tuned: Tuned, point: Point) -> dict[str, Any]:
         "calls_per_question": _rounded(point.calls),
         "escalation_rate": _rounded(point.escalated),
         "latency_ms": point.latency_ms,
+        "early_latency_ms": point.early_ms,
     }
 
 

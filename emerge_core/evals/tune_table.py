@@ -49,6 +49,9 @@ def table(tuned: Tuned) -> str:
         f"{100 * controls.panel_oracle:.1f}"
     )
     lines += ["", f"chosen: {_panel(chosen)}, {_asks(chosen)}"]
+    if chosen.latency_ms is not None:
+        early = "" if chosen.early_ms is None else f", {chosen.early_ms:.0f} with early decision"
+        lines.append(f"mean latency, all members waited for: {chosen.latency_ms:.0f} ms{early}")
     return "\n".join(lines)
 
 

@@ -186,6 +186,7 @@ def test_latency_where_it_is_recorded(made: Path, tmp_path: Path, write_rows: Wr
         tune(plan(made, max_latency_ms=900))
     found = as_json(tune(plan(make(tmp_path, write_rows, latency=True), max_latency_ms=900)))
     assert all(point["latency_ms"] <= 900 for point in found["frontier"])
+    assert all((point["early_latency_ms"] or 0) <= point["latency_ms"] for point in found["frontier"])
     assert any(point["escalate"] for point in found["frontier"])  # rarely enough
 
 
