@@ -35,7 +35,7 @@ bench: $(READY)
 	$(BIN)/python tests/bench/overhead.py
 	$(BIN)/python tests/bench/streaming.py
 
-# The README's table of tuned panels beside frontier models, from the recordings in RECORDINGS.
+# The table of emerge_core/evals/README.md, tuned panels beside frontier models, from the recordings in RECORDINGS.
 evidence: $(READY)
 	$(BIN)/python tests/bench/evidence.py $(RECORDINGS)
 

@@ -23,18 +23,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for room in ("emerge_core", "infra") for path in (ROOT / room).rglob("*.md"))]
 README = "\n".join(path.read_text() for path in PAGES)
+FRONT, EVALS = PAGES[0].read_text(), (ROOT / "emerge_core" / "evals" / "README.md").read_text()
 BIN = Path(sys.executable).parent
 ENVIRON = {
     name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and name != "EMERGE_CONFIG"
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.M | re.S)
 
 
-def commands() -> list[str]:
-    return [line.strip() for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+def commands(page: str = README) -> list[str]:
+    return [
+        line.strip() for block in blocks("sh", page) for line in block.replace("\\\n", " ").splitlines() if line.strip()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +226,7 @@ def test_the_config_serves(folder: Path) -> None:
 
 
 def test_compare_prints_and_writes_its_table(folder: Path) -> None:
-    (line,) = [line for line in commands() if "emerge compare" in line]
+    (line,) = [line for line in commands(EVALS) if "emerge compare" in line]
     done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "panel" in done.stdout
@@ -233,9 +236,34 @@ def test_compare_prints_and_writes_its_table(folder: Path) -> None:
     assert out["questions"] == 4
 
 
+def test_from_one_s_own_questions_to_a_tuned_ensemble(folder: Path) -> None:
+    """The README's commands, one after the other. Whoever follows it has real models; here they are simulated."""
+    panel = json.loads((folder / "panel.yaml").read_text()) | {"providers": {"up": {"kind": "simulated"}}}
+    panel["models"]["big"] = {"provider": "up", "model": "big", "accuracy": 0.95, "price": {"input": 10, "output": 20}}
+    panel["ensembles"]["panel"]["escalate"] = {"to": "big"}
+    (folder / "panel.yaml").write_text(json.dumps(panel))
+    rows = [
+        {"question": f"What is {a} * {a + b}?", "answers": [str(a * (a + b))]} for a in range(6, 14) for b in range(8)
+    ]
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    flow = [line for line in commands(FRONT) if line.split()[1] in ("plan", "record", "diversity", "tune", "compare")]
+    said = {}
+    for line in flow:
+        done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        said[line.split()[1]] = done.stdout
+    assert list(said) == ["plan", "record", "diversity", "tune", "compare"]
+    assert "64 questions × 4 models × 1: 256 answers, 0 there, 256 to ask" in said["record"]
+    assert "oracle" in said["diversity"]
+    assert "data:image/png;base64," in (folder / "report.html").read_text()
+    chosen = re.search(r"^emerge +(\S+)", said["compare"], re.M)
+    assert chosen
+    assert float(chosen[1]) > 80
+
+
 def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
     """Whoever follows the README has real models; here they are simulated."""
-    asking, reading = [line for line in commands() if "emerge record" in line]
+    asking, reading = [line for line in commands(EVALS) if "emerge record" in line]
     panel = json.loads((folder / "panel.yaml").read_text()) | {"providers": {"up": {"kind": "simulated"}}}
     (folder / "panel.yaml").write_text(json.dumps(panel))
     (folder / "questions.jsonl").write_text('{"question": "What is 17 * 23?", "answer": 391}\n')
@@ -259,7 +287,7 @@ def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
 
 
 def test_reliability_is_estimated_and_a_comparison_planned(folder: Path) -> None:
-    estimating, planning = [line for line in commands() if "--no-gold" in line or "emerge plan" in line]
+    estimating, planning = [line for line in commands(EVALS) if "--no-gold" in line or "emerge plan" in line]
     done = subprocess.run(estimating.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "red, green, blue. Its vote is expected to be right on" in done.stdout

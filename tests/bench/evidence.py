@@ -1,4 +1,4 @@
-"""The README's tables of tuned panels beside frontier models, made anew from recordings.
+"""The tables of emerge_core/evals/README.md, of tuned panels beside frontier models, made anew from recordings.
 
     make evidence RECORDINGS=DIR
 
