@@ -63,13 +63,13 @@ def read_json(raw: bytes) -> dict[str, Any]:
         if b"\\ud" in raw or b"\\uD" in raw:
             json.dumps(body, ensure_ascii=False).encode("utf-8")
     except RecursionError:
-        raise invalid(None, f"The body is nested too deeply: at most {MAX_DEPTH} levels.") from None
+        raise invalid("body", f"The body is nested too deeply: at most {MAX_DEPTH} levels.") from None
     except UnicodeError:
-        raise invalid(None, "The body is not valid Unicode: send JSON in UTF-8.") from None
+        raise invalid("body", "The body is not valid Unicode: send JSON in UTF-8.") from None
     except ValueError as error:
-        raise invalid(None, f"The body is not valid JSON: {str(error)[:200]}.") from None
+        raise invalid("body", f"The body is not valid JSON: {str(error)[:200]}.") from None
     if not isinstance(body, dict):
-        raise invalid(None, f"The body must be a JSON object, not {shown(body)}.")
+        raise invalid("body", f"The body must be a JSON object, not {shown(body)}.")
     return body
 
 

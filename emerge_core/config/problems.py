@@ -61,8 +61,15 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def schema_problems(error: ValidationError, raw: Any) -> list[Problem]:
-    """Pydantic's findings in our words."""
-    return [_problem(detail["type"], detail["loc"], detail, raw) for detail in error.errors(include_url=False)]
+    """Pydantic's findings in our words. That a list is too short is none where an entry of it is at fault:
+    pydantic counts the good ones."""
+    found = error.errors(include_url=False)
+    places = [detail["loc"] for detail in found]
+    return [
+        _problem(detail["type"], place, detail, raw)
+        for detail, place in zip(found, places, strict=True)
+        if detail["type"] != "too_short" or not any(len(p) > len(place) and p[: len(place)] == place for p in places)
+    ]
 
 
 def _problem(kind: str, place: Place, detail: Mapping[str, Any], raw: Any) -> Problem:

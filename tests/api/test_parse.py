@@ -323,7 +323,7 @@ def test_schemas_that_can_be_checked_here_are_taken(schema: dict[str, Any]) -> N
 def test_a_body_that_is_no_json_object_is_refused(raw: bytes, says: str) -> None:
     with pytest.raises(RequestError, match=says) as caught:
         read_json(raw)
-    assert caught.value.status == 400
+    assert (caught.value.status, caught.value.param) == (400, "body")
 
 
 def test_braces_in_text_are_not_nesting_and_whole_surrogate_pairs_are_text() -> None:

@@ -155,6 +155,12 @@ def test_every_fault_has_its_line() -> None:
     assert len(faults) == 3
 
 
+def test_a_list_is_not_too_short_because_its_one_entry_is_at_fault() -> None:
+    text = GOOD.replace("[qwen, mini]", "[{model: qwen, weight: -1}]")
+    assert fault(text).splitlines()[1:] == ["  ensembles.cheap.members[0].weight (line 27): must be greater than 0"]
+    assert "members (line 27): must have at least one entry" in fault(GOOD.replace("[qwen, mini]", "[]"))
+
+
 @pytest.mark.parametrize(
     ("was", "becomes"),
     [
