@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -83,20 +84,10 @@ class Engine:
             breakers=self._breakers,
         )
         strategy = get_strategy(ensemble.strategy.name)
-        request_id = request_id or uuid4().hex
-        try:
+        traced = partial(_trace, name, ensemble, fanout, began, request_id or uuid4().hex)
+        async with self._closing(fanout, request, traced):
             outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
-        except asyncio.CancelledError:
-            await fanout.aclose()
-            trace = _trace(name, ensemble, Outcome(candidates=(), decision=None), fanout, began, request_id)
-            left = RequestError(
-                "The client left before its answer was ready.", status=CLIENT_LEFT, type="client_closed"
-            )
-            self._record(request, replace(trace, failure=left))  # what was asked is billed all the same
-            raise
-        finally:
-            await fanout.aclose()
-        trace = _trace(name, ensemble, outcome, fanout, began, request_id)
+        trace = traced(outcome)
         self._record(request, trace)
         return trace
 
@@ -111,16 +102,40 @@ class Engine:
         alone = EnsembleConfig(members=(MemberConfig(model=name),))
         budget = _budget(alone, limits or Limits(), began)
         fanout = FanOut(self.config, self._pool, budget, breakers=self._breakers)
-        call, vectors = await fanout.embed_all(name, request, last_resort=True)
+        request_id = request_id or uuid4().hex
+
+        def traced(outcome: Outcome) -> Trace:
+            trace = _trace(name, alone, fanout, began, request_id, outcome)
+            return replace(trace, strategy="embedding", aggregator="none")
+
+        nothing_said = ChatRequest(messages=())
+        async with self._closing(fanout, nothing_said, traced):
+            call, vectors = await fanout.embed_all(name, request, last_resort=True)
         candidate = Candidate(
             call=call, member=Member(model=name), why_unusable="no embeddings" if vectors is None else None
         )
         decision = Decision(message=call.completion, selected=(call.id,), rule="embedder")
-        outcome = Outcome(candidates=(candidate,), decision=None if vectors is None else decision)
-        trace = _trace(name, alone, outcome, fanout, began, request_id or uuid4().hex)
-        trace = replace(trace, strategy="embedding", aggregator="none")
-        self._record(ChatRequest(messages=()), trace)
+        trace = traced(Outcome(candidates=(candidate,), decision=None if vectors is None else decision))
+        self._record(nothing_said, trace)
         return trace, vectors or []
+
+    @asynccontextmanager
+    async def _closing(
+        self, fanout: FanOut, request: ChatRequest, traced: Callable[[Outcome], Trace]
+    ) -> AsyncIterator[None]:
+        """No call outlives the block. If the client leaves in it, what was asked is recorded: it is billed all the
+        same."""
+        try:
+            try:
+                yield
+            finally:
+                await fanout.aclose()
+        except asyncio.CancelledError:
+            left = RequestError(
+                "The client left before its answer was ready.", status=CLIENT_LEFT, type="client_closed"
+            )
+            self._record(request, replace(traced(Outcome(candidates=(), decision=None)), failure=left))
+            raise
 
     def breakers(self) -> dict[str, dict[str, Any]]:
         """The models that failed lately, by name, with their state: closed, open or half-open."""
@@ -160,7 +175,7 @@ def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:
 
 
 def _trace(
-    name: str, ensemble: EnsembleConfig, outcome: Outcome, fanout: FanOut, began: float, request_id: str
+    name: str, ensemble: EnsembleConfig, fanout: FanOut, began: float, request_id: str, outcome: Outcome
 ) -> Trace:
     calls = tuple(sorted(fanout.calls, key=lambda call: int(call.id)))
     usable = sum(c.usable for c in outcome.candidates)

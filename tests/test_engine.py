@@ -9,7 +9,7 @@ import pytest
 
 from emerge_core.engine import Engine, Limits
 from emerge_core.errors import RequestError
-from emerge_core.types import ChatRequest, Trace
+from emerge_core.types import ChatRequest, EmbeddingRequest, Trace
 
 QUESTION = ChatRequest(messages=({"role": "user", "content": "What is 6 times 7?"},))
 THREE = '{"emerge": {"members": ["a", "b", "c"], "aggregator": "vote", "early_decision": false}}'
@@ -191,6 +191,32 @@ def test_a_cancelled_client_leaves_no_open_call_and_a_record_of_its_cost(upstrea
     assert [call.status for call in trace.calls] == ["cancelled"] * 3
     assert trace.cost.usd > 0
     assert trace.cost.estimated
+
+
+def test_a_client_that_leaves_its_embeddings_leaves_a_record_of_their_cost(
+    upstream: Any, says: Any, panels: Any
+) -> None:
+    upstream.script = {"small-1": says(delay=30)}
+    told: list[Trace] = []
+
+    async def leave() -> None:
+        engine = Engine(panels(THREE), environ={}, record=lambda request, trace: told.append(trace))
+        task = asyncio.create_task(engine.embed(EmbeddingRequest(inputs=("x" * 4000,)), "small"))
+        while not upstream.bodies:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await engine.aclose()
+
+    asyncio.run(leave())
+    (trace,) = told
+    assert failure(trace).status == 499
+    assert [(call.role, call.status) for call in trace.calls] == [("embed", "cancelled")]
+    assert (trace.strategy, trace.aggregator) == ("embedding", "none")
+    assert trace.cost.estimated
+    assert trace.cost.usd == pytest.approx(0.001, rel=0.1)  # about 1,000 tokens, at a dollar per million
 
 
 def test_fenced_json_is_json(upstream: Any, says: Any, panels: Any) -> None:

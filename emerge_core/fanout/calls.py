@@ -103,14 +103,14 @@ class FanOut:
             elif refusal := self._refuse(started):
                 skipped.append(self.ledger.skipped(started, refusal))
             else:
-                tasks.add(self._spawn(started))
+                tasks.add(self._spawn(started, self._answer(started)))
         for started, refusal in sorted(down, key=lambda pair: pair[1].retry_after_s or 0.0):
             if len(tasks) < at_least:
                 refusal = self._refuse(started)
             if refusal:
                 skipped.append(self.ledger.skipped(started, refusal))
             else:
-                tasks.add(self._spawn(started))
+                tasks.add(self._spawn(started, self._answer(started)))
         try:
             for call in skipped:
                 yield call
@@ -136,15 +136,7 @@ class FanOut:
         as it comes, where he streams; not if it may call a tool or must be JSON, which is shown once valid.
         A model that is down is asked only as the last resort."""
         started = self._begin(role, model, request, member, live=live)
-        down = None if last_resort else self.breakers.open(started.key)
-        if refusal := down or self._refuse(started):
-            return self.ledger.skipped(started, refusal)
-        task = self._spawn(started)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await self._cancel({task})
-            raise
+        return await self._ask(started, self._answer(started), last_resort=last_resort)
 
     async def embed(self, embedder: str, texts: Sequence[str]) -> tuple[Call, list[list[float]] | None]:
         """One embedding call for all texts; None instead of vectors where it failed."""
@@ -156,9 +148,6 @@ class FanOut:
         config = self.config.embedders[embedder]
         model = ModelConfig(provider=config.provider, model=config.model, price=config.price)
         started = self._begin("embed", embedder, _as_prompt(request), None, model=model)
-        down = None if last_resort else self.breakers.open(started.key)
-        if refusal := down or self._refuse(started):
-            return self.ledger.skipped(started, refusal), None
         vectors: list[list[float]] | None = None
 
         async def attempt(timeout_s: float) -> Completion:
@@ -167,12 +156,7 @@ class FanOut:
             vectors = reply.vectors
             return Completion(usage=reply.usage, dropped_params=reply.dropped_params, rate_limits=reply.rate_limits)
 
-        started.attempts.trial = self.breakers.asking(started.key)
-        try:
-            return await self._run(started, attempt), vectors
-        except asyncio.CancelledError:
-            self.breakers.given_up(started.key, trial=started.attempts.trial)
-            raise
+        return await self._ask(started, attempt, last_resort=last_resort), vectors
 
     async def aclose(self) -> None:
         """Cancel and await whatever still runs, and record it."""
@@ -209,13 +193,26 @@ class FanOut:
         """Why this call must not be made; else None, and its worst cost is reserved."""
         return unfit(started.request, started.model) or self.ledger.reserve(started)
 
-    def _spawn(self, started: Started) -> asyncio.Task[Call]:
+    async def _ask(self, started: Started, attempt: Attempt, *, last_resort: bool) -> Call:
+        down = None if last_resort else self.breakers.open(started.key)
+        if refusal := down or self._refuse(started):
+            return self.ledger.skipped(started, refusal)
+        task = self._spawn(started, attempt)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await self._cancel({task})
+            raise
+
+    def _spawn(self, started: Started, attempt: Attempt) -> asyncio.Task[Call]:
         started.attempts.trial = self.breakers.asking(started.key)
-        task = asyncio.create_task(self._complete(started), name=f"call-{started.id}-{started.name}")
+        task = asyncio.create_task(self._run(started, attempt), name=f"call-{started.id}-{started.name}")
         self._tasks[task] = started
         return task
 
-    async def _complete(self, started: Started) -> Call:
+    def _answer(self, started: Started) -> Attempt:
+        """One attempt at a chat's answer, told live if that is asked for."""
+
         def emit(delta: Delta) -> None:
             started.spoken += len(delta.text) + len(delta.refusal)
             if self.live:
@@ -232,15 +229,14 @@ class FanOut:
             except UpstreamError as failure:
                 raise _final(failure) if started.spoken else failure from None
 
-        call = await self._run(started, attempt)
-        if task := asyncio.current_task():
-            self._tasks.pop(task, None)
-        return call
+        return attempt
 
     async def _run(self, started: Started, attempt: Attempt) -> Call:
         await self.connect.load(started.model.provider)  # our time, not the model's
         with self.busy:
             completion = await started.attempts.run(attempt)
+        if task := asyncio.current_task():
+            self._tasks.pop(task, None)
         self._tell(started, completion.error)
         return self.ledger.landed(started, completion)
 

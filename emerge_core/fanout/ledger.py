@@ -84,7 +84,7 @@ class Ledger:
         return self._settle(started, "timeout", completion, cost)
 
     def cancelled(self, started: Started) -> Call:
-        error = CallError(kind="cancelled", message="given up: it could not change the decision")
+        error = CallError(kind="cancelled", message="given up: nobody waited for it any more")
         return self._settle(started, "cancelled", Completion(error=error), self._estimate(started))
 
     def skipped(self, started: Started, error: CallError) -> Call:
@@ -127,6 +127,8 @@ class Ledger:
         siblings = [call.completion.usage for call in self.calls if call.role == "member"]
         outputs = [usage.output_tokens for usage in siblings if usage]
         output = max(median(outputs) if outputs else 0, started.spoken // pricing.BYTES_PER_TOKEN)
+        if started.role == "embed":
+            output = 0
         if started.request.max_tokens is not None:
             output = min(output, started.request.max_tokens)
         usage = Usage(input_tokens=pricing.estimate_input_tokens(started.request), output_tokens=int(output))
