@@ -36,17 +36,18 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--no-frontier", action="store_true", help="never ask a frontier model")
     parser.add_argument("--seeds", metavar="N", type=_size, default=10, help="partitions pooled (default: 10)")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
+    parser.add_argument("--png", metavar="OUT", type=Path, help="draw cost and accuracy of the frontier to a file")
     parser.add_argument("--config-out", metavar="FILE", type=Path, help="write the chosen ensemble as a config")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from emerge_core.cli.output import check_writable, write_json, write_text
+    from emerge_core.cli.output import check_writable, write_bytes, write_json, write_text
     from emerge_core.evals.tune import Plan, tune
     from emerge_core.evals.tune_json import as_json
     from emerge_core.evals.tune_table import table
 
-    check_writable(args.json, args.config_out)
+    check_writable(args.json, args.png, args.config_out)
     plan = Plan(
         recordings=args.recordings,
         task=args.task,
@@ -63,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
     print(table(tuned))
     if args.json:
         write_json(args.json, as_json(tuned))
+    if args.png:
+        from emerge_core.evals.report.tuned import tuned_plot
+
+        write_bytes(args.png, tuned_plot(tuned))
     if args.config_out:
         import yaml
 

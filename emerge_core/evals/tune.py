@@ -96,6 +96,7 @@ class Controls:
 
     best_single: str
     best_single_accuracy: Estimate
+    best_single_cost: float | None
     repeated: Again | None  # one member asked several times, for no more than the chosen ensemble costs
     panel: Point  # the best within the same limits that asks no frontier model
     frontier: dict[str, Estimate]
@@ -289,6 +290,7 @@ class _Tuner:
         return Controls(
             best_single=answers.models[self.space.members[best]],
             best_single_accuracy=self.draws.mean(single),
+            best_single_cost=_known(answers.costs(self.space.members[best]).mean() * 1000),
             repeated=self._repeated(chosen),
             panel=panel,
             frontier={answers.models[row]: self.draws.mean(answers.right[row]) for row in frontier},

@@ -27,6 +27,7 @@ def as_json(tuned: Tuned) -> dict[str, Any]:
                 "model": controls.best_single,
                 "accuracy": _rounded(controls.best_single_accuracy.value),
                 "ci95": _interval(controls.best_single_accuracy),
+                "cost_per_1000": controls.best_single_cost,
             },
             "repeated": None if controls.repeated is None else _again_json(controls.repeated),
             "panel": _point_json(tuned, controls.panel),

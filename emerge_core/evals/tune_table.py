@@ -27,7 +27,11 @@ def table(tuned: Tuned) -> str:
     lines += ["", *aligned(head, rows), "", "controls"]
     again = controls.repeated
     beside = [
-        [f"best single member: {controls.best_single}", percent(controls.best_single_accuracy), ""],
+        [
+            f"best single member: {controls.best_single}",
+            percent(controls.best_single_accuracy),
+            _money(controls.best_single_cost),
+        ],
         *(
             [[f"vote of {again.model} asked {again.times} times", percent(again.accuracy), _money(again.cost)]]
             if again

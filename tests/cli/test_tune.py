@@ -39,13 +39,15 @@ def recorded(tmp_path: Path) -> Path:
 
 
 def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, written = recorded / "out.json", recorded / "tuned.yaml"
+    out, written, drawn = recorded / "out.json", recorded / "tuned.yaml", recorded / "tuned.png"
     arguments = ["tune", "--recordings", str(recorded), "--task", "sums", "--reference", "sage", "--max-cost", "0.9x"]
-    assert main([*arguments, "--seeds", "2", "--json", str(out), "--config-out", str(written)]) == 0
+    files = ["--json", str(out), "--config-out", str(written), "--png", str(drawn)]
+    assert main([*arguments, "--seeds", "2", *files]) == 0
     printed = capsys.readouterr().out
     assert "ensembles tried" in printed
     assert "against sage" in printed
     assert "best single member" in printed
+    assert drawn.read_bytes().startswith(b"\x89PNG")
     found = json.loads(out.read_text())
     assert found["frontier"][found["chosen"]]["escalate"]["to"] == "sage"
     config = load_config(written)

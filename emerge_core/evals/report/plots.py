@@ -1,25 +1,21 @@
-"""The report's plots as PNG. Colours of Okabe and Ito, and cividis, are told apart by colour-blind people;
-shape or text says again whatever a colour says. The off-screen canvas is used, so no display is needed.
-"""
+"""The report's plots as PNG."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
 import numpy as np
 
-from emerge_core.errors import EmergeError
+from emerge_core.evals.report import canvas
+from emerge_core.evals.report.canvas import BLUE, GREEN, GREY, ORANGE, RED
 from emerge_core.evals.report.contents import Contents, Spot
 from emerge_core.evals.resampling import Estimate
 from emerge_core.evals.unlabelled import Reliability
 
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#999933")
 MARKS = "osD^vPX*"
-DPI = 130
 
 
 def plots(contents: Contents) -> dict[str, bytes]:
@@ -37,7 +33,7 @@ def plots(contents: Contents) -> dict[str, bytes]:
 def reliability_plots(found: Reliability, known: dict[str, float] | None = None) -> dict[str, bytes]:
     order = sorted(range(len(found.models)), key=lambda m: -found.accuracy[m].value)
     names = [found.models[m] for m in order]
-    figure, axes = _figure(8.0, 1.2 + 0.36 * len(names))
+    figure, axes = canvas.figure(8.0, 1.2 + 0.36 * len(names))
     places = np.arange(len(names))[::-1]
     _dots(axes, [found.accuracy[m] for m in order], places, BLUE, "o", "estimated from agreement, 95 % interval")
     if known:
@@ -47,7 +43,7 @@ def reliability_plots(found: Reliability, known: dict[str, float] | None = None)
     axes.legend(loc="upper left", bbox_to_anchor=(0, 1.0), fontsize=8)
     matrix = found.agreement[np.ix_(order, order)]
     return {
-        "reliability": _png(figure),
+        "reliability": canvas.png(figure),
         "agreement": _matrix(matrix, names, [], "same answer, % of questions", 100),
     }
 
@@ -65,7 +61,7 @@ def _errors(contents: Contents) -> bytes:
 
 def _matrix(matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]], label: str, scale: int) -> bytes:
     size = 2.6 + 0.52 * len(names)
-    figure, axes = _figure(size + 1.6, size)
+    figure, axes = canvas.figure(size + 1.6, size)
     shown = np.array(matrix, dtype=float)
     np.fill_diagonal(shown, np.nan)
     low, high = (0.0, 1.0) if np.isnan(shown).all() else (float(np.nanmin(shown)), float(np.nanmax(shown)))
@@ -82,20 +78,20 @@ def _matrix(matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)
     if related:
         axes.set_title("outlined: same family", fontsize=9, loc="left")
-    return _png(figure)
+    return canvas.png(figure)
 
 
 def _cost(contents: Contents) -> bytes:
-    figure, axes = _figure(8.6, 5.2)
+    figure, axes = canvas.figure(8.6, 5.2)
     _spots(axes, contents.models, BLUE, "o", "one model", names=True)
     _spots(axes, contents.frontier, RED, "D", "vote of three (the best for their cost)", names=False)
     costs = [spot.cost for spot in (*contents.models, *contents.frontier) if spot.cost > 0]
     if costs and max(costs) > 5 * min(costs):
-        _logarithmic(axes)
+        canvas.logarithmic(axes)
     axes.set_xlabel("US dollars per 1,000 questions")
     axes.set_ylabel("questions answered right, %")
     axes.legend(loc="lower right", fontsize=8)
-    return _png(figure)
+    return canvas.png(figure)
 
 
 def _spots(axes: Any, spots: Sequence[Spot], colour: str, mark: str, label: str, *, names: bool) -> None:
@@ -112,7 +108,7 @@ def _spots(axes: Any, spots: Sequence[Spot], colour: str, mark: str, label: str,
 
 
 def _gain(contents: Contents) -> bytes:
-    figure, axes = _figure(8.6, 4.8)
+    figure, axes = canvas.figure(8.6, 4.8)
     for same, colour, mark, label in ((False, BLUE, "o", "several families"), (True, ORANGE, "s", "one family")):
         trios = [trio for trio in contents.trios if trio.same_family is same]
         if trios:
@@ -124,11 +120,11 @@ def _gain(contents: Contents) -> bytes:
     axes.set_xlabel("best less worst member, percentage points")
     axes.set_ylabel("vote less best member, points")
     axes.legend(fontsize=8)
-    return _png(figure)
+    return canvas.png(figure)
 
 
 def _calibration(contents: Contents) -> bytes:
-    figure, axes = _figure(6.6, 5.6)
+    figure, axes = canvas.figure(6.6, 5.6)
     axes.plot([0, 100], [0, 100], "--", color=GREY, lw=1, label="calibrated")
     for number, curve in enumerate(contents.curves[: len(PALETTE)]):
         x, y = [100 * value for value in curve.confidence], [100 * value for value in curve.right]
@@ -136,7 +132,7 @@ def _calibration(contents: Contents) -> bytes:
     axes.set_xlabel("stated confidence, %")
     axes.set_ylabel("right, %")
     axes.legend(fontsize=7)
-    return _png(figure)
+    return canvas.png(figure)
 
 
 def _dots(axes: Any, found: Sequence[Estimate], places: Any, colour: str, mark: str, label: str) -> None:
@@ -145,38 +141,7 @@ def _dots(axes: Any, found: Sequence[Estimate], places: Any, colour: str, mark: 
     axes.errorbar(values[:, 0], places, xerr=bars, fmt=mark, color=colour, capsize=3, label=label)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise EmergeError("plots need matplotlib: install emerge with its `eval` extra") from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e6e6e6", lw=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
-    return figure, axes
-
-
-def _logarithmic(axes: Any) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
 def _rectangle(x: float, y: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, ec=ORANGE, lw=2)
-
-
-def _png(figure: Any) -> bytes:
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=DPI, metadata={"Software": None})
-    return written.getvalue()
