@@ -50,8 +50,8 @@ def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.Captur
     assert drawn.read_bytes().startswith(b"\x89PNG")
     found = json.loads(out.read_text())
     assert found["frontier"][found["chosen"]]["escalate"]["to"] == "sage"
-    config = load_config(written)
-    assert config.ensembles["emerge"].escalate
+    ensemble = load_config(written).ensembles["emerge"]
+    assert (ensemble.strategy.name, ensemble.members[-1].model) == ("cascade", "sage")
 
 
 @pytest.mark.parametrize(
