@@ -13,8 +13,9 @@ import pytest
 from emerge_core.cli import main
 from emerge_core.errors import EmergeError
 from emerge_core.evals.arrays import NO_KEY, read_answers
+from emerge_core.evals.dawid_skene import DIFFICULTY_SD, reliabilities
 from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.unlabelled import DIFFICULTY_SD, agreement, estimate, partition, reliabilities
+from emerge_core.evals.unlabelled import agreement, estimate, partition
 
 SHARED = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[3] / "shared" / "data" / "replay"))
 needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recordings in {SHARED} (EMERGE_RECORDINGS)")
