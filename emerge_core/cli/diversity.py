@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emerge_core.cli.numbers import count
+
+if TYPE_CHECKING:
+    from emerge_core.evals.recordings import Recordings
+    from emerge_core.evals.unlabelled import Reliability
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,7 +20,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="measure how differently recorded models fail",
         description="Prints, from recorded answers and at no cost: accuracy of each model, how their errors go "
         "together, what the panel's vote gains and what each member adds, all with 95 % intervals. Of a task without "
-        "gold answers: who agrees with whom, how reliable each model seems, and which panel to try.",
+        "gold answers: who agrees with whom, how reliable each model seems, and which panel to try. Where only some "
+        "questions have gold answers, both: measured on those, and estimated for all from labels and agreement.",
     )
     parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
     parser.add_argument("--task", metavar="T", required=True, help="the task to measure on")
@@ -62,14 +68,15 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.report.contents import gather
     from emerge_core.evals.report.page import scored_page, unlabelled_page
     from emerge_core.evals.report.plots import plots, reliability_plots
-    from emerge_core.evals.scoring import is_scored
+    from emerge_core.evals.scoring import labelled
     from emerge_core.evals.unlabelled import estimate
-    from emerge_core.evals.unlabelled_table import truth, unlabelled_table
+    from emerge_core.evals.unlabelled_table import anchored_table, truth, unlabelled_table
 
     check_writable(args.json, args.html)
     recordings = Recordings(args.recordings)
     recordings.choose(args.task)
-    scored = is_scored(recordings, args.task)
+    known_questions = labelled(recordings, args.task)
+    scored = bool(known_questions)
     measured = scored and not args.no_gold
     if args.limit and (measured or args.findings):
         raise EmergeError(f"--limit goes with --no-gold: {args.task} has gold answers, and is measured on all of them")
@@ -86,6 +93,9 @@ def run(args: argparse.Namespace) -> int:
         diversity = measure(answers, args.models)
         print(table(diversity))
         figures = asdict(diversity)
+        if anchored := _anchored(recordings, args, known_questions):
+            print("\n" + anchored_table(anchored))
+            figures["all_questions"] = asdict(anchored) | {"agreement": anchored.agreement.tolist()}
     else:
         reliability = estimate(answers, args.models, limit=args.limit)
         known = truth(answers, reliability) if scored else None
@@ -98,12 +108,28 @@ def run(args: argparse.Namespace) -> int:
         if measured:
             contents = gather(answers, args.models)
             pictures = plots(contents)
-            page = scored_page(contents, pictures, texts)
+            page = scored_page(contents, pictures, texts, anchored)
         else:
             pictures = reliability_plots(reliability, known)
             page = unlabelled_page(reliability, pictures, texts, known)
         _write(args, page, pictures)
     return 0
+
+
+def _anchored(recordings: Recordings, args: argparse.Namespace, known: Collection[str]) -> Reliability | None:
+    """What the labelled questions say of all, where most of a task has no gold answers."""
+    from emerge_core.errors import EmergeError
+    from emerge_core.evals.arrays import read_answers
+    from emerge_core.evals.unlabelled import estimate
+
+    answers = read_answers(recordings, args.task, args.models, gold=False)
+    if all(id_ in known for id_ in answers.questions):
+        return None
+    try:
+        return estimate(answers, args.models, limit=args.limit, labelled=known)
+    except EmergeError as error:
+        print(f"\nonly the labelled questions are told of: {error}")
+        return None
 
 
 def _write(args: argparse.Namespace, page: str, pictures: Mapping[str, bytes]) -> None:

@@ -69,10 +69,11 @@ class Scorer:
         return found
 
 
-def is_scored(recordings: Recordings, task: str) -> bool:
-    """Whether there is anything to score a task's replies by."""
+def labelled(recordings: Recordings, task: str) -> set[str]:
+    """The questions that there is something to score by."""
     golds = recordings.golds(task)
-    return _scorable(golds, _verdicts(recordings, task, golds))
+    judged = {each.question for each in _verdicts(recordings, task, golds)}
+    return {id_ for id_, gold in golds.items() if gold.answers} | judged
 
 
 def _verdicts(recordings: Recordings, task: str, golds: Mapping[str, Gold]) -> list[Verdict]:

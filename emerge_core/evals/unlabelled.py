@@ -1,4 +1,5 @@
-"""How reliable models are where nobody knows the right answers: estimated from agreement alone.
+"""How reliable models are where nobody knows the right answers: estimated from agreement alone, or from
+agreement and the few labels that there are.
 
 The model is Dawid and Skene's (see `dawid_skene`). What it cannot see: errors that members share for
 other reasons than difficulty (one family, one training set, a trap in the question) count as agreement
@@ -9,8 +10,9 @@ presumes that an agreeing majority tends to be right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,9 @@ import numpy as np
 
 from emerge_core.errors import EmergeError
 from emerge_core.evals.arrays import NO_KEY, Answers
-from emerge_core.evals.dawid_skene import WARM_ROUNDS, Fit, reliabilities
+from emerge_core.evals.dawid_skene import WARM_ROUNDS, Fit, Labels, reliabilities
 from emerge_core.evals.resampling import Estimate
+from emerge_core.evals.stats import wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,14 +41,18 @@ CROWD = 12  # of more members, panels are sought among this many most reliable o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
-    """What agreement says of a task without gold answers. Intervals are 95 % bootstraps over questions,
-    wider by MARGIN to either side for accuracies, because the model itself is only nearly true."""
+    """What agreement says of a task without gold answers, or with few. Intervals are 95 % bootstraps over
+    questions, wider by MARGIN to either side for accuracies, because the model itself is only nearly true; of
+    what is labelled it is true."""
 
     task: str
     questions: int
     models: tuple[str, ...]
     left_out: tuple[str, ...]  # too few of their replies state an answer that can be compared
     accuracy: tuple[Estimate, ...]  # by model
+    labelled: int  # of the questions
+    agreed: tuple[Estimate, ...]  # the same without the labels
+    counted: tuple[Estimate, ...]  # the same from the labels alone
     agreement: Floats  # (models, models): of the questions that both answer, the share with equal answers
     coincide: float  # chance that two wrong answers are the same
     panel: tuple[str, ...]  # of three, whose vote is expected to be right most often
@@ -60,10 +67,12 @@ def estimate(
     models: Sequence[str] | None = None,
     *,
     limit: int | None = None,
+    labelled: Collection[str] = (),
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Reliability:
-    """From the first `limit` questions. Raises EmergeError for fewer than three comparable models."""
+    """From the first `limit` questions, of which those `labelled` (ids) have known right answers. Raises
+    EmergeError for fewer than three comparable models."""
     wanted = tuple(models or answers.models)
     codes = partition(answers, [answers.index(name) for name in wanted], limit)
     keyed = (codes != NO_KEY).mean(axis=1) >= KEYED
@@ -74,11 +83,14 @@ def estimate(
             f"state answers that can be compared, and there are {len(names)} (long prose has no answer key)"
         )
     codes = codes[keyed]
-    fit = reliabilities(codes)
     count = codes.shape[1]
+    known = np.array([id_ in labelled for id_ in answers.questions[:count]])
+    rows = [answers.index(name) for name in names]
+    labels = Labels(known, answers.right[rows, :count]) if known.any() else None
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    drawn = [reliabilities(codes, draw.astype(np.float64), start=fit, rounds=WARM_ROUNDS) for draw in draws]
-    accuracy = np.array([each.right for each in drawn])
+    fit, drawn = _drawn(codes, draws, labels)
+    accuracy = _accuracy(fit, drawn, MARGIN * (1 - known.mean()))
+    of_models = np.array([each.right for each in drawn])
     panels = _panels(fit)
     votes = np.array([_expected(codes, panel, fit.posterior) for panel in panels])
     best = int(votes.mean(axis=1).argmax())
@@ -92,15 +104,35 @@ def estimate(
         questions=count,
         models=names,
         left_out=tuple(name for name, kept in zip(wanted, keyed, strict=True) if not kept),
-        accuracy=tuple(_interval(fit.right[m], accuracy[:, m], MARGIN) for m in range(len(names))),
+        accuracy=accuracy,
+        labelled=int(known.sum()),
+        agreed=accuracy if labels is None else _accuracy(*_drawn(codes, draws, None), MARGIN),
+        counted=() if labels is None else _counted(labels),
         agreement=agreement(codes),
         coincide=fit.coincide,
         panel=tuple(names[m] for m in panels[best]),
-        vote=_interval(float(votes[best].mean()), of_best, MARGIN),
-        gain=_interval(float(votes[best].mean() - fit.right[top]), of_best - accuracy[:, top]),
+        vote=_interval(float(votes[best].mean()), of_best, MARGIN * (1 - known.mean())),
+        gain=_interval(float(votes[best].mean() - fit.right[top]), of_best - of_models[:, top]),
         alternatives=int((votes.mean(axis=1) >= low).sum()) - 1,
         to_label=tuple(answers.questions[q] for q in np.argsort(-_entropy(fit.posterior), kind="stable")[:TO_LABEL]),
     )
+
+
+def _drawn(codes: Codes, draws: Codes, labels: Labels | None) -> tuple[Fit, list[Fit]]:
+    """The fit to all questions, and to each of the draws."""
+    fit = reliabilities(codes, labels=labels)
+    again = partial(reliabilities, codes, labels=labels, start=fit, rounds=WARM_ROUNDS)
+    return fit, [again(draw.astype(np.float64)) for draw in draws]
+
+
+def _accuracy(fit: Fit, drawn: Sequence[Fit], margin: float) -> tuple[Estimate, ...]:
+    of_models = np.array([each.right for each in drawn])
+    return tuple(_interval(right, of_models[:, m], margin) for m, right in enumerate(fit.right))
+
+
+def _counted(labels: Labels) -> tuple[Estimate, ...]:
+    hits, of = labels.right[:, labels.known].sum(axis=1), int(labels.known.sum())
+    return tuple(Estimate(right / of, *wilson(right, of)) for right in map(int, hits))
 
 
 def partition(answers: Answers, rows: Sequence[int], limit: int | None = None) -> Codes:

@@ -11,7 +11,13 @@ from emerge_core.evals.unlabelled import Reliability
 LIMITS = """\
 These are estimates, not measurements: nobody checked an answer. Errors that models share (one family, one trap in the
 question) pass for agreement and make them look better than they are. A few dozen labels settle more than hundreds of
-further questions: give some rows `answers`, and diversity measures on those."""
+further questions: give some rows `answers`, and they are counted in."""
+
+
+ANCHORED = """\
+Both: Dawid and Skene's model, fitted to the agreement on all questions with the labelled answers held to what they are;
+intervals are 95 %. It may be any questions that are labelled, the disputed ones too. Labels take away
+only part of what shared errors do."""
 
 FEW = 50  # questions: from fewer, next to nothing can be estimated
 
@@ -32,6 +38,43 @@ def unlabelled_table(found: Reliability, known: dict[str, float] | None = None) 
     if found.left_out:
         lines.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
     return "\n".join([*lines, "", LIMITS, f"Label first: {', '.join(found.to_label)}"])
+
+
+def anchored_table(found: Reliability) -> str:
+    """Of a task with few labels: what they and agreement together say, and each of them alone."""
+    order = sorted(range(len(found.models)), key=lambda m: -found.accuracy[m].value)
+    rows = [anchored_row(found, m) for m in order]
+    return "\n".join(
+        [
+            f"{found.task}: all {found.questions} questions, of which {found.labelled} have gold answers",
+            "",
+            *aligned(["model", *ANCHORED_HEAD], rows),
+            "",
+            moved(found),
+            *suggestion(found),
+            "",
+            ANCHORED,
+            f"Label next: {', '.join(found.to_label)}",
+        ]
+    )
+
+
+ANCHORED_HEAD = ("right, by both", "by agreement alone", "by the labels alone")
+
+
+def anchored_row(found: Reliability, model: int) -> list[str]:
+    return [found.models[model], *(percent(each[model]) for each in (found.accuracy, found.agreed, found.counted))]
+
+
+def moved(found: Reliability) -> str:
+    """How much the labels changed."""
+    both, alone, counted = (np.array(each) * 100 for each in (found.accuracy, found.agreed, found.counted))
+    widths = [float((each[:, 2] - each[:, 1]).mean()) for each in (both, alone, counted)]
+    by = np.abs(both - alone)[:, 0].mean()
+    return (
+        f"The {found.labelled} labels moved the estimates by {by:.1f} points on average; intervals are "
+        f"{widths[0]:.0f} points wide, without the labels {widths[1]:.0f}, from the labels alone {widths[2]:.0f}."
+    )
 
 
 def suggestion(found: Reliability) -> list[str]:

@@ -13,9 +13,9 @@ import pytest
 from emerge_core.cli import main
 from emerge_core.errors import EmergeError
 from emerge_core.evals.arrays import NO_KEY, read_answers
-from emerge_core.evals.dawid_skene import DIFFICULTY_SD, reliabilities
+from emerge_core.evals.dawid_skene import DIFFICULTY_SD, Labels, reliabilities
 from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.unlabelled import agreement, estimate, partition
+from emerge_core.evals.unlabelled import MARGIN, _accuracy, _drawn, agreement, estimate, partition
 
 SHARED = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[3] / "shared" / "data" / "replay"))
 needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recordings in {SHARED} (EMERGE_RECORDINGS)")
@@ -104,16 +104,80 @@ def test_a_hundred_unlabelled_prompts_get_a_report(tmp_path: Path, capsys: pytes
     assert len(found["to_label"]) == 10
 
 
-def test_some_labels_are_measured_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = unlabelled(tmp_path, simulated())
+def label(root: Path, count: int) -> None:
     path = root / "own" / "questions.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     labelled = [
-        {**row, "answers": [str(7 * n)], "answer_format": "number"} if n < 40 else row for n, row in enumerate(rows)
+        {**row, "answers": [str(7 * n)], "answer_format": "number"} if n < count else row for n, row in enumerate(rows)
     ]
     path.write_text("\n".join(map(json.dumps, labelled)))
-    assert main(["diversity", "--recordings", str(root), "--task", "own"]) == 0
-    assert "own: 40 questions, 0 left out" in capsys.readouterr().out
+
+
+def test_some_labels_are_measured_on_and_anchor_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out, page = unlabelled(tmp_path, simulated()), tmp_path / "out.json", tmp_path / "out.html"
+    label(root, 40)
+    arguments = ["diversity", "--recordings", str(root), "--task", "own", "--json", str(out), "--html", str(page)]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "own: 40 questions, 0 left out" in said
+    assert "own: all 100 questions, of which 40 have gold answers" in said
+    assert "The 40 labels moved the estimates by" in said
+    found = json.loads(out.read_text())["all_questions"]
+    assert (found["questions"], found["labelled"]) == (100, 40)
+    assert not {f"q{n}" for n in range(40)} & set(found["to_label"])
+    assert "40 of 100 have gold answers" in page.read_text()
+    label(root, 100)
+    assert main(arguments) == 0
+    assert "all 100 questions" not in capsys.readouterr().out
+
+
+def covered(labels: int, picked: bool, copies: int) -> tuple[float, float, float]:
+    """Over eight simulated workloads: how often the interval holds the truth, its width, the mean error. Of
+    `copies`, the first two models make the same errors, which the model does not know of."""
+    held, width, error = [], [], []
+    for seed in range(8):
+        codes, _ = answering([0.85, 0.75, 0.7, 0.6], 100, wrong=4, hard=DIFFICULTY_SD, seed=seed)
+        codes[3 : 3 + copies] = codes[0]
+        right = codes == 0
+        draw = np.random.default_rng(seed)
+        order = np.argsort(-disputed(codes)) if picked else draw.permutation(100)
+        known = np.isin(np.arange(100), order[:labels])
+        draws = draw.multinomial(100, np.full(100, 0.01), size=25)
+        fit, drawn = _drawn(codes, draws, Labels(known, right) if labels else None)
+        found = np.array(_accuracy(fit, drawn, MARGIN * (1 - known.mean())))
+        truth = right.mean(axis=1)
+        held.append((found[:, 1] <= truth) & (truth <= found[:, 2]))
+        width.append(found[:, 2] - found[:, 1])
+        error.append(np.abs(found[:, 0] - truth))
+    return float(np.mean(held)), float(np.mean(width)), float(np.mean(error))
+
+
+def disputed(codes: Any) -> Any:
+    return np.array([len(set(column)) for column in codes.T])
+
+
+@pytest.mark.parametrize("picked", [False, True], ids=["labels at random", "labels where models differ"])
+def test_labels_narrow_the_intervals_and_keep_them_honest(picked: bool) -> None:
+    held, width, error = zip(*(covered(labels, picked, 0) for labels in (0, 40)), strict=True)
+    assert min(held) >= 0.93
+    assert width[1] < width[0]
+    assert error[1] < error[0]
+
+
+def test_labels_correct_what_agreement_cannot_see() -> None:
+    """Two models that err alike are believed; labels take away part of it, and the more the more there are."""
+    unaided, aided = covered(0, False, 1), covered(40, False, 1)
+    print("held, width, error:", unaided, aided)
+    assert unaided[2] > 0.05
+    assert aided[2] < 0.75 * unaided[2]
+    assert aided[0] > unaided[0]
+
+
+def test_where_all_is_labelled_the_estimate_is_the_measurement() -> None:
+    codes, truth = answering([0.9, 0.7, 0.5], 80, wrong=3, seed=1)
+    fit = reliabilities(codes, labels=Labels(np.ones(80, dtype=np.bool_), codes == 0))
+    assert np.allclose(fit.right, truth)
+    assert np.allclose(fit.posterior.max(axis=1), 1)
 
 
 def test_few_questions_are_called_few(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

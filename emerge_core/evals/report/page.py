@@ -11,7 +11,7 @@ from emerge_core.evals.diversity import PanelDiversity
 from emerge_core.evals.diversity_table import coefficient, percent, points
 from emerge_core.evals.report.contents import Contents
 from emerge_core.evals.unlabelled import Reliability
-from emerge_core.evals.unlabelled_table import LIMITS, suggestion
+from emerge_core.evals.unlabelled_table import ANCHORED, ANCHORED_HEAD, LIMITS, anchored_row, moved, suggestion
 
 CUT = 300  # characters of a question that are shown
 
@@ -56,8 +56,10 @@ READ = {
 }
 
 
-def scored_page(contents: Contents, pictures: Mapping[str, bytes], texts: Mapping[str, str]) -> str:
-    """`texts` are the questions' by id."""
+def scored_page(
+    contents: Contents, pictures: Mapping[str, bytes], texts: Mapping[str, str], anchored: Reliability | None = None
+) -> str:
+    """`texts` are the questions' by id; `anchored` is what the scored ones say of all, where others are not."""
     found = contents.diversity
     members = [
         [each.model, each.family or "?", percent(each.accuracy), points(each.marginal), _money(spot.cost)]
@@ -74,6 +76,11 @@ def scored_page(contents: Contents, pictures: Mapping[str, bytes], texts: Mappin
         *(_picture(name, pictures[name]) for name in ("errors", "cost", "gain", "calibration") if name in pictures),
         _section("Pairs", _table(*_pairs(found)), "Least correlated errors first; * marks models of one family."),
     ]
+    if anchored:
+        order = sorted(range(len(anchored.models)), key=lambda m: -anchored.accuracy[m].value)
+        note = f"{anchored.labelled} of {anchored.questions} have gold answers. {moved(anchored)} {ANCHORED}"
+        table = _table(["model", *ANCHORED_HEAD], [anchored_row(anchored, m) for m in order])
+        parts.insert(3, _section("All questions, labelled or not", table, note))
     if contents.examples:
         rows = [[_cut(texts.get(each.question, each.question)), str(each.together)] for each in contents.examples]
         note = (
