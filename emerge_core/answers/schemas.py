@@ -64,6 +64,8 @@ def schema_fault(value: Any, schema: Mapping[str, Any]) -> str | None:
     try:
         validator = _validator(text_of(schema))
         return _first_fault(validator, value, MAX_STEPS) if validator else None
+    except ImportError:  # a broken installation must not pass for a valid answer
+        raise
     except Exception:  # too much work, an unresolvable reference: the referencing library has its own family
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -176,3 +177,9 @@ def test_nothing_is_fetched_and_nothing_raises(schema: Any, monkeypatch: pytest.
     values: list[Any] = [{}, [], "x", 1, None]
     for value in values:
         schema_fault(value, schema)
+
+
+def test_an_installation_without_re2_does_not_pass_for_a_valid_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(ImportError, match="re2"):
+        schema_fault("x", {"type": "string", "pattern": "^never seen before$"})
