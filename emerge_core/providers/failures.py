@@ -28,8 +28,9 @@ _OUT_OF_CREDIT = re.compile(r"insufficient_quota|credit balance is too low|billi
 _OF_A_ROLE = re.compile(r"developer|\brole\b", re.IGNORECASE)
 DEVELOPER = "the role developer"  # what a model may refuse beside parameters
 _NOT_TAKEN = re.compile(
-    r"unsupported|(not|n't) support|deprecated|not permitted|extra (inputs|fields)|unrecognized|"
-    r"unknown (parameter|field|argument)|cannot both|not (allowed|available|compatible)|incompatible",
+    r"unsupported|(not|n't) (support|accept|recogni[sz]e)|deprecated|not permitted|extra (inputs|fields)|"
+    r"unrecogni[sz]ed|(unknown|unexpected) (parameter|field|(keyword )?argument|name|key|property|option)|"
+    r"cannot find field|additional propert|cannot both|not (allowed|available|compatible)|incompatible",
     re.IGNORECASE,
 )
 
@@ -133,7 +134,8 @@ def refused_param(error: CallError, sent: Collection[str]) -> str | None:
     if error.status not in (400, 422) or not _NOT_TAKEN.search(f"{error.code} {error.message}"):
         return None
     if error.param is not None:
-        return error.param if error.param in sent else None
+        named_last = error.param.rpartition(".")[2]  # some give its whole path: body.verbosity
+        return next((name for name in (error.param, named_last) if name in sent), None)
     named = re.findall(r"[A-Za-z_]\w*", error.message[:300])
     found = [name for name in named if name in sent]
     return found[-1] if found else None  # "`temperature` and `top_p` cannot both be specified": the first stays

@@ -3,6 +3,7 @@ and their faults have one shape."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from types import ModuleType
@@ -23,6 +24,8 @@ from emerge_core.providers.failures import (
 from emerge_core.providers.lines import drain, events
 from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.types import JsonObject, RateLimits, UpstreamError
+
+REMEMBERED_S = 3600.0  # of a refusal: one wasted request an hour
 
 Wire = TypeVar("Wire")
 
@@ -120,12 +123,17 @@ async def _send(
 
 
 class Refusals:
-    """Optional parameters that a model refused by name: left out from then on, because the answer is
-    worth more than they are. `parts` names what goes when a parameter of several parts is refused."""
+    """Optional parameters that a model refused by name: left out for an hour, because the answer is worth
+    more than they are, and not for ever, because an upstream may learn and a refusal may be misread.
+    `parts` names what goes when a parameter of several parts is refused. The clock is the wall's: others
+    stand still while a Lambda environment is frozen."""
 
-    def __init__(self, parts: Mapping[str, frozenset[str]] | None = None) -> None:
+    def __init__(
+        self, parts: Mapping[str, frozenset[str]] | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._parts = parts or {}
-        self._refused: dict[str, frozenset[str]] = {}
+        self._clock = clock
+        self._until: dict[str, dict[str, float]] = {}  # by model and parameter
 
     async def ask(
         self,
@@ -138,7 +146,7 @@ class Refusals:
         attempts = 0
         while True:
             attempts += 1
-            refused = self._refused.get(model, frozenset())
+            refused = self._known(model)
             wire, sent = prepare(refused)
             try:
                 return wire, await send(wire), attempts
@@ -146,4 +154,9 @@ class Refusals:
                 param = refused_param(failure.error, sent)
                 if param is None or param in refused or not may_send_again():
                     raise
-                self._refused[model] = refused | self._parts.get(param, frozenset({param}))
+                until = self._clock() + REMEMBERED_S
+                self._until.setdefault(model, {}).update(dict.fromkeys(self._parts.get(param, (param,)), until))
+
+    def _known(self, model: str) -> frozenset[str]:
+        now = self._clock()
+        return frozenset(param for param, until in self._until.get(model, {}).items() if until > now)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from emerge_core.types import ChatRequest
+from emerge_core.providers.sdk import Refusals, Told
+from emerge_core.types import CallError, ChatRequest, UpstreamError
 
 USER: Any = {"role": "user", "content": "Hello"}
 TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
@@ -159,6 +162,59 @@ def test_any_field_that_a_server_refuses_by_name_is_left_out(exchange: Any, repl
     done = exchange("openai", [reply(refusal, status=400), reply(SAID["openai"])], request)
     assert "logit_bias" not in done.body
     assert done.completion.dropped_params == ("logit_bias",)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"error": {"message": "Unknown parameter: 'verbosity'.", "param": "verbosity"}},
+        {"error": {"message": "property 'verbosity' is unsupported"}},
+        {"error": {"message": "verbosity is not supported by this model", "param": "body.verbosity"}},
+        {"error": {"message": 'Invalid JSON payload received. Unknown name "verbosity": Cannot find field.'}},
+        {"error": {"message": "create() got an unexpected keyword argument 'verbosity'"}},
+        {
+            "detail": [
+                {"type": "extra_forbidden", "loc": ["body", "verbosity"], "msg": "Extra inputs are not permitted"}
+            ]
+        },
+        {"error": {"message": "Additional properties are not allowed ('verbosity' was unexpected)"}},
+        {"error": {"message": "This model does not accept verbosity."}},
+    ],
+)
+@pytest.mark.parametrize("name", ["verbosity", "prompt_cache_key"])
+def test_a_field_of_one_vendor_is_dropped_where_another_refuses_it_in_its_words(
+    exchange: Any, reply: Any, refusal: Any, name: str
+) -> None:
+    told = json.loads(json.dumps(refusal).replace("verbosity", name))
+    done = exchange("openai", [reply(told, status=400), reply(SAID["openai"])], asked(name, "low"))
+    assert done.completion.dropped_params == (name,)
+    assert [name in sent.body for sent in done.upstream.sent] == [True, False]
+
+
+def test_a_wrong_value_is_no_refused_parameter(exchange: Any, reply: Any) -> None:
+    refusal = {"error": {"message": "Invalid value for verbosity: 'loud'.", "param": "verbosity"}}
+    done = exchange("openai", [reply(refusal, status=400)], asked("verbosity", "loud"))
+    assert (done.error.kind, len(done.upstream.sent)) == ("invalid_request", 1)
+
+
+def test_a_refusal_is_forgotten_after_an_hour() -> None:
+    now, asked_with = [0.0], []
+    refusals = Refusals(clock=lambda: now[0])
+
+    def prepare(refused: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+        sent = frozenset({"seed"}) - refused
+        return sent, sent
+
+    async def send(sent: frozenset[str]) -> Told:
+        asked_with.append(set(sent))
+        if sent:
+            raise UpstreamError(CallError(kind="invalid_request", message="seed is not supported", status=400))
+        return Told({}, ())
+
+    for at_s in (0, 3599, 3601):
+        now[0] = at_s
+        asyncio.run(refusals.ask("m", prepare, send))
+    assert asked_with == [{"seed"}, set(), set(), {"seed"}, set()]
 
 
 def test_a_faulty_schema_is_no_refused_parameter(exchange: Any, reply: Any) -> None:
