@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             by = f"judge {config.models[args.judge].model}"
             at_once = args.concurrency
             graded = await grade_task(recordings, args.task, judge, by=by, concurrency=at_once, progress=progress)
-            graded.cost_usd = judge.cost_usd
+            graded.cost_usd, graded.fault = judge.cost_usd, judge.fault
             return graded
 
     async def by_own_function() -> Graded:
@@ -61,5 +61,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.task}: {graded.rows} answers, {graded.right} right, {graded.open} without a verdict", end="")
     print(f"; {graded.cost_usd:.4f} USD" if args.judge else "")
     if graded.open == graded.rows:
-        raise EmergeError("no answer got a verdict: a judge needs reference answers (`answers`) and a reply in JSON")
+        why = graded.fault or "a judge needs reference answers (`answers`) and a reply in JSON"
+        raise EmergeError(f"no answer got a verdict: {why}")
+    if graded.fault:
+        print(f"some calls of the judge failed: {graded.fault}; the same command asks them again", file=sys.stderr)
     return 0

@@ -23,6 +23,7 @@ from emerge_core.config import resolve_key
 from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.prompts import request_of
+from emerge_core.evals.record import FATAL
 from emerge_core.evals.recordings import Question, Recordings, read_rows
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.providers.pool import Pool
@@ -66,6 +67,7 @@ class Graded:
     right: int = 0
     open: int = 0  # rows that got no verdict
     cost_usd: float = 0.0
+    fault: str | None = None  # why a judge's call failed; the last one's
 
 
 def by_function(reference: str) -> Grader:
@@ -104,6 +106,7 @@ class Judge:
         self._budget = Budget(deadline=math.inf, attempts=2**62, max_cost_usd=max_cost_usd)
         self._pool = Pool(config, lambda reference: resolve_key(reference, environ))
         self.cost_usd = 0.0
+        self.fault: str | None = None  # of the last call that failed
 
     async def __aenter__(self) -> Judge:
         return self
@@ -112,11 +115,15 @@ class Judge:
         await self._pool.aclose()
 
     async def __call__(self, case: Case) -> bool | None:
-        """None where the judge failed, or gave no verdict."""
+        """None where the judge failed, or gave no verdict. Raises EmergeError where no call of it can succeed."""
         if not case.answers:
             return None
         call = await FanOut(self._config, self._pool, self._budget).ask("judge", self._model, prompt(case))
         self.cost_usd += call.completion.cost.usd
+        if error := call.completion.error:
+            self.fault = error.line
+            if error.kind in FATAL:
+                raise EmergeError(f"the judge {self._model} cannot be asked: {error.line}")
         return verdict(call.completion.text)
 
 

@@ -80,6 +80,23 @@ def test_a_judge_without_a_verdict_grades_nothing(
     assert "no model 'k' in the config; its models are: j" in capsys.readouterr().err
 
 
+def test_a_judge_that_is_down_is_named_as_the_cause(
+    task: Path, tmp_path: Path, upstream: Any, says: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*judging(upstream, says, tmp_path), "--judge", "j", "--concurrency", "1"]
+    upstream.script = {"judge": says(status=400, error="no judging here")}
+    assert main(arguments) == 2
+    assert "no answer got a verdict: invalid_request 400: no judging here" in capsys.readouterr().err
+    upstream.bodies.clear()
+    upstream.script = {"judge": says(status=401, error="bad key")}
+    assert main(arguments) == 2
+    assert "the judge j cannot be asked: auth 401: bad key" in capsys.readouterr().err
+    assert len(upstream.bodies) == 1
+    upstream.script = {"judge": [says('{"correct": true}'), says(status=400, error="no"), says('{"correct": false}')]}
+    assert main(arguments) == 0
+    assert "some calls of the judge failed: invalid_request 400: no" in capsys.readouterr().err
+
+
 def test_a_function_grades(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
