@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -170,14 +171,14 @@ def test_a_reply_cut_off_by_the_callers_max_tokens_comes_back_as_it_is(upstream:
     assert trace.degraded
 
 
-def test_a_cancelled_client_leaves_no_open_call_and_a_record_of_its_cost(upstream: Any, says: Any, panels: Any) -> None:
-    upstream.script = {name: says("42", delay=30) for name in "abc"}
+def left(config: Any, ask: Callable[[Engine], Coroutine[Any, Any, Any]], asked: Callable[[], bool]) -> Trace:
+    """What is recorded of a request whose client leaves once all was `asked`."""
     told: list[Trace] = []
 
     async def leave() -> None:
-        engine = Engine(panels(THREE), environ={}, record=lambda request, trace: told.append(trace))
-        task = asyncio.create_task(engine.run(QUESTION, "emerge"))
-        while upstream.open < 3:
+        engine = Engine(config, environ={}, record=lambda request, trace: told.append(trace))
+        task = asyncio.create_task(ask(engine))
+        while not asked():
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -188,6 +189,12 @@ def test_a_cancelled_client_leaves_no_open_call_and_a_record_of_its_cost(upstrea
     asyncio.run(leave())
     (trace,) = told
     assert failure(trace).status == 499
+    return trace
+
+
+def test_a_cancelled_client_leaves_no_open_call_and_a_record_of_its_cost(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {name: says("42", delay=30) for name in "abc"}
+    trace = left(panels(THREE), lambda engine: engine.run(QUESTION, "emerge"), lambda: upstream.open == 3)
     assert [call.status for call in trace.calls] == ["cancelled"] * 3
     assert trace.cost.usd > 0
     assert trace.cost.estimated
@@ -197,22 +204,8 @@ def test_a_client_that_leaves_its_embeddings_leaves_a_record_of_their_cost(
     upstream: Any, says: Any, panels: Any
 ) -> None:
     upstream.script = {"small-1": says(delay=30)}
-    told: list[Trace] = []
-
-    async def leave() -> None:
-        engine = Engine(panels(THREE), environ={}, record=lambda request, trace: told.append(trace))
-        task = asyncio.create_task(engine.embed(EmbeddingRequest(inputs=("x" * 4000,)), "small"))
-        while not upstream.bodies:
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        await engine.aclose()
-
-    asyncio.run(leave())
-    (trace,) = told
-    assert failure(trace).status == 499
+    request = EmbeddingRequest(inputs=("x" * 4000,))
+    trace = left(panels(THREE), lambda engine: engine.embed(request, "small"), lambda: bool(upstream.bodies))
     assert [(call.role, call.status) for call in trace.calls] == [("embed", "cancelled")]
     assert (trace.strategy, trace.aggregator) == ("embedding", "none")
     assert trace.cost.estimated
