@@ -34,7 +34,8 @@ READ = {
     ),
     "cost": (
         "What accuracy costs",
-        "Each model alone, and votes of three that no cheaper vote of three beats. Bars are 95 % intervals: where two "
+        "Each model alone, by its number in the list, and votes of three that no cheaper vote of three beats. Bars "
+        "are 95 % intervals: where two "
         "overlap widely, this recording does not tell them apart. The votes were picked on these same questions, so "
         "they look a little better than they are.",
     ),
