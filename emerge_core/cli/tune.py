@@ -72,6 +72,12 @@ def run(args: argparse.Namespace) -> int:
         import yaml
 
         write_text(args.config_out, yaml.safe_dump(tuned.config, sort_keys=False, allow_unicode=True))
+        print(f"config: {args.config_out}")
+        unknown = [name for name, each in tuned.config["providers"].items() if each == {"kind": "ollama"}]
+        if unknown:
+            print(
+                f"in it, {', '.join(unknown)} is written as a local Ollama, since no API is known by that name: edit it"
+            )
     return 0
 
 

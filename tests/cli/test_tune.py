@@ -47,6 +47,9 @@ def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.Captur
     assert "ensembles tried" in printed
     assert "against sage" in printed
     assert "best single member" in printed
+    assert (
+        f"config: {written}\nin it, local is written as a local Ollama, since no API is known by that name" in printed
+    )
     assert drawn.read_bytes().startswith(b"\x89PNG")
     found = json.loads(out.read_text())
     assert found["frontier"][found["chosen"]]["escalate"]["to"] == "sage"
