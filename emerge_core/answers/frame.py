@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import re
 
-_THINKING_OPENS = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.I)
-_THINKING_ENDS = re.compile(r"</(?:think|thinking|reasoning)>", re.I)
+_THINKING = r"(?:think|thinking|thought|reasoning|scratchpad|analysis)"
+_THINKING_OPENS = re.compile(rf"\s*<{_THINKING}>", re.I)
+_THINKING_ENDS = re.compile(rf"</{_THINKING}>", re.I)
 _STOP_TOKEN = re.compile(r"(?:</s>|<\|[a-z_]{3,20}\|>|<end_of_turn>|\[/INST\])\s*\Z")
 _GREETING = re.compile(
     r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|(?:great|good) question|happy to help)"

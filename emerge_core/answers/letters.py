@@ -25,7 +25,7 @@ _INLINE = re.compile(
 )
 _LETTER = re.compile(
     r"(?:(?:the\s+)?(?:option|choice|letter|answer|statement)s?\s*:?\s*)?"
-    r"(?P<open>[(\[{])?\s*(?P<letter>[A-Za-z])\s*(?P<close>[)\]}])?(?P<rest>.*)",
+    r"(?P<open>[(\[{]{1,2})?\s*(?P<letter>[A-Za-z])(?:\s*(?P<close>[)\]}]{1,2}))?(?P<rest>.*)",
     re.I | re.S,
 )
 _JOINS = r"\s*(?:,\s*)?(?:\band\b|\bor\b|/|&|,|\+)\s*"
@@ -37,22 +37,26 @@ _SEVERAL = re.compile(rf"[(\[]?[A-Z][)\]]?(?:{_JOINS}[(\[]?[A-Z]\b[)\]]?)+(?=[\s
 # How a sentence opens that picks one: I would go with (B); so, it is B; therefore, B.
 _VERDICT = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|consequently)\b[,:]?\s*)*"
-    r"(?:(?:I(?:['’]d|['’]ll| would| will)? (?:choose|pick|select|go with|go for|say|answer)"
+    r"(?:(?:I (?:think|believe)(?: that)? )?"
+    r"(?:I(?:['’]d|['’]ll| would| will)? (?:choose|pick|select|go with|go for|say|answer)"
     r"|(?:the correct one|it|that|this)(?:['’]s| is| must be| would be)|my (?:choice|pick) is)\b[,:]?\s*)?",
     re.I,
 )
 _AFTER = re.compile(r"[.:),;*\]!?](?!\w)|\s*[-–—:]\s|\s+\(|\s*$|\n")
 _NAMED = re.compile(r"(?<!\w)\((?P<bracketed>[A-Z])\)|(?<![\w.])(?P<dotted>[A-Z])[.):](?=\s)")
 _EXPLAINS = re.compile(
-    r"[\s,;]*(?:because|since|as|for|which|where|is|was|with|given|due|based|from|in|so|that|option|if|by|and|the)\b",
+    r"[\s,;]*(?:because|since|as|for|rather|instead|which|where|is|was|with|given|due|based|from|in|so|that|option|if|by|and|the)\b",
     re.I,
 )
 _NEGATED = re.compile(r"(?:definitely |clearly |certainly )?(?:not|neither|none|nor|isn't|cannot|can't|no)\b", re.I)
 
 
 _RULED_OUT = re.compile(
-    r"(?:\b(?:not|unlike|except|than|neither|nor|exclude[sd]?|eliminate[sd]?)|n['’]t)\b(?:\s+\w+){0,3}\s*\Z", re.I
+    r"(?:\b(?:not|unlike|than|neither|nor|exclude[sd]?|eliminate[sd]?)|n['’]t)\b(?:\s+\w+){0,3}\s*\Z", re.I
 )
+
+
+_DENIALS = frozenset("not no never neither nor cannot except unlike isnt arent wasnt doesnt dont didnt cant".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,8 @@ class Options:
         return self._by_containment(said)
 
     def _by_containment(self, said: list[str]) -> str | None:
+        if _DENIALS.intersection(said) - {word for option in self.items for word in option.words}:
+            return None  # "It is not Paris"
         holding = [
             option
             for option in self.items
@@ -226,5 +232,8 @@ def _squeeze(text: str) -> str:
 
 
 def lists_options(text: str) -> bool:
-    """Whether a reply goes through several options line by line, so that its first letter is no vote."""
-    return sum(1 for _ in zip(_OPTION_LINE.finditer(text), range(2), strict=False)) > 1
+    """Whether a reply goes through several options, by lines or in one, so that its first letter is no vote."""
+    return (
+        len(_last_run(_INLINE, text[:2_000])) > 1
+        or sum(1 for _ in zip(_OPTION_LINE.finditer(text), range(2), strict=False)) > 1
+    )

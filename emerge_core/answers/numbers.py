@@ -68,6 +68,8 @@ _NO_UNIT = _words(
     "aug sep sept oct nov dec not factorial squared cubed remainder r choose ",
     "halves third thirds quarters fourth fourths fifth fifths sixths sevenths eighths ninths tenth tenths",
 )
+# A verb right after a number: a sentence about it. Later, it is part of what was counted: "27 marbles were given".
+_VERBS = _words("is are was were has have had does did will would can could")
 _UNIT_WORD = re.compile(r"[A-Za-z¢°Ωµμ]+")
 _REST = re.compile(r"\s*(?:%|°|[A-Za-z¢°Ωµμ'’%./^²³ -]|(?<=\^)-?[23]|(?<=\^\{)[23]|[{}](?=[23}]|$))*")
 _COUNTER = re.compile(r"\s?[\u3041-\u30ff\u4e00-\u9fff\uac00-\ud7af]{1,2}(?<![十百千万億亿兆萬만억])")
@@ -81,6 +83,8 @@ _TENS = {
     name: 10 * value
     for value, name in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
 }
+_FORMULA = re.compile(r"\A\$([^$]{1,80})\$(?=\s)")
+_OF_WHOLE = re.compile(r"\A\s+of (?:an?|the) ")  # "3/4 of a cup" is an amount, "8 of 10" is more than its first number
 _NUMBER_WORD = re.compile(
     rf"(?:^|[\s-]+)(?:and\s+)?(?P<word>{'|'.join((*_NAMED, *_TENS, *_SCALE, 'minus', 'negative'))})(?![^\W_])", re.I
 )
@@ -156,7 +160,7 @@ def _unit(rest: str) -> Fraction | None:
         return None
     for index, word in enumerate(found):
         lower = word.lower()
-        if index == 0 and attached and lower not in _UNITS:
+        if index == 0 and ((attached and lower not in _UNITS) or lower in _VERBS):
             return None
         if index == 0 and lower in _SCALE:
             factor *= _SCALE[lower]
@@ -182,6 +186,7 @@ def parse(text: str) -> Fraction | None:
         return None
     text = plain(text).translate(_DASHES).strip(" \t\r\n*_`\"'")
     text = text.rstrip(".!;, ")
+    text = _FORMULA.sub(r"\1", text) if text.count("$") == 2 else text
     text = text.rstrip("€£¥₹ ")
     text = text.removesuffix("$").strip() if text.count("$") == 1 and text.endswith("$") else text
     head, sign, tail = text.rpartition("=")
@@ -196,7 +201,8 @@ def parse(text: str) -> Fraction | None:
     if bool(match["close"]) and not match["open"] and "(" not in text:
         return None
     factor = _thousands(match["rest"]) if match["money"] or match["rest"] == "k" else None
-    factor = factor or _unit(match["rest"])
+    rest = _OF_WHOLE.sub(" ", match["rest"], count=1) if match["den"] or match["whole"] else match["rest"]
+    factor = factor or _unit(rest)
     if factor is None:
         return None
     if match["whole"] is not None:

@@ -275,6 +275,8 @@ def _uncontrasted(value: str) -> str:
 
 def _added(question: Question, value: str) -> AnswerKey | None:
     """The key of what a sentence adds to its question."""
+    if question.polar:
+        return None  # what "7 is a prime number" adds to "Is 7 prime?" is no answer
     added = added_to(question.text, value) if question.text else None
     return (_number(added) or _text(added)) if added else None
 

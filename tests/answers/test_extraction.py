@@ -463,6 +463,23 @@ REFUSALS = [
     (CITIES, "As an AI language model, I cannot answer this question.", None),
 ]
 
+DENIALS = [
+    (CITIES, "It is not Paris.", None),
+    (CITIES, "The answer is not Paris.", None),
+    (CITIES, "London does not lie on the Seine.", None),
+    (APPROACHES, "I do not care about caching", "letter:D"),
+    (CITIES, "A) London: no. B) Paris: yes. C) Rome: no.", None),
+    (CITIES, "The answer is B rather than C.", "letter:B"),
+    (CITIES, "I think it's B.", "letter:B"),
+    (CITIES, "B (90%)", "letter:B"),
+    (CITIES, "[[B]]", "letter:B"),
+    (CITIES, "<scratchpad>The answer is A?</scratchpad>\nB", "letter:B"),
+    (SUM, "$\\frac{3}{4}$ cup", "number:3/4"),
+    (SUM, "The answer is 3/4 of a cup.", "number:3/4"),
+    (SUM, "8 of 10", "text:8 of 10"),
+    ("Is 7 prime?", "7 is a prime number.", "text:7 is prime number"),
+]
+
 # What stands around an answer: tags, fences, greetings, offers of help, notes, tokens that end a turn.
 FRAMES = [
     *[(CITIES, frame, "letter:B") for frame in ("<answer>B</answer>", "<answer>\n(B)\n</answer>", "B</s>", "✅ B")],
@@ -570,6 +587,7 @@ LABELS = [
 ]
 
 CASES = [
+    *DENIALS,
     *FRAMES,
     *LANGUAGES,
     *SPELLINGS,
