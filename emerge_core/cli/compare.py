@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.cli.output import check_writable, write_json
     from emerge_core.config import load_config
     from emerge_core.evals.compare import Plan, compare
-    from emerge_core.evals.comparison import table
+    from emerge_core.evals.compare.comparison import table
 
     check_writable(args.json)
     plan = Plan(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from emerge_core.cli.numbers import count
 
 if TYPE_CHECKING:
+    from emerge_core.evals.diversity.unlabelled import Reliability
     from emerge_core.evals.recordings import Recordings
-    from emerge_core.evals.unlabelled import Reliability
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,18 +59,18 @@ def run(args: argparse.Namespace) -> int:
 
     from emerge_core.cli.output import check_writable, write_json
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.arrays import read_answers
     from emerge_core.evals.diversity import measure
-    from emerge_core.evals.diversity_table import table
-    from emerge_core.evals.findings import findings
-    from emerge_core.evals.findings_table import findings_table
+    from emerge_core.evals.diversity.findings import findings
+    from emerge_core.evals.diversity.findings_table import findings_table
+    from emerge_core.evals.diversity.table import table
+    from emerge_core.evals.diversity.unlabelled import estimate
+    from emerge_core.evals.diversity.unlabelled_table import anchored_table, truth, unlabelled_table
+    from emerge_core.evals.offline.arrays import read_answers
     from emerge_core.evals.recordings import Recordings
     from emerge_core.evals.report.contents import gather
     from emerge_core.evals.report.page import scored_page, unlabelled_page
     from emerge_core.evals.report.plots import plots, reliability_plots
     from emerge_core.evals.scoring import labelled
-    from emerge_core.evals.unlabelled import estimate
-    from emerge_core.evals.unlabelled_table import anchored_table, truth, unlabelled_table
 
     check_writable(args.json, args.html)
     recordings = Recordings(args.recordings)
@@ -119,8 +119,8 @@ def run(args: argparse.Namespace) -> int:
 def _anchored(recordings: Recordings, args: argparse.Namespace, known: Collection[str]) -> Reliability | None:
     """What the labelled questions say of all, where most of a task has no gold answers."""
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.arrays import read_answers
-    from emerge_core.evals.unlabelled import estimate
+    from emerge_core.evals.diversity.unlabelled import estimate
+    from emerge_core.evals.offline.arrays import read_answers
 
     answers = read_answers(recordings, args.task, args.models, gold=False)
     if all(id_ in known for id_ in answers.questions):

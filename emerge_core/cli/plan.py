@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 def table(*, alpha: float, power: float) -> Iterator[str]:
     """Questions needed, by difference (rows) and disagreement (columns)."""
-    from emerge_core.evals.diversity_table import aligned
+    from emerge_core.evals.diversity.table import aligned
     from emerge_core.evals.power import questions_needed
 
     shares, differences = (0.05, 0.1, 0.15, 0.2, 0.3), (1, 2, 3, 5, 10)
@@ -96,8 +96,8 @@ def table(*, alpha: float, power: float) -> Iterator[str]:
 
 
 def costs(config: Config, args: argparse.Namespace, number: int) -> Iterator[str]:
-    from emerge_core.evals.diversity_table import aligned
-    from emerge_core.evals.roster import models_of
+    from emerge_core.evals.diversity.table import aligned
+    from emerge_core.evals.record.roster import models_of
     from emerge_core.pricing import price
     from emerge_core.types import Usage
 

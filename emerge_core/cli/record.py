@@ -14,8 +14,8 @@ from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
-    from emerge_core.evals.journal import Journal
     from emerge_core.evals.record import Plan, Report
+    from emerge_core.evals.record.journal import Journal
 
 T = TypeVar("T", int, float)
 
@@ -93,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read_traces(args: argparse.Namespace, config: Config) -> int:
-    from emerge_core.evals.journal import Journal
-    from emerge_core.evals.questions import task_name
-    from emerge_core.evals.roster import model_rows, upstream_names
-    from emerge_core.evals.traces import keep_traces
+    from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.questions import task_name
+    from emerge_core.evals.record.roster import model_rows, upstream_names
+    from emerge_core.evals.record.traces import keep_traces
 
     with Journal(args.out, task_name(args.task or "traces")) as journal:
         found = keep_traces(args.from_traces, config, journal)
@@ -122,11 +122,11 @@ def _read_traces(args: argparse.Namespace, config: Config) -> int:
 def _ask(args: argparse.Namespace, config: Config) -> int:
     import asyncio
 
-    from emerge_core.evals.journal import Journal
-    from emerge_core.evals.questions import read_questions, task_name
     from emerge_core.evals.record import Pace, Plan, record
-    from emerge_core.evals.roster import model_rows, models_of, upstream_names
-    from emerge_core.evals.rows import read_question
+    from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.questions import read_questions, task_name
+    from emerge_core.evals.record.roster import model_rows, models_of, upstream_names
+    from emerge_core.evals.recordings.rows import read_question
 
     found = read_questions(args.questions)
     rows = found.rows[: args.limit]

@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     import os
 
     from emerge_core.config import find_config
-    from emerge_core.evals.grading import Graded, Judge, by_function, grade_task
     from emerge_core.evals.recordings import Recordings
+    from emerge_core.evals.scoring.grading import Graded, Judge, by_function, grade_task
 
     recordings = Recordings(args.recordings)
     recordings.choose(args.task)

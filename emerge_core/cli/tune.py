@@ -44,8 +44,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     from emerge_core.cli.output import check_writable, write_bytes, write_json, write_text
     from emerge_core.evals.tune import Plan, tune
-    from emerge_core.evals.tune_json import as_json
-    from emerge_core.evals.tune_table import table
+    from emerge_core.evals.tune.figures import as_json
+    from emerge_core.evals.tune.table import table
 
     check_writable(args.json, args.png, args.config_out)
     plan = Plan(

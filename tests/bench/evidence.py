@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from emerge_core.cli import main as emerge
-from emerge_core.evals.arrays import read_answers
+from emerge_core.evals.offline.arrays import read_answers
 from emerge_core.evals.recordings import Recordings
 from emerge_core.evals.stats import wilson
 

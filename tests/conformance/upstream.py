@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from emerge_core.evals.recordings import Reply
-from emerge_core.evals.rows import Details
-from emerge_core.evals.wire import Answer, AnthropicWire, OllamaWire, OpenAIWire, Wire
+from emerge_core.evals.recordings.rows import Details
+from emerge_core.evals.replay.wire import Answer, AnthropicWire, OllamaWire, OpenAIWire, Wire
 from emerge_core.providers.schema_example import example
 from emerge_core.types import ToolCall, text_of
 

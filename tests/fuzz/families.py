@@ -23,8 +23,8 @@ from emerge_core.api.parse import read_json
 from emerge_core.api.sse import pieces
 from emerge_core.config import parse_config
 from emerge_core.errors import ConfigError, RequestError
-from emerge_core.evals import rows
-from emerge_core.evals.matching import AmbiguousError, Matcher, NoMatchError
+from emerge_core.evals.recordings import rows
+from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 from emerge_core.providers.failures import Scrubber, http_failure, refused_param
 from emerge_core.providers.lines import events
 from emerge_core.providers.parts import unfenced

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from emerge_core.config import parse_config
 from emerge_core.errors import ConfigError, EmergeError
-from emerge_core.evals.matching import AmbiguousError, Matcher, NoMatchError
 from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.rows import Question
+from emerge_core.evals.recordings.rows import Question
+from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 from tests.fuzz.families import QUESTIONS
 from tests.fuzz.inputs import changed, fuzzed, nested, texts
 

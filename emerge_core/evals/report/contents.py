@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emerge_core.evals.arrays import NO_KEY, Answers
 from emerge_core.evals.diversity import PanelDiversity, measure
+from emerge_core.evals.offline.arrays import NO_KEY, Answers
+from emerge_core.evals.offline.voting import right_of, vote
 from emerge_core.evals.resampling import Estimate
 from emerge_core.evals.stats import wilson
-from emerge_core.evals.voting import right_of, vote
 
 SHOWN = 12  # models; of more, the most accurate
 BINS = 8

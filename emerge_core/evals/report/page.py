@@ -8,10 +8,17 @@ from html import escape
 from math import isnan
 
 from emerge_core.evals.diversity import PanelDiversity
-from emerge_core.evals.diversity_table import coefficient, percent, points
+from emerge_core.evals.diversity.table import coefficient, percent, points
+from emerge_core.evals.diversity.unlabelled import Reliability
+from emerge_core.evals.diversity.unlabelled_table import (
+    ANCHORED,
+    ANCHORED_HEAD,
+    LIMITS,
+    anchored_row,
+    moved,
+    suggestion,
+)
 from emerge_core.evals.report.contents import Contents
-from emerge_core.evals.unlabelled import Reliability
-from emerge_core.evals.unlabelled_table import ANCHORED, ANCHORED_HEAD, LIMITS, anchored_row, moved, suggestion
 
 CUT = 300  # characters of a question that are shown
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from emerge_core.evals.diversity.unlabelled import Reliability
 from emerge_core.evals.report import canvas
 from emerge_core.evals.report.canvas import BLUE, GREEN, GREY, ORANGE, RED
 from emerge_core.evals.report.contents import Contents, Spot
 from emerge_core.evals.resampling import Estimate
-from emerge_core.evals.unlabelled import Reliability
 
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#999933")
 MARKS = "osD^vPX*"

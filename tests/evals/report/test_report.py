@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from emerge_core.cli import main
-from emerge_core.evals.arrays import read_answers
+from emerge_core.evals.offline.arrays import read_answers
 from emerge_core.evals.recordings import Recordings
 from emerge_core.evals.report.contents import gather
 

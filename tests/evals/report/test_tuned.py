@@ -11,7 +11,7 @@ import pytest
 from emerge_core.evals.report import canvas
 from emerge_core.evals.report.tuned import tuned_plot
 from emerge_core.evals.tune import Plan, tune
-from tests.evals.test_tune import make
+from tests.evals.tune.test_tune import make
 
 Write = Callable[[Path, Sequence[Any]], None]
 

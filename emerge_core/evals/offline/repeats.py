@@ -1,0 +1,80 @@
+"""One model asked several times: what a panel of several models has to beat at equal cost.
+
+Source: Wang et al., "Self-Consistency Improves Chain of Thought Reasoning in Language Models", ICLR
+2023 (a plain vote over answers that one model gave to one question).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emerge_core.evals.offline.arrays import UNKNOWN, Answers, Reader
+from emerge_core.evals.offline.voting import right_of, vote
+from emerge_core.evals.recordings import Question, Recordings, Reply
+from emerge_core.evals.scoring import Scorer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Booleans = NDArray[np.bool_]
+
+NO_REPLY = Reply("", 0)  # a call that ended in an error, or was not made: it abstains
+FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A vote among answers of one model."""
+
+    model: str
+    times: int
+    right: Booleans  # (questions,)
+    cost: float  # mean US dollars per question
+
+
+def repeated(recordings: Recordings, answers: Answers, members: Sequence[int], cost: float) -> list[Repeated]:
+    """Each member that was asked several times, as often as the cost (US dollars per question) allows and answers
+    were recorded. Who cannot be asked twice is left out."""
+    recorded = recordings.samples(answers.task)
+    own = {row: float(answers.costs(row).mean()) for row in members}
+    times = {row: min(recorded, int(cost / spent + 1e-9)) for row, spent in own.items() if spent > 0}
+    wanted = {answers.models[row]: count for row, count in times.items() if count >= FEWEST}
+    questions = recordings.questions(answers.task)
+    samples = [
+        recordings.replies(answers.task, questions, wanted, sample=sample)
+        for sample in range(max(wanted.values(), default=0))
+    ]
+    scorer = Scorer.of(recordings, answers.task) if samples else None
+    found = []
+    for model, count in wanted.items():
+        of_model = [sample[model] for sample in samples[:count] if model in sample]
+        if scorer and len(of_model) >= FEWEST:
+            asked = _asked(answers, scorer, model, of_model, [questions[id_] for id_ in answers.questions])
+            rows = range(len(of_model))
+            spent = float(np.sum([asked.costs(row) for row in rows], axis=0).mean())
+            found.append(Repeated(model, len(of_model), right_of(asked, rows, vote(asked, rows).winner), spent))
+    return found
+
+
+def _asked(
+    answers: Answers,
+    scorer: Scorer,
+    model: str,
+    samples: Sequence[Mapping[str, Reply]],
+    questions: Sequence[Question],
+) -> Answers:
+    """The samples as if each were a model of its own."""
+    names = [f"{model} {number}" for number in range(1, len(samples) + 1)]
+    reader = Reader(scorer, names)
+    texts = {
+        name: {id_: sample.get(id_, NO_REPLY) for id_ in answers.questions}
+        for name, sample in zip(names, samples, strict=True)
+    }
+    for number, id_ in enumerate(answers.questions):
+        reader.read(number, id_, {name: texts[name][id_] for name in names})
+    known = dict.fromkeys(names, answers.known.get(model, UNKNOWN))
+    return reader.answers(answers.task, questions, known=known, texts=texts, left_out=0, sparse=())

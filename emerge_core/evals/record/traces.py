@@ -1,0 +1,152 @@
+"""From the log of a deployed emerge to a recording, without asking anybody again.
+
+With `trace: full` and `log_content: true` the log says what was asked (a `request` line) and what every
+member answered (`call` lines). Read are the lines of the local server and of Lambda, as files: JSON
+lines, with or without a prefix (`aws logs tail`), or the JSON of `aws logs filter-log-events`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emerge_core.config.schema import Config
+from emerge_core.errors import EmergeError
+from emerge_core.evals.record.journal import Journal, Place
+from emerge_core.evals.record.questions import question_row
+
+Line = Mapping[str, Any]
+
+ROLES = ("member", "escalation")
+
+
+@dataclass(slots=True)
+class Found:
+    """What a log held. `mute` are requests whose content was not logged; `cut` are calls that were given
+    up, because the others had decided."""
+
+    requests: int = 0
+    answers: int = 0
+    errors: int = 0
+    known: int = 0
+    mute: int = 0
+    cut: int = 0
+    models: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Trace:
+    request: Mapping[str, Any] | None = None
+    calls: list[Line] = field(default_factory=list)
+    seen: bool = False
+
+
+def keep_traces(paths: Sequence[Path], config: Config, journal: Journal) -> Found:
+    """Append what the logs hold and the journal has not. Models have the config's upstream names. Raises
+    EmergeError where no request was logged with its content."""
+    traces = _traces(paths)
+    found = Found(mute=sum(each.seen and each.request is None for each in traces.values()))
+    questions = {
+        request_id: question_row(f"request {request_id}", {"request": trace.request})
+        for request_id, trace in traces.items()
+        if trace.request is not None
+    }
+    journal.add_questions({row["id"]: row for row in questions.values()}.values())
+    known = {(row.get("request_id"), row.get("call")) for _, row in journal.rows()}
+    samples = Counter((place.question, place.model) for place in journal.settled)
+    found.requests = len(questions)
+    for request_id, question in questions.items():
+        for call in traces[request_id].calls:
+            if (request_id, call["call"]) in known:
+                found.known += 1
+                continue
+            fields = _fields(call)
+            if fields is None:
+                found.cut += call.get("status") == "cancelled"
+                continue
+            name = str(call["model"])
+            model = config.models[name].model if name in config.models else name
+            failed = "error" in fields
+            place = Place(question["id"], model, samples[question["id"], model])
+            samples[question["id"], model] += not failed  # an answer takes the place of an error
+            head = {"provider": call.get("provider"), "request_id": request_id, "call": call["call"]}
+            journal.add(place, {**head, **fields})
+            found.models.add(name)
+            found.answers += not failed
+            found.errors += failed
+    if not found.requests:
+        why = f"{found.mute} requests were logged without their content" if found.mute else "no request was logged"
+        raise EmergeError(
+            f"{', '.join(map(str, paths))}: nothing to record: {why}; content is logged where the config says "
+            "`trace: full` and `log_content: true`"
+        )
+    return found
+
+
+def _traces(paths: Iterable[Path]) -> dict[str, _Trace]:
+    traces: dict[str, _Trace] = {}
+    for path in paths:
+        for line in _events(path):
+            request_id = line.get("request_id")
+            event = line.get("event") or line.get("message")
+            if not isinstance(request_id, str) or event not in ("call", "request"):
+                continue
+            trace = traces.setdefault(request_id, _Trace())
+            if event == "call":
+                if line.get("role") in ROLES and all(each["call"] != line.get("call") for each in trace.calls):
+                    trace.calls.append(line)
+            else:
+                trace.seen = True
+                if isinstance(line.get("request"), Mapping):
+                    trace.request = line["request"]
+    return traces
+
+
+def _events(path: Path) -> Iterator[Line]:
+    """Every JSON object that is a line, part of a line, or the message of an event."""
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise EmergeError(f"{path}: cannot be read: {error}") from error
+    whole = _json(text)
+    events = whole.get("events") if isinstance(whole, Mapping) else whole
+    if isinstance(events, list):
+        lines = [str(event.get("message")) for event in events if isinstance(event, Mapping)]
+    else:
+        lines = text.splitlines()
+    for line in lines:
+        found = _json(line[line.find("{") :]) if "{" in line else None
+        if isinstance(found, Mapping):
+            yield found
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _fields(call: Line) -> dict[str, Any] | None:
+    """The call's part of a row; None where it says nothing of the model: given up, never made, not logged."""
+    measured = {"latency_ms": call.get("latency_ms")}
+    if call.get("cost_known"):
+        measured["cost_usd"] = call.get("cost_usd")
+    if call.get("status") in ("error", "timeout"):
+        return {"error": {"kind": call.get("error")}, **measured}
+    if call.get("status") != "ok" or not ("text" in call or call.get("tool_calls")):
+        return None
+    fields = {"response_text": call.get("text") or "", "finish_reason": call.get("finish_reason")}
+    for name in ("tool_calls", "refusal", "upstream_model", "logprobs"):
+        if call.get(name):
+            fields[name] = call[name]
+    if call.get("output_tokens") is not None:
+        fields["usage"] = {"input_tokens": call.get("input_tokens"), "output_tokens": call["output_tokens"]}
+        fields["completion_tokens"] = call["output_tokens"]
+    return {**fields, **measured}

@@ -1,0 +1,80 @@
+"""What is searched, and what the search brings back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from emerge_core.evals.offline.ensembles import Design, Final, Rule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Flags = NDArray[np.bool_]
+    Rows = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Members and targets are rows of the arrays."""
+
+    members: tuple[int, ...]
+    targets: tuple[int, ...]
+    max_members: int = 3
+
+
+class Family(NamedTuple):
+    """Panels that differ in their members alone."""
+
+    panels: Rows  # (n, members); of a cascade in the order of asking
+    rule: Rule
+    target: int | None = None
+    trusted: int = 0
+    final: Final = "replace"
+    reserve: tuple[int, ...] = ()
+
+
+class Scored(NamedTuple):
+    """A family's panels: (n, blocks) right answers; (n,) mean US dollars and ms of a question."""
+
+    family: Family
+    right: NDArray[np.unsignedinteger]
+    cost: Floats
+    latency: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Every design tried: (n, blocks) right answers, and (n,) mean cost in US dollars and latency in ms of a
+    question, NaN where they are not known."""
+
+    families: tuple[Family, ...]
+    starts: NDArray[np.int64]  # of each family
+    right: NDArray[np.unsignedinteger]
+    cost: NDArray[np.float32]
+    latency: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    @property
+    def escalate(self) -> Flags:
+        """Which of them may ask a stronger model."""
+        return np.repeat([each.target is not None or bool(each.reserve) for each in self.families], self._sizes())
+
+    def weakest(self, score: Floats) -> Floats:
+        """Of each candidate the lowest score among its members; `score` is by row of the arrays."""
+        found: Floats = np.concatenate([score[each.panels].min(axis=1) for each in self.families])
+        return found
+
+    def design(self, number: int) -> Design:
+        place = int(np.searchsorted(self.starts, number, side="right")) - 1
+        family = self.families[place]
+        members = tuple(int(row) for row in family.panels[number - self.starts[place]])
+        return Design(members, family.rule, family.target, family.trusted, family.final, family.reserve)
+
+    def _sizes(self) -> list[int]:
+        return [len(each.panels) for each in self.families]

@@ -1,0 +1,115 @@
+"""An ensemble that was chosen, as a config that runs as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from emerge_core.config.detect import KNOWN
+from emerge_core.evals.offline.arrays import UNKNOWN, Answers
+from emerge_core.evals.offline.ensembles import Ensemble
+
+NAME = "emerge"  # of the ensemble, and so what clients put in `model`
+ALIASES = {"google": "gemini"}  # recordings name the company, configs its API
+
+
+def config_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any]:
+    """A whole config. Prices are the recorded ones, so that costs are known. A provider without a known API
+    of its own (open weights) becomes a local Ollama: lead it to where the model is really served."""
+    rows = list(dict.fromkeys((*ensemble.members, *ensemble.stronger)))
+    names = dict(zip(rows, _names([answers.models[row] for row in rows]), strict=True))
+    models, providers = {}, {}
+    for row, name in names.items():
+        provider = _provider_name(answers.provider(answers.models[row]))
+        providers[provider] = _provider(provider)
+        models[name] = _model(answers, row, provider)
+    return {
+        "providers": providers,
+        "models": models,
+        "ensembles": {NAME: _ensemble(ensemble, names)},
+        "default": NAME,
+    }
+
+
+def aggregator_of(ensemble: Ensemble) -> str:
+    return "vote" if ensemble.rule in ("weighted", "cascade") else ensemble.rule
+
+
+def strategy_of(ensemble: Ensemble) -> str:
+    return "cascade" if ensemble.rule == "cascade" else "ensemble"
+
+
+def escalation_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any] | None:
+    """Who is asked where the members do not agree; of a cascade, one after the other."""
+    to = [answers.models[row] for row in ensemble.stronger]
+    if not to:
+        return None
+    if ensemble.target is None:
+        return {"to": to[0], "then": to[1:]}
+    return {"to": to[0], "below_agreement": ensemble.below_agreement, "final": ensemble.final}
+
+
+def _ensemble(ensemble: Ensemble, names: dict[int, str]) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "members": [
+            _member(ensemble, place, names[row]) for place, row in enumerate((*ensemble.members, *ensemble.reserve))
+        ],
+        "aggregator": aggregator_of(ensemble),
+    }
+    if ensemble.rule == "cascade":
+        made["strategy"] = {"name": "cascade", "stop": "agree", "order": "config"}
+    if ensemble.target is not None:
+        made["escalate"] = {
+            "to": names[ensemble.target],
+            "below_agreement": ensemble.below_agreement,
+            "final": ensemble.final,
+        }
+    return made
+
+
+def _member(ensemble: Ensemble, place: int, name: str) -> Any:
+    learned: dict[str, Any] = {}
+    if ensemble.weights[place] != 1:
+        learned["weight"] = ensemble.weights[place]
+    if ensemble.reliability:
+        learned["reliability"] = ensemble.reliability[place]
+    if ensemble.calibration and ensemble.calibration[place]:
+        learned["calibration"] = [list(bin_) for bin_ in ensemble.calibration[place]]
+    return {"model": name, **learned} if learned else name
+
+
+def _model(answers: Answers, row: int, provider: str) -> dict[str, Any]:
+    known = answers.known.get(answers.models[row], UNKNOWN)
+    made: dict[str, Any] = {"provider": provider, "model": answers.models[row]}
+    if known.family:
+        made["family"] = known.family
+    if known.price:
+        made["price"] = {"input": known.price[0], "output": known.price[1]}
+    return made
+
+
+def _provider_name(recorded: str | None) -> str:
+    name = re.sub(r"[^A-Za-z0-9._:/-]", "-", recorded or "").lstrip("._:/-") or "local"
+    return ALIASES.get(name, name)
+
+
+def _provider(name: str) -> dict[str, Any]:
+    for known in KNOWN:
+        if known.provider == name:
+            made: dict[str, Any] = {"kind": known.kind, "api_key": f"env:{known.variable}"}
+            return {**made, "base_url": known.base_url} if known.base_url else made
+    return {"kind": "ollama"}
+
+
+def _names(models: list[str]) -> Iterator[str]:
+    """Recorded names as names of a config, each once, and none the ensemble's."""
+    taken = {NAME}
+    for model in models:
+        name = plain = re.sub(r"[^A-Za-z0-9._:/-]", "-", model).lstrip("._:/-")[:120] or "model"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name)
+        yield name

@@ -1,0 +1,91 @@
+"""One conversation in the wire formats that the providers send, and others that must not be taken for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from emerge_core.evals.recordings import Question
+from emerge_core.evals.replay.fingerprint import fingerprint, system_of
+from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
+from emerge_core.providers import anthropic, ollama, openai
+from emerge_core.types import ChatRequest
+
+PICTURE = "data:image/png;base64,aGVsbG8="
+CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"b": 1, "a": 2}'}}
+CONVERSATION: tuple[dict[str, Any], ...] = (
+    {"role": "system", "content": "Be  brief."},
+    {"role": "user", "content": "First."},
+    {
+        "role": "user",
+        "content": [{"type": "text", "text": "Look:"}, {"type": "image_url", "image_url": {"url": PICTURE}}],
+    },
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c1", "content": "Found nothing."},
+    {"role": "developer", "content": "And be kind."},
+    {"role": "user", "content": "Go on."},
+)
+
+
+def wires(messages: tuple[dict[str, Any], ...]) -> list[list[dict[str, Any]]]:
+    """The messages as each provider's adapter sends them."""
+    request = ChatRequest(messages=messages)
+    to_openai, _ = openai.to_wire("m", request)
+    to_ollama, _ = ollama.to_wire("m", request)
+    to_anthropic = anthropic.to_wire("m", request).body
+    system = [{"role": "system", "content": to_anthropic["system"]}] if "system" in to_anthropic else []
+    return [to_openai["messages"], to_ollama["messages"], [*system, *to_anthropic["messages"]]]
+
+
+def test_every_wire_format_has_the_same_fingerprint() -> None:
+    found = wires(CONVERSATION)
+    assert len({fingerprint(messages) for messages in found}) == 1
+    assert {system_of(messages) for messages in found} == {"Be brief. And be kind."}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        CONVERSATION[:-1],
+        (*CONVERSATION[:-1], {"role": "user", "content": "Stop."}),
+        tuple(m for m in CONVERSATION if m["role"] != "tool"),
+        tuple(
+            {**m, "tool_calls": [{**CALL, "function": {"name": "find", "arguments": "{}"}}]} if "tool_calls" in m else m
+            for m in CONVERSATION
+        ),
+        tuple({**m, "content": "Look:"} if isinstance(m["content"], list) else m for m in CONVERSATION),
+        (*CONVERSATION[:-1], {"role": "assistant", "content": "Go on."}),
+    ],
+)
+def test_other_conversations_have_others(changed: tuple[dict[str, Any], ...]) -> None:
+    assert fingerprint(changed) != fingerprint(CONVERSATION)
+
+
+def test_a_request_is_found_by_nothing_less_than_all_of_it() -> None:
+    other = ({"role": "system", "content": "Be long."}, *CONVERSATION[1:5], CONVERSATION[6])
+    wants: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "Give JSON."}],
+        "response_format": {"type": "json_object"},
+    }
+    matcher = Matcher(
+        [
+            Question("whole", "Go on.", request={"messages": list(CONVERSATION)}),
+            Question("other", "Go on.", request={"messages": list(other)}),
+            Question("json", "Give JSON.", request=wants),
+        ]
+    )
+    assert [matcher.find(messages) for messages in wires(CONVERSATION)] == ["whole"] * 3
+    assert [matcher.find(messages) for messages in wires(other)] == ["other"] * 3
+    with pytest.raises(NoMatchError):
+        matcher.find([{"role": "user", "content": "Go on."}])
+    with pytest.raises(NoMatchError):  # another system prompt is another request
+        matcher.find([{"role": "system", "content": "Be rude."}, *CONVERSATION[1:5], CONVERSATION[6]])
+    without_mode = [{"role": "system", "content": "Reply with JSON and nothing else."}, *wants["messages"]]
+    assert matcher.find(without_mode) == "json"
+
+
+def test_one_request_twice_is_ambiguous() -> None:
+    asked = {"messages": [{"role": "user", "content": "Hi"}]}
+    with pytest.raises(AmbiguousError):
+        Matcher([Question("a", "Hi", request=asked), Question("b", "Hi", request=asked)]).find(asked["messages"])
