@@ -22,6 +22,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
     parser.add_argument("--task", metavar="T", required=True, help="the task to tune for")
     parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the config that was recorded with: its models and providers are written",
+    )
+    parser.add_argument(
         "--models", metavar="A,B,…", type=names, help="possible members (default: the small and mid tiers)"
     )
     parser.add_argument("--max-members", metavar="K", type=_size, default=3, help="of a panel (default: 3)")
@@ -43,6 +49,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from emerge_core.cli.output import check_writable, write_bytes, write_json, write_text
+    from emerge_core.config import load_config
     from emerge_core.evals.tune import Plan, tune
     from emerge_core.evals.tune.figures import as_json
     from emerge_core.evals.tune.table import table
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         max_latency_ms=args.max_latency,
         frontier=not args.no_frontier,
         seeds=args.seeds,
+        config=load_config(args.config) if args.config else None,
     )
     tuned = tune(plan)
     print(table(tuned))
@@ -76,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         unknown = [name for name, each in tuned.config["providers"].items() if each == {"kind": "ollama"}]
         if unknown:
             print(
-                f"in it, {', '.join(unknown)} is written as a local Ollama, since no API is known by that name: edit it"
+                f"in it, {', '.join(unknown)} is written as a local Ollama, since no API is known by that name: "
+                "edit it, or give by --config what was recorded with"
             )
     return 0
 

@@ -70,3 +70,47 @@ def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.Captur
 def test_what_cannot_be_is_said(recorded: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str) -> None:
     assert main(["tune", "--recordings", str(recorded), "--task", "sums", *more]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_was_recorded_with_is_written(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Providers, names, limits and temperatures of the user's own config, not what recordings alone can tell."""
+    own, written = recorded / "own.yaml", recorded / "tuned.yaml"
+    own.write_text(
+        """
+providers:
+  house: {kind: openai, base_url: https://models.example.com/v1, api_key: env:HOUSE_KEY, headers: {x-team: a}}
+  big: {kind: anthropic, api_key: env:BIG_KEY}
+models:
+  r: {provider: house, model: red, timeout_s: 9, supports: {tools: false}}
+  g: {provider: house, model: green}
+  b: {provider: house, model: blue}
+  s: {provider: big, model: sage}
+ensembles:
+  panel: {members: [{model: r, temperature: 0.4}, g, b], escalate: {to: s, below_agreement: 1.0}}
+"""
+    )
+    arguments = ["tune", "--recordings", str(recorded), "--task", "sums", "--seeds", "1", "--config", str(own)]
+    assert main([*arguments, "--config-out", str(written)]) == 0
+    assert "local Ollama" not in capsys.readouterr().out
+    mine, tuned = load_config(own), load_config(written)
+    ensemble = tuned.ensembles["emerge"]
+    assert {member.model for member in ensemble.members} <= set("rgbs")
+    assert tuned.models == {name: mine.models[name] for name in tuned.models}
+    assert tuned.providers == {name: mine.providers[name] for name in tuned.providers}
+    temperatures = {member.model: member.temperature for member in ensemble.members}
+    assert temperatures == {name: 0.4 if name == "r" else None for name in temperatures}
+    assert "r" in temperatures
+
+
+def test_a_model_that_the_config_lacks_is_written_as_before(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, written = recorded / "own.yaml", recorded / "tuned.yaml"
+    own.write_text(
+        "providers: {house: {kind: simulated}}\nmodels: {green: {provider: house, model: red}}\n"
+        "ensembles: {panel: {members: [green]}}\n"
+    )
+    arguments = ["tune", "--recordings", str(recorded), "--task", "sums", "--seeds", "1", "--config", str(own)]
+    assert main([*arguments, "--config-out", str(written)]) == 0
+    assert "is written as a local Ollama" in capsys.readouterr().out
+    config = load_config(written)
+    assert config.models["green"].model == "red"
+    assert {model.model for model in config.models.values()} >= {"red", "green"}

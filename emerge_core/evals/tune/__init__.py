@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emerge_core.config import Config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.offline.early import waited
@@ -61,6 +62,7 @@ class Plan:
     max_latency_ms: float | None = None
     frontier: bool = True  # whether a frontier model may be asked where the panel disagrees
     seeds: int = SEEDS
+    config: Config | None = None  # whose models and providers are written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +116,14 @@ class Tuned:
     controls: Controls
     reference: str | None
     limit: float | None  # US dollars per 1,000 questions
-    seeds: int
+    plan: Plan
 
     @property
     def config(self) -> dict[str, Any]:
-        return config_of(self.answers, self.points[self.chosen].ensemble)
+        return self.config_of(self.points[self.chosen])
+
+    def config_of(self, point: Point) -> dict[str, Any]:
+        return config_of(self.answers, point.ensemble, self.plan.config)
 
 
 def tune(plan: Plan) -> Tuned:
@@ -227,7 +232,7 @@ class _Tuner:
             controls=self._controls(self._point(alone, panel), points[chosen]),
             reference=self.reference,
             limit=None if self.limit is None else self.limit * 1000,
-            seeds=self.plan.seeds,
+            plan=self.plan,
         )
 
     def _limits(self) -> list[float | None]:

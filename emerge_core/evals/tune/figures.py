@@ -7,7 +7,7 @@ from typing import Any
 from emerge_core.evals.resampling import Estimate
 from emerge_core.evals.tune import Again, Point, Tuned
 from emerge_core.evals.tune.crossval import FOLDS
-from emerge_core.evals.tune.written import aggregator_of, config_of, escalation_of, strategy_of
+from emerge_core.evals.tune.written import aggregator_of, escalation_of, strategy_of
 
 
 def as_json(tuned: Tuned) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def as_json(tuned: Tuned) -> dict[str, Any]:
         "reference": tuned.reference,
         "max_cost_per_1000": tuned.limit,
         "tried": tuned.tried,
-        "cross_validation": {"folds": FOLDS, "seeds": tuned.seeds},
+        "cross_validation": {"folds": FOLDS, "seeds": tuned.plan.seeds},
         "frontier": [_point_json(tuned, point) for point in tuned.points],
         "controls": {
             "best_single": {
@@ -43,7 +43,7 @@ def as_json(tuned: Tuned) -> dict[str, Any]:
 def _point_json(tuned: Tuned, point: Point) -> dict[str, Any]:
     versus = point.versus
     return {
-        "config": config_of(tuned.answers, point.ensemble),
+        "config": tuned.config_of(point),
         "members": list(point.members),
         "strategy": strategy_of(point.ensemble),
         "aggregator": aggregator_of(point.ensemble),

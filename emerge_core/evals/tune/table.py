@@ -18,7 +18,7 @@ def table(tuned: Tuned) -> str:
         f"{tuned.answers.task}: {len(tuned.answers.questions)} questions, {tuned.answers.left_out} left out "
         f"(not answered by every model); {tuned.tried} ensembles tried",
         f"accuracy is that of the same choice on unseen questions: nested cross-validation, {FOLDS} folds, "
-        f"{tuned.seeds} partitions pooled, 95 % intervals over questions",
+        f"{tuned.plan.seeds} partitions pooled, 95 % intervals over questions",
     ]
     if tuned.answers.sparse:
         lines.append(f"left out, too few answers: {', '.join(tuned.answers.sparse)}")

@@ -6,30 +6,55 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from emerge_core.config import Config
 from emerge_core.config.detect import KNOWN
+from emerge_core.config.schema import Section
 from emerge_core.evals.offline.arrays import UNKNOWN, Answers
 from emerge_core.evals.offline.ensembles import Ensemble
+from emerge_core.evals.record.roster import temperature_of
 
 NAME = "emerge"  # of the ensemble, and so what clients put in `model`
 ALIASES = {"google": "gemini"}  # recordings name the company, configs its API
 
 
-def config_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any]:
-    """A whole config. Prices are the recorded ones, so that costs are known. A provider without a known API
-    of its own (open weights) becomes a local Ollama: lead it to where the model is really served."""
+def config_of(answers: Answers, ensemble: Ensemble, base: Config | None = None) -> dict[str, Any]:
+    """A whole config. Models that `base` has under their upstream's name are taken from it, with their providers
+    and the temperature they were asked at. Of others the price is the recorded one, and a provider without a known
+    API of its own (open weights) becomes a local Ollama: lead it to where the model is really served."""
     rows = list(dict.fromkeys((*ensemble.members, *ensemble.stronger)))
-    names = dict(zip(rows, _names([answers.models[row] for row in rows]), strict=True))
+    own = _own_names(base)
+    names = dict(zip(rows, _names([answers.models[row] for row in rows], own), strict=True))
     models, providers = {}, {}
     for row, name in names.items():
-        provider = _provider_name(answers.provider(answers.models[row]))
-        providers[provider] = _provider(provider)
-        models[name] = _model(answers, row, provider)
+        if base and answers.models[row] in own:
+            model = base.models[name]
+            models[name] = _as_written(model)
+            providers[model.provider] = _as_written(base.providers[model.provider])
+    for row, name in names.items():
+        if name not in models:
+            provider = _provider_name(answers.provider(answers.models[row]))
+            providers.setdefault(provider, _provider(provider))
+            models[name] = _model(answers, row, provider)
+    temperatures = {row: temperature_of(base, name) for row, name in names.items() if base and name in base.models}
     return {
         "providers": providers,
-        "models": models,
-        "ensembles": {NAME: _ensemble(ensemble, names)},
+        "models": {name: models[name] for name in names.values()},
+        "ensembles": {NAME: _ensemble(ensemble, names, temperatures)},
         "default": NAME,
     }
+
+
+def _own_names(base: Config | None) -> dict[str, str]:
+    """The config's name of each upstream model, the first of several."""
+    found: dict[str, str] = {}
+    for name, model in base.models.items() if base else ():
+        found.setdefault(model.model, name)
+    return found
+
+
+def _as_written(section: Section) -> dict[str, Any]:
+    written: dict[str, Any] = section.model_dump(mode="json", exclude_unset=True)
+    return written
 
 
 def aggregator_of(ensemble: Ensemble) -> str:
@@ -50,10 +75,11 @@ def escalation_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any] | None
     return {"to": to[0], "below_agreement": ensemble.below_agreement, "final": ensemble.final}
 
 
-def _ensemble(ensemble: Ensemble, names: dict[int, str]) -> dict[str, Any]:
+def _ensemble(ensemble: Ensemble, names: dict[int, str], temperatures: dict[int, float | None]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "members": [
-            _member(ensemble, place, names[row]) for place, row in enumerate((*ensemble.members, *ensemble.reserve))
+            _member(ensemble, place, names[row], temperatures.get(row))
+            for place, row in enumerate((*ensemble.members, *ensemble.reserve))
         ],
         "aggregator": aggregator_of(ensemble),
     }
@@ -68,8 +94,8 @@ def _ensemble(ensemble: Ensemble, names: dict[int, str]) -> dict[str, Any]:
     return made
 
 
-def _member(ensemble: Ensemble, place: int, name: str) -> Any:
-    learned: dict[str, Any] = {}
+def _member(ensemble: Ensemble, place: int, name: str, temperature: float | None) -> Any:
+    learned: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     if ensemble.weights[place] != 1:
         learned["weight"] = ensemble.weights[place]
     if ensemble.reliability:
@@ -102,10 +128,13 @@ def _provider(name: str) -> dict[str, Any]:
     return {"kind": "ollama"}
 
 
-def _names(models: list[str]) -> Iterator[str]:
-    """Recorded names as names of a config, each once, and none the ensemble's."""
-    taken = {NAME}
+def _names(models: list[str], own: dict[str, str]) -> Iterator[str]:
+    """Recorded names as names of a config, each once, and none the ensemble's; those that it has already stay."""
+    taken = {NAME, *own.values()}
     for model in models:
+        if model in own:
+            yield own[model]
+            continue
         name = plain = re.sub(r"[^A-Za-z0-9._:/-]", "-", model).lstrip("._:/-")[:120] or "model"
         number = 1
         while name in taken:
