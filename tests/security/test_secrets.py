@@ -211,20 +211,21 @@ def test_no_reply_and_no_log_holds_a_secret(
     told: list[str] = []
 
     async def run() -> None:
+        headers = {"x-emerge-deadline": "1" if mode == "slow" else "9", "x-emerge-trace": "full"}
         async with client_of(config) as client:
             for stream in (False, True):
                 for model in (*(f"m-{name}" for name in config.providers), "all", "judged", CLIENT, KEY):
                     if mode == "slow" and model not in ("all", "m-missing"):
                         continue
-                    headers = {"x-emerge-deadline": "1" if mode == "slow" else "9", "x-emerge-trace": "full"}
                     asked = body(model, stream=stream, temperature=0.5)
                     reply = await client.post("/v1/chat/completions", json=asked, headers=headers)
                     named = CLIENT if model == CLIENT else KEY if model == KEY else ""  # said by the client itself
                     told.append(
                         f"{reply.headers} {reply.text}".replace(named, "") if named else str(reply.headers) + reply.text
                     )
-            told.append((await client.post("/v1/responses", json={"model": "all", "input": PROMPT})).text)
-            told.append((await client.post("/v1/embeddings", json={"model": "e", "input": PROMPT})).text)
+            for path, model in (("/v1/responses", "all"), ("/v1/embeddings", "e")):
+                reply = await client.post(path, json={"model": model, "input": PROMPT}, headers=headers)
+                told.append(reply.text)
             for path in ("/v1/models", "/v1/models/all", "/v1/emerge/status", "/healthz", "/openapi.json", "/nowhere"):
                 reply = await client.get(path)
                 told.append(f"{reply.headers} {reply.text}")
