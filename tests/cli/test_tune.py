@@ -47,6 +47,7 @@ def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.Captur
     assert "ensembles tried" in printed
     assert "against sage" in printed
     assert "best single member" in printed
+    assert "then one model at a time until two agree" in printed  # how a cascade is read
     assert (
         f"config: {written}\nin it, local is written as a local Ollama, since no API is known by that name" in printed
     )

@@ -24,7 +24,7 @@ def table(tuned: Tuned) -> str:
         lines.append(f"left out, too few answers: {', '.join(tuned.answers.sparse)}")
     if tuned.limit is not None:
         lines.append(f"at most {tuned.limit:.4f} $/1000")
-    lines += ["", *aligned(head, rows), "", "controls"]
+    lines += ["", *aligned(head, rows), *_legend(tuned), "", "controls"]
     again = controls.repeated
     beside = [
         [
@@ -57,6 +57,18 @@ def table(tuned: Tuned) -> str:
         early = "" if chosen.early_ms is None else f", {chosen.early_ms:.0f} with early decision"
         lines.append(f"mean latency, all members waited for: {chosen.latency_ms:.0f} ms{early}")
     return "\n".join(lines)
+
+
+def _legend(tuned: Tuned) -> list[str]:
+    """How to read the column of who is asked, where somebody is."""
+    kinds = {point.ensemble.rule == "cascade" for point in tuned.points if point.to}
+    said = {
+        False: "MODEL below A (share), replace | vote: where less than A of the panel agrees MODEL is asked, on that "
+        "share of the questions, and its answer replaces the panel's or joins the vote",
+        True: "cascade: the first two are asked together, then one model at a time until two agree; where none do, the "
+        "one of greatest weight speaks",
+    }
+    return ["", *(said[kind] for kind in sorted(kinds))] if kinds else []
 
 
 def _row(mark: str, point: Point) -> list[str]:
