@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from emerge_core.cli.numbers import count
 
 if TYPE_CHECKING:
+    from emerge_core.errors import EmergeError
     from emerge_core.evals.diversity.unlabelled import Reliability
+    from emerge_core.evals.offline.arrays import Answers
     from emerge_core.evals.recordings import Recordings
 
 
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.diversity.findings import findings
     from emerge_core.evals.diversity.findings_table import findings_table
     from emerge_core.evals.diversity.table import table
-    from emerge_core.evals.diversity.unlabelled import estimate
+    from emerge_core.evals.diversity.unlabelled import IncomparableError, estimate
     from emerge_core.evals.diversity.unlabelled_table import anchored_table, truth, unlabelled_table
     from emerge_core.evals.offline.arrays import read_answers
     from emerge_core.evals.recordings import Recordings
@@ -97,7 +99,10 @@ def run(args: argparse.Namespace) -> int:
             print("\n" + anchored_table(anchored))
             figures["all_questions"] = asdict(anchored) | {"agreement": anchored.agreement.tolist()}
     else:
-        reliability = estimate(answers, args.models, limit=args.limit)
+        try:
+            reliability = estimate(answers, args.models, limit=args.limit)
+        except IncomparableError as error:
+            return _alike(args, answers, error)
         known = truth(answers, reliability) if scored else None
         print(unlabelled_table(reliability, known))
         figures = asdict(reliability) | {"agreement": reliability.agreement.tolist()}
@@ -113,6 +118,22 @@ def run(args: argparse.Namespace) -> int:
             pictures = reliability_plots(reliability, known)
             page = unlabelled_page(reliability, pictures, texts, known)
         _write(args, page, pictures)
+    return 0
+
+
+def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError) -> int:
+    """Of prose: who answers like whom."""
+    from dataclasses import asdict
+
+    from emerge_core.cli.output import write_json
+    from emerge_core.evals.diversity.likeness import likeness, likeness_table
+
+    if args.html or args.png or len(args.models or answers.models) < 2:
+        raise why
+    found = likeness(answers, args.models, limit=args.limit)
+    print(likeness_table(found))
+    if args.json:
+        write_json(args.json, asdict(found))
     return 0
 
 

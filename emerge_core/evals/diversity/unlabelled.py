@@ -39,6 +39,10 @@ PANEL = 3
 CROWD = 12  # of more members, panels are sought among this many most reliable ones
 
 
+class IncomparableError(EmergeError):
+    """Too few models state answers that can be compared."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
     """What agreement says of a task without gold answers, or with few. Intervals are 95 % bootstraps over
@@ -72,13 +76,13 @@ def estimate(
     seed: int = 0,
 ) -> Reliability:
     """From the first `limit` questions, of which those `labelled` (ids) have known right answers. Raises
-    EmergeError for fewer than three comparable models."""
+    IncomparableError for fewer than three comparable models."""
     wanted = tuple(models or answers.models)
     codes = partition(answers, [answers.index(name) for name in wanted], limit)
     keyed = (codes != NO_KEY).mean(axis=1) >= KEYED
     names = tuple(name for name, kept in zip(wanted, keyed, strict=True) if kept)
     if len(names) < LEAST_MEMBERS:
-        raise EmergeError(
+        raise IncomparableError(
             f"{answers.task}: reliability cannot be told from agreement: it takes {LEAST_MEMBERS} models whose replies "
             f"state answers that can be compared, and there are {len(names)} (long prose has no answer key)"
         )
