@@ -107,7 +107,8 @@ def _read_traces(args: argparse.Namespace, config: Config) -> int:
             f"{journal.folder}: {found.requests} requests, {found.answers} answers and {found.errors} errors recorded, "
             f"{found.known} known before"
         )
-        print(_tiers(rows))
+        if rows:  # a log read before names no model anew, and those kept may well have a frontier
+            print(_tiers(rows))
     if found.mute:
         print(f"{found.mute} requests were logged without their content", file=sys.stderr)
     if found.cut:

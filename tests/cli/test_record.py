@@ -151,6 +151,15 @@ def test_from_traces(tmp_path: Path, arguments: list[str], capsys: pytest.Captur
     (row,) = map(json.loads, (tmp_path / "rec" / "traces" / "responses.jsonl").read_text().splitlines())
     assert (row["model"], row["response_text"]) == ("alpha", "Hello")
 
+    assert main(read) == 0
+    again = capsys.readouterr().out
+    assert "0 answers and 0 errors recorded, 1 known before" in again
+    assert "frontier" not in again, "no model is new, so nothing is to be said of tiers"
+    log.write_text("emerge serves http://127.0.0.1:8000/v1\n")
+    assert main(read) == 2
+    assert "no request was logged" in (told := capsys.readouterr().err)
+    assert "`emerge serve --log`" in told
+
 
 SIMULATED = """
 providers:

@@ -83,7 +83,7 @@ def keep_traces(paths: Sequence[Path], config: Config, journal: Journal) -> Foun
         why = f"{found.mute} requests were logged without their content" if found.mute else "no request was logged"
         raise EmergeError(
             f"{', '.join(map(str, paths))}: nothing to record: {why}; content is logged where the config says "
-            "`trace: full` and `log_content: true`"
+            "`trace: full` and `log_content: true`, and by a local server under `emerge serve --log`"
         )
     return found
 
