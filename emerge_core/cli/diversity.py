@@ -131,7 +131,7 @@ def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError) -> int:
     if args.html or args.png or len(args.models or answers.models) < 2:
         raise why
     found = likeness(answers, args.models, limit=args.limit)
-    print(likeness_table(found))
+    print(f"{why}\n\n{likeness_table(found)}")
     if args.json:
         write_json(args.json, asdict(found))
     return 0

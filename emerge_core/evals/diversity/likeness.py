@@ -106,7 +106,7 @@ def likeness_table(found: Likeness) -> str:
     ]
     return "\n".join(
         [
-            f"{found.task}: {found.questions} questions whose replies are prose",
+            f"{found.task}: {found.questions} questions, who writes like whom",
             "",
             *aligned(["model", "usable replies", "nearest to the others"], models),
             "",
