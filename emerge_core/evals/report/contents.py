@@ -13,20 +13,13 @@ import numpy as np
 from emerge_core.evals.diversity import PanelDiversity, measure
 from emerge_core.evals.offline.arrays import NO_KEY, Answers
 from emerge_core.evals.offline.voting import right_of, vote
+from emerge_core.evals.report.spots import Spot
 from emerge_core.evals.resampling import Estimate
 from emerge_core.evals.stats import wilson
 
 SHOWN = 12  # models; of more, the most accurate
 BINS = 8
 EXAMPLES = 5
-
-
-class Spot(NamedTuple):
-    """A model or a panel: US dollars per 1,000 questions (NaN: not known), and how often it is right."""
-
-    name: str
-    cost: float
-    accuracy: Estimate
 
 
 class Trio(NamedTuple):

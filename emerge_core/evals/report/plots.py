@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from emerge_core.evals.diversity.unlabelled import Reliability
-from emerge_core.evals.report import canvas
+from emerge_core.evals.report import canvas, spots
 from emerge_core.evals.report.canvas import BLUE, GREEN, GREY, ORANGE, RED
-from emerge_core.evals.report.contents import Contents, Spot
+from emerge_core.evals.report.contents import Contents
 from emerge_core.evals.resampling import Estimate
 
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#999933")
 MARKS = "osD^vPX*"
-AROUND = ((11, 0), (-11, 0), (10, 9), (-10, 9), (10, -9), (-10, -9), (19, 0), (-19, 0), (18, 10), (-18, -10))  # points
 
 
 def plots(contents: Contents) -> dict[str, bytes]:
@@ -84,55 +83,16 @@ def _matrix(matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]
 
 def _cost(contents: Contents) -> bytes:
     figure, axes = canvas.figure(9.6, 5.2)
-    _spots(axes, contents.models, BLUE, "o", "one model")
-    _spots(axes, contents.frontier, RED, "D", "vote of three (the best for their cost)")
-    costs = [spot.cost for spot in (*contents.models, *contents.frontier) if spot.cost > 0]
-    if costs and max(costs) > 5 * min(costs):
-        canvas.logarithmic(axes)
-    axes.set_xlabel("US dollars per 1,000 questions")
+    spots.draw(axes, contents.models, BLUE, "o", "one model, 95 %")
+    spots.draw(axes, contents.frontier, RED, "D", "vote of three (the best for their cost), 95 %")
+    spots.scale(axes, (*contents.models, *contents.frontier))
     axes.set_ylabel("questions answered right, %")
     axes.legend(loc="lower right", fontsize=8)
     best = max(contents.models, key=lambda spot: spot.accuracy.value)
     dearest = f", a vote of three {100 * contents.frontier[-1].accuracy.value:.1f} %" if contents.frontier else ""
     axes.set_title(f"{best.name} alone is right on {100 * best.accuracy.value:.1f} %{dearest}", fontsize=10, loc="left")
-    _number(figure, axes, contents.models, contents.frontier)
+    spots.number(figure, axes, contents.models, contents.frontier, BLUE)
     return canvas.png(figure)
-
-
-def _spots(axes: Any, spots: Sequence[Spot], colour: str, mark: str, label: str) -> None:
-    known = [spot for spot in spots if not isnan(spot.cost)]
-    if not known:
-        return
-    values = np.array([spot.accuracy for spot in known]) * 100
-    bars = [values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]]
-    x = [spot.cost for spot in known]
-    axes.errorbar(x, values[:, 0], yerr=bars, fmt=mark, color=colour, capsize=2, elinewidth=0.8, label=f"{label}, 95 %")
-
-
-def _number(figure: Any, axes: Any, spots: Sequence[Spot], others: Sequence[Spot]) -> None:
-    """A number beside each spot, where no point and no other number is; beside the axes, whose number it is."""
-    figure.canvas.draw()
-    marks = [(spot.cost, 100 * spot.accuracy.value) for spot in (*spots, *others) if not isnan(spot.cost)]
-    taken = [axes.transData.transform(mark) for mark in marks]
-    point = figure.dpi / 72
-    listed = []
-    for number, spot in enumerate(spots, 1):
-        listed.append(f"{number:>2}  {spot.name}" + ("  (cost unknown)" if isnan(spot.cost) else ""))
-        if isnan(spot.cost):
-            continue
-        mark = (spot.cost, 100 * spot.accuracy.value)
-        middle = axes.transData.transform(mark)
-        shift = max(AROUND, key=lambda by: min(8 * point, _room(middle + np.multiply(by, point), taken)))
-        taken.append(middle + np.multiply(shift, point))
-        axes.annotate(
-            str(number), mark, shift, textcoords="offset points", fontsize=8, ha="center", va="center", color=BLUE
-        )
-    axes.text(1.02, 1.0, "\n".join(listed), transform=axes.transAxes, va="top", fontsize=8, linespacing=1.5)
-
-
-def _room(at: Any, taken: Sequence[Any]) -> float:
-    """Pixels to the nearest of what is there."""
-    return float(min(np.hypot(*(at - other)) for other in taken))
 
 
 def _gain(contents: Contents) -> bytes:
