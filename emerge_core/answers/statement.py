@@ -69,15 +69,14 @@ _ANCHOR = re.compile(
     r"|(?:option|choice) that (?:is|best) [a-z ]{0,40})\b)",
     re.I | re.M,
 )
-_FOREIGN_WORDS = (
-    *("réponse", "reponse", "respuesta", "antwort", "resposta", "risposta", "antwoord", "odpowiedź", "svaret", "cevap"),
-    *("ответ", "答案", "答え", "回答", "解答", "正解", "정답", "답"),
-)
-# "The answer is" in other languages, with what links it to the answer.
+# "Answer" in other languages, after which a verb or a colon links it to the answer.
+_SPACED = "réponse reponse respuesta antwort resposta risposta antwoord odpowiedź svaret cevap ответ".split()  # noqa: SIM905
+_UNSPACED = "答案 答え 回答 解答 正解 정답 답".split()  # noqa: SIM905
+_FOREIGN_WORDS = (*_SPACED, *_UNSPACED)
 _FOREIGN = re.compile(
-    r"\b(?:r[ée]ponse|respuesta|antwort|resposta|risposta|antwoord|odpowiedź|svaret|cevap|ответ)"
+    rf"\b(?:{'|'.join(_SPACED)})"
     r"(?: [^\W\d_]{1,12}){0,2}?[*_]{0,2}(?:\s?:|\s(?:est|es|ist|é|è|is|to|är|lautet)\b:?|\s[—–-](?=\s))[*_]{0,2}[ \t]*"
-    r"|(?:答案|答え|回答|解答|正解|정답|답)(?:应该|應該)?[*_]{0,2}\s?(?:[是为為は:=]|은|는){1,2}[*_]{0,2}:?[ \t]*",
+    rf"|(?:{'|'.join(_UNSPACED)})(?:应该|應該)?[*_]{{0,2}}\s?(?:[是为為は:=]|은|는){{1,2}}[*_]{{0,2}}:?[ \t]*",
     re.I,
 )
 # Between "answer" and what it is: "to the question", then "is" or a colon, then "therefore option".

@@ -24,7 +24,8 @@ _NUMERAL = re.compile(r"\d+|[ivx]{1,5}|one|two|three|four|five|six|seven|eight|n
 _WORD = re.compile(r"[^\W_]+")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _APOSTROPHE = re.compile(r"(?<=\w)['’`](?=\w)")
-_MARKUP = " \t\r\n*_`#>~✅☑✔❌✓✗✘\ufe0f"
+TICKS = "✅☑✔❌✓✗✘\ufe0f"  # beside an answer, and no part of it
+_MARKUP = f" \t\r\n*_`#>~{TICKS}"
 
 
 def bare(text: str) -> str:

@@ -11,7 +11,7 @@ from emerge_core.answers.literals import evaluate, literal_key, looks_structured
 from emerge_core.answers.question import Question
 from emerge_core.answers.sentence import added_to
 from emerge_core.answers.statement import Statement, is_placeholder
-from emerge_core.answers.text import bare, text_value
+from emerge_core.answers.text import TICKS, bare, text_value
 from emerge_core.types import AnswerKey
 
 _TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah", "yep", "yup"))
@@ -73,7 +73,7 @@ def boolean_key(value: str) -> AnswerKey | None:
 
 def leading_boolean(value: str) -> AnswerKey | None:
     """`Yes, because …`: a yes or no that opens a sentence."""
-    match = _LEADING_BOOLEAN.match(value.lstrip(" \t\r\n*_\"'✅☑✔❌✓✗✘\ufe0f"))
+    match = _LEADING_BOOLEAN.match(value.lstrip(" \t\r\n*_\"'" + TICKS))
     return _truth(match["word"].lower() in ("yes", "true")) if match else None
 
 
