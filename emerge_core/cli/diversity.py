@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,14 +137,16 @@ def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError) -> int:
     return 0
 
 
-def _anchored(recordings: Recordings, args: argparse.Namespace, known: Collection[str]) -> Reliability | None:
+def _anchored(recordings: Recordings, args: argparse.Namespace, known: Set[str]) -> Reliability | None:
     """What the labelled questions say of all, where most of a task has no gold answers."""
     from emerge_core.errors import EmergeError
     from emerge_core.evals.diversity.unlabelled import estimate
     from emerge_core.evals.offline.arrays import read_answers
 
+    if recordings.questions(args.task).keys() <= known:
+        return None
     answers = read_answers(recordings, args.task, args.models, gold=False)
-    if all(id_ in known for id_ in answers.questions):
+    if set(answers.questions) <= known:
         return None
     try:
         return estimate(answers, args.models, limit=args.limit, labelled=known)

@@ -56,9 +56,9 @@ def likeness(answers: Answers, models: Sequence[str] | None = None, *, limit: in
     answers = answers.only(np.arange(len(answers.questions))[:limit])
     names = tuple(models or answers.models)
     rows = [answers.index(name) for name in names]
-    near, usable = nearness(answers, rows).astype(np.float64), answers.usable[rows]
+    near, usable = nearness(answers, rows), answers.usable[rows]
     count = len(answers.questions)
-    speaks = nearest(near.astype(np.float32), usable, np.ones(len(rows)), np.full(usable.shape, np.nan))
+    speaks = nearest(near, usable, np.ones(len(rows)), np.full(usable.shape, np.nan))
     speaks = np.where(usable.any(axis=0), speaks, -1)
     draws = Draws(count, RESAMPLES, 0)
     pairs = []
@@ -71,7 +71,7 @@ def likeness(answers: Answers, models: Sequence[str] | None = None, *, limit: in
                 Alike(
                     a=names[b],
                     b=names[a],
-                    similarity=_mean_where(draws, near[a, b], both),
+                    similarity=_mean_where(draws, near[a, b].astype(np.float64), both),
                     same=float(answers.equal(rows[a], rows[b])[keyed].mean()) if compared else None,
                     compared=compared,
                 )

@@ -43,16 +43,16 @@ def repeated(recordings: Recordings, answers: Answers, members: Sequence[int], c
     own = {row: float(answers.costs(row).mean()) for row in members}
     times = {row: min(recorded, int(cost / spent + 1e-9)) for row, spent in own.items() if spent > 0}
     wanted = {answers.models[row]: count for row, count in times.items() if count >= FEWEST}
-    questions = recordings.questions(answers.task)
+    if not wanted:
+        return []
+    questions, scorer = recordings.questions(answers.task), Scorer.of(recordings, answers.task)
     samples = [
-        recordings.replies(answers.task, questions, wanted, sample=sample)
-        for sample in range(max(wanted.values(), default=0))
+        recordings.replies(answers.task, questions, wanted, sample=sample) for sample in range(max(wanted.values()))
     ]
-    scorer = Scorer.of(recordings, answers.task) if samples else None
     found = []
     for model, count in wanted.items():
         of_model = [sample[model] for sample in samples[:count] if model in sample]
-        if scorer and len(of_model) >= FEWEST:
+        if len(of_model) >= FEWEST:
             asked = _asked(answers, scorer, model, of_model, [questions[id_] for id_ in answers.questions])
             rows = range(len(of_model))
             spent = float(np.sum([asked.costs(row) for row in rows], axis=0).mean())

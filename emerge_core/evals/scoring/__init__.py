@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
@@ -30,7 +30,7 @@ class Scorer:
         by a rule like ours. Raises EmergeError where there is nothing to score by, unless that is not `needed`."""
         golds = recordings.golds(task)
         verdicts = _verdicts(recordings, task, golds)
-        if needed and not _scorable(golds, verdicts):
+        if needed and not (verdicts or any(gold.answers for gold in golds.values())):
             raise EmergeError(f"{task} has no gold answers: there is nothing to score by")
         return cls(recordings.questions(task), golds, verdicts)
 
@@ -79,7 +79,3 @@ def labelled(recordings: Recordings, task: str) -> set[str]:
 def _verdicts(recordings: Recordings, task: str, golds: Mapping[str, Gold]) -> list[Verdict]:
     judged = any(gold.form == SHORT_TEXT for gold in golds.values())
     return [each for each in recordings.verdicts(task) if judged or each.by]
-
-
-def _scorable(golds: Mapping[str, Gold], verdicts: Sequence[Verdict]) -> bool:
-    return bool(verdicts) or any(gold.answers for gold in golds.values())

@@ -259,7 +259,9 @@ class _Tuner:
 
     def _point(self, budget: Budget, unseen: Floats) -> Point:
         ensemble = self.validation.chosen(budget)
-        outcomes, early = evaluate(self.answers, ensemble), waited(self.answers, ensemble)
+        outcomes = evaluate(self.answers, ensemble)
+        latency = _known(outcomes.latency_ms.mean())
+        early = None if latency is None else waited(self.answers, ensemble)
         versus = None
         if self.reference:
             versus = self.draws.mean(unseen - self.answers.right[self.answers.index(self.reference)])
@@ -272,7 +274,7 @@ class _Tuner:
             cost=_known(outcomes.cost_usd.mean() * 1000),
             calls=float(outcomes.calls.mean()),
             escalated=float(_asked(ensemble, outcomes)),
-            latency_ms=_known(outcomes.latency_ms.mean()),
+            latency_ms=latency,
             early_ms=None if early is None else _known(early.mean()),
         )
 

@@ -24,21 +24,22 @@ def config_of(answers: Answers, ensemble: Ensemble, base: Config | None = None) 
     rows = list(dict.fromkeys((*ensemble.members, *ensemble.stronger)))
     own = _own_names(base)
     names = dict(zip(rows, _names([answers.models[row] for row in rows], own), strict=True))
-    models, providers = {}, {}
+    models: dict[str, Any] = {}
+    providers: dict[str, Any] = {}
+    temperatures: dict[int, float | None] = {}
     for row, name in names.items():
         if base and answers.models[row] in own:
             model = base.models[name]
             models[name] = _as_written(model)
             providers[model.provider] = _as_written(base.providers[model.provider])
-    for row, name in names.items():
-        if name not in models:
+            temperatures[row] = temperature_of(base, name)
+        else:
             provider = _provider_name(answers.provider(answers.models[row]))
-            providers.setdefault(provider, _provider(provider))
             models[name] = _model(answers, row, provider)
-    temperatures = {row: temperature_of(base, name) for row, name in names.items() if base and name in base.models}
+            providers.setdefault(provider, _provider(provider))
     return {
         "providers": providers,
-        "models": {name: models[name] for name in names.values()},
+        "models": models,
         "ensembles": {NAME: _ensemble(ensemble, names, temperatures)},
         "default": NAME,
     }

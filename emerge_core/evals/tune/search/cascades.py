@@ -15,7 +15,7 @@ import numpy as np
 from emerge_core.evals.offline.learning import log_odds
 from emerge_core.evals.tune.search.facts import Facts
 from emerge_core.evals.tune.search.space import Family, Scored
-from emerge_core.evals.tune.search.words import mean_of_slowest
+from emerge_core.evals.tune.search.words import mean_of_slowest, mean_where
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def _first_two(facts: Facts, panels: Rows) -> Floats:
 def _asked(facts: Facts, where: Bits, models: Rows) -> tuple[Floats, Floats]:
     """Mean cost and latency of asking a model (n,) only there."""
     flags = facts.blocks.unpack(where)
-    cost = np.where(flags, facts.costs[models], 0.0).mean(axis=1)
+    cost = mean_where(flags, facts.costs[models])
     if np.isnan(facts.latency[models]).all():
         return cost, np.full(len(models), np.nan)
-    return cost, np.where(flags, facts.latency[models], 0.0).mean(axis=1)
+    return cost, mean_where(flags, facts.latency[models])
