@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emerge_core.cli.diversity import names
+from emerge_core.cli.numbers import positive
 
 if TYPE_CHECKING:
     from emerge_core.evals.tune import Cost
@@ -38,7 +39,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--max-cost", metavar="X", help="US dollars per 1,000 questions, or a share of the reference's: 0.25x"
     )
     parser.add_argument("--min-accuracy", metavar="A", type=_share, help="take the cheapest that reaches it (0 to 1)")
-    parser.add_argument("--max-latency", metavar="MS", type=_positive, help="mean milliseconds, where recorded")
+    parser.add_argument("--max-latency", metavar="MS", type=positive, help="mean milliseconds, where recorded")
     parser.add_argument("--no-frontier", action="store_true", help="never ask a frontier model")
     parser.add_argument("--seeds", metavar="N", type=_size, default=10, help="partitions pooled (default: 10)")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
@@ -115,11 +116,4 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError("must be between 0 and 1")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
     return value
