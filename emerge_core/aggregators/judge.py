@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emerge_core.aggregators import vote
-from emerge_core.aggregators.framing import arranged, conversation, escaped, framed, image_parts, mark, words_of
+from emerge_core.aggregators.prompting import arranged, conversation, escaped, framed, image_parts, mark, words_of
 from emerge_core.aggregators.tally import decision, sole, usable
 from emerge_core.answers import strongest
 from emerge_core.config.schema import AggregatorConfig

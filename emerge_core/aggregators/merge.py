@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from emerge_core.aggregators import vote
-from emerge_core.aggregators.framing import arranged, framed, mark, unmarked, words_of
+from emerge_core.aggregators.prompting import arranged, framed, mark, unmarked, words_of
 from emerge_core.aggregators.tally import asked, decision, groups, sole, usable, votes, weight_of
 from emerge_core.answers import Extractor, is_refusal, same
 from emerge_core.config.schema import AggregatorConfig

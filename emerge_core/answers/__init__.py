@@ -1,8 +1,8 @@
 """Answer keys: extraction, normalisation, equality; usability and confidence of replies."""
 
 from emerge_core.answers.extractor import Extractor, candidate
+from emerge_core.answers.forms.tool_calls import names_key
 from emerge_core.answers.groups import group_keys, same, strongest
-from emerge_core.answers.tool_keys import names_key
 from emerge_core.answers.usable import hedges, is_refusal
 
 __all__ = ["Extractor", "candidate", "group_keys", "hedges", "is_refusal", "names_key", "same", "strongest"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from math import exp, fsum
 
-from emerge_core.answers import numbers
+from emerge_core.answers.forms import numbers
 from emerge_core.types import AnswerKey, Member, TokenLogprob
 
 _NUMBER = re.compile(r"[-−–]?[$€£]?\d[\d,.]*(?:/\d+)?")

@@ -12,16 +12,16 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from emerge_core.answers import json_keys
 from emerge_core.answers.confidence import answer_span, calibrated, span_probability
-from emerge_core.answers.frame import spoken
-from emerge_core.answers.question import Question
-from emerge_core.answers.schemas import schema_fault
-from emerge_core.answers.statement import Statement, is_placeholder, statements
-from emerge_core.answers.tool_keys import Tools
-from emerge_core.answers.unstated import SENTENCE_GAP, Reading, unstated
+from emerge_core.answers.forms import json_keys
+from emerge_core.answers.forms.to_key import gold_key, short_string, statement_key
+from emerge_core.answers.forms.tool_calls import Tools
+from emerge_core.answers.json_schema import schema_fault
+from emerge_core.answers.question.question import Question
+from emerge_core.answers.reading.boilerplate import spoken
+from emerge_core.answers.reading.explicit import Statement, is_placeholder, statements
+from emerge_core.answers.reading.implied import SENTENCE_GAP, Reading, unstated
 from emerge_core.answers.usable import is_refusal
-from emerge_core.answers.values import gold_key, short_string, statement_key
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
 
 MAX_READ = 500_000  # characters: a reply that is longer than any model's output has no answer looked for in it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from emerge_core.answers.text import contains
+from emerge_core.answers.forms.short_text import contains
 from emerge_core.types import AnswerKey, Candidate
 
 

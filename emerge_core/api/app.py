@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emerge_core.api.auth import Keyring
-from emerge_core.api.chat import Chat
-from emerge_core.api.embeddings import EmbeddingsEndpoint
+from emerge_core.api.chat.endpoint import Chat
+from emerge_core.api.embeddings.endpoint import EmbeddingsEndpoint
 from emerge_core.api.endpoint import Engine, unknown_model
 from emerge_core.api.errors import as_request_error, error_response, json_response
-from emerge_core.api.openapi import document
+from emerge_core.api.middleware import Surface
+from emerge_core.api.openapi.document import document
 from emerge_core.api.responses import Responses
-from emerge_core.api.surface import Surface
 from emerge_core.config.schema import Config, EmbedderConfig, ModelConfig
 from emerge_core.errors import ConfigError, EmergeError, RequestError
 

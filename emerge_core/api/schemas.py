@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from emerge_core.answers.schemas import pattern, text_of, why_broken
+from emerge_core.answers.json_schema import pattern, text_of, why_broken
 
 MAX_PATTERN = 1_000  # characters of one regular expression
 

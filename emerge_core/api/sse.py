@@ -15,9 +15,9 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from emerge_core.api.attend import ClientGoneError, Heard, Work, attended
-from emerge_core.api.encode import TraceLevel, emerge_object, headers_of
+from emerge_core.api.client_watch import ClientGoneError, Heard, Work, attended
 from emerge_core.api.errors import INTERNAL, as_request_error, encode_json, error_response
+from emerge_core.api.trace_object import TraceLevel, emerge_object, headers_of
 from emerge_core.errors import EmergeError, RequestError
 from emerge_core.types import Decision, Delta, Trace
 

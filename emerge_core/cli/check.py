@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from emerge_core.cli.columns import columns
+from emerge_core.cli._columns import columns
 from emerge_core.config import (
     Config,
     EmbedderConfig,

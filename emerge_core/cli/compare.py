@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emerge_core.cli.numbers import count
+from emerge_core.cli._options import count
 from emerge_core.errors import EmergeError
 
 
@@ -42,10 +42,10 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from emerge_core.cli.output import check_writable, write_json
+    from emerge_core.cli._output import check_writable, write_json
     from emerge_core.config import load_config
-    from emerge_core.evals.compare import Plan, compare
     from emerge_core.evals.compare.comparison import table
+    from emerge_core.evals.compare.measure import Plan, compare
 
     check_writable(args.json)
     plan = Plan(

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from emerge_core.cli.target import Verbs, add_action, target
+from emerge_core.cli._stack import Verbs, add_action, target
 from emerge_core.errors import EmergeError
 
 NOTHING = "no config is pushed yet: the default config in the artifact serves, a simulated panel"
@@ -48,8 +48,8 @@ def add(verbs: Verbs) -> None:
 def run_push(args: argparse.Namespace) -> int:
     from emerge_core.cli.check import price_warnings
     from emerge_core.config import warnings
+    from emerge_core.engine.reload import TTL_S
     from emerge_core.operate import configs
-    from emerge_core.reload import TTL_S
 
     text = _text(args.file)
     with target(args) as (stack, client):

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli.numbers import count
+from emerge_core.cli._options import count
 
 if TYPE_CHECKING:
     from emerge_core.errors import EmergeError
     from emerge_core.evals.diversity.unlabelled import Reliability
     from emerge_core.evals.offline.arrays import Answers
-    from emerge_core.evals.recordings import Recordings
+    from emerge_core.evals.recordings.recording import Recordings
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,20 +59,20 @@ def names(text: str) -> tuple[str, ...]:
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from emerge_core.cli.output import check_writable, write_json
+    from emerge_core.cli._output import check_writable, write_json
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.diversity import measure
     from emerge_core.evals.diversity.findings import findings
     from emerge_core.evals.diversity.findings_table import findings_table
+    from emerge_core.evals.diversity.measures import measure
     from emerge_core.evals.diversity.table import table
     from emerge_core.evals.diversity.unlabelled import IncomparableError, estimate
     from emerge_core.evals.diversity.unlabelled_table import anchored_table, truth, unlabelled_table
     from emerge_core.evals.offline.arrays import read_answers
-    from emerge_core.evals.recordings import Recordings
-    from emerge_core.evals.report.contents import gather
+    from emerge_core.evals.recordings.recording import Recordings
+    from emerge_core.evals.report.figures import gather
     from emerge_core.evals.report.page import scored_page, unlabelled_page
     from emerge_core.evals.report.plots import plots, reliability_plots
-    from emerge_core.evals.scoring import labelled
+    from emerge_core.evals.scoring.scorer import labelled
 
     check_writable(args.json, args.html)
     recordings = Recordings(args.recordings)
@@ -125,8 +125,8 @@ def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError) -> int:
     """Of prose: who answers like whom."""
     from dataclasses import asdict
 
-    from emerge_core.cli.output import write_json
-    from emerge_core.evals.diversity.likeness import likeness, likeness_table
+    from emerge_core.cli._output import write_json
+    from emerge_core.evals.diversity.wording import likeness, likeness_table
 
     if args.html or args.png or len(args.models or answers.models) < 2:
         raise why
@@ -156,7 +156,7 @@ def _anchored(recordings: Recordings, args: argparse.Namespace, known: Set[str])
 
 
 def _write(args: argparse.Namespace, page: str, pictures: Mapping[str, bytes]) -> None:
-    from emerge_core.cli.output import write_text
+    from emerge_core.cli._output import write_text
     from emerge_core.errors import EmergeError
 
     if args.html:

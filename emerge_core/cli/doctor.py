@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from emerge_core.cli.target import Verbs, add_action, target
+from emerge_core.cli._stack import Verbs, add_action, target
 
 
 def add(verbs: Verbs) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from emerge_core.cli.columns import columns
-from emerge_core.cli.target import Verbs, add_action, target
+from emerge_core.cli._columns import columns
+from emerge_core.cli._stack import Verbs, add_action, target
 from emerge_core.errors import EmergeError
 
 REVOKED = "API Gateway looks each request's key up, so it is refused as soon as the removal has spread"

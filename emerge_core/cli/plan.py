@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emerge_core.cli._options import count, positive
 from emerge_core.cli.diversity import names
-from emerge_core.cli.numbers import count, positive
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
@@ -44,7 +44,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.power import detectable, questions_needed
+    from emerge_core.evals.statistics.power import detectable, questions_needed
 
     for name in ("power", "alpha"):
         if getattr(args, name) >= 1:
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def table(*, alpha: float, power: float) -> Iterator[str]:
     """Questions needed, by difference (rows) and disagreement (columns)."""
     from emerge_core.evals.diversity.table import aligned
-    from emerge_core.evals.power import questions_needed
+    from emerge_core.evals.statistics.power import questions_needed
 
     shares, differences = (0.05, 0.1, 0.15, 0.2, 0.3), (1, 2, 3, 5, 10)
     rows = [
@@ -97,7 +97,7 @@ def table(*, alpha: float, power: float) -> Iterator[str]:
 
 def costs(config: Config, args: argparse.Namespace, number: int) -> Iterator[str]:
     from emerge_core.evals.diversity.table import aligned
-    from emerge_core.evals.record.roster import models_of
+    from emerge_core.evals.record.models import models_of
     from emerge_core.pricing import price
     from emerge_core.types import Usage
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from emerge_core.cli._options import count, positive
 from emerge_core.cli.diversity import names
-from emerge_core.cli.numbers import count, positive
 from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
-    from emerge_core.evals.record import Plan, Report
     from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.recorder import Plan, Report
 
 T = TypeVar("T", int, float)
 
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _read_traces(args: argparse.Namespace, config: Config) -> int:
     from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.models import model_rows, upstream_names
     from emerge_core.evals.record.questions import task_name
-    from emerge_core.evals.record.roster import model_rows, upstream_names
     from emerge_core.evals.record.traces import keep_traces
 
     with Journal(args.out, task_name(args.task or "traces")) as journal:
@@ -123,10 +123,10 @@ def _read_traces(args: argparse.Namespace, config: Config) -> int:
 def _ask(args: argparse.Namespace, config: Config) -> int:
     import asyncio
 
-    from emerge_core.evals.record import Pace, Plan, record
     from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.models import model_rows, models_of, upstream_names
     from emerge_core.evals.record.questions import read_questions, task_name
-    from emerge_core.evals.record.roster import model_rows, models_of, upstream_names
+    from emerge_core.evals.record.recorder import Pace, Plan, record
     from emerge_core.evals.recordings.rows import read_question
 
     found = read_questions(args.questions)

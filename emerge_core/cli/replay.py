@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     import uvicorn
 
     from emerge_core.cli.serve import base_url, listen
-    from emerge_core.evals.recordings import Recordings
-    from emerge_core.evals.replay import replay_app
+    from emerge_core.evals.recordings.recording import Recordings
+    from emerge_core.evals.replay.server import replay_app
 
     recordings = Recordings(args.recordings)
     tasks = recordings.choose(args.task)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from emerge_core.cli.numbers import count, positive
+from emerge_core.cli._options import count, positive
 from emerge_core.errors import EmergeError
 
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     import os
 
     from emerge_core.config import find_config
-    from emerge_core.evals.recordings import Recordings
+    from emerge_core.evals.recordings.recording import Recordings
     from emerge_core.evals.scoring.grading import Graded, Judge, by_function, grade_task
 
     recordings = Recordings(args.recordings)

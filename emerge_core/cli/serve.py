@@ -36,7 +36,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from emerge_core.engine import preload
+    from emerge_core.engine.engine import preload
 
     config, source = find_config(args.config, os.environ)
     keys = client_keys(os.environ)
@@ -123,7 +123,7 @@ async def _serve(config: Config, keys: list[str], listener: socket.socket) -> No
     import uvicorn
 
     from emerge_core.api import create_app
-    from emerge_core.engine import Engine
+    from emerge_core.engine.engine import Engine
 
     app = create_app(Engine(config), api_keys=keys)  # which closes the engine at its shutdown
     settings = uvicorn.Config(

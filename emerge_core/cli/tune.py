@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emerge_core.cli._options import positive
 from emerge_core.cli.diversity import names
-from emerge_core.cli.numbers import positive
 
 if TYPE_CHECKING:
-    from emerge_core.evals.tune import Cost
+    from emerge_core.evals.tune.tuning import Cost
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,11 +49,11 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from emerge_core.cli.output import check_writable, write_bytes, write_json, write_text
+    from emerge_core.cli._output import check_writable, write_bytes, write_json, write_text
     from emerge_core.config import load_config
-    from emerge_core.evals.tune import Plan, tune
-    from emerge_core.evals.tune.figures import as_json
+    from emerge_core.evals.tune.result_json import as_json
     from emerge_core.evals.tune.table import table
+    from emerge_core.evals.tune.tuning import Plan, tune
 
     check_writable(args.json, args.png, args.config_out)
     plan = Plan(
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, as_json(tuned))
     if args.png:
-        from emerge_core.evals.report.tuned import tuned_plot
+        from emerge_core.evals.report.tuning_plot import tuned_plot
 
         write_bytes(args.png, tuned_plot(tuned))
     if args.config_out:
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _cost(text: str) -> Cost:
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.tune import Cost
+    from emerge_core.evals.tune.tuning import Cost
 
     share = text.strip().lower().endswith("x")
     try:

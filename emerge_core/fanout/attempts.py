@@ -16,7 +16,7 @@ from time import perf_counter
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.errors import ConfigError
-from emerge_core.providers.again import counted_by
+from emerge_core.providers.transport.resend import counted_by
 from emerge_core.types import CallError, Completion, UpstreamError
 
 log = logging.getLogger("emerge")

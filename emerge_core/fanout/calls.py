@@ -17,7 +17,7 @@ from emerge_core import pricing
 from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempt, Attempts, Budget
 from emerge_core.fanout.breaker import Breakers
-from emerge_core.fanout.fitness import tailor, unfit
+from emerge_core.fanout.capabilities import tailor, unfit
 from emerge_core.fanout.ledger import Ledger, Started
 from emerge_core.providers import Provider
 from emerge_core.providers.tool_ids import unique

@@ -48,10 +48,10 @@ class Provider(Protocol):
 
 
 _MODULES: Mapping[ProviderKind, str] = {
-    "openai": "emerge_core.providers.openai",
-    "anthropic": "emerge_core.providers.anthropic",
-    "ollama": "emerge_core.providers.ollama",
-    "simulated": "emerge_core.providers.simulated",
+    "openai": "emerge_core.providers.openai.adapter",
+    "anthropic": "emerge_core.providers.anthropic.adapter",
+    "ollama": "emerge_core.providers.ollama.adapter",
+    "simulated": "emerge_core.providers.simulated.adapter",
 }
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from emerge_core.providers.failures import unsupported
+from emerge_core.providers.errors import unsupported
 from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage
 
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage

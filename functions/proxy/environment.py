@@ -23,9 +23,9 @@ from tracing import Tracing
 from emerge_core.api import create_app
 from emerge_core.config import find_config
 from emerge_core.config.aws import AwsSource, Snapshot
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
+from emerge_core.engine.reload import TTL_S, ReloadingEngine
 from emerge_core.errors import ConfigError
-from emerge_core.reload import TTL_S, ReloadingEngine
 from emerge_core.telemetry import Lines
 from emerge_core.telemetry.metrics import Metrics
 from emerge_core.types import ChatRequest, Trace

@@ -18,7 +18,7 @@ from gateway import body_of, scope_of
 
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine, preload
+from emerge_core.engine.engine import Engine, preload
 
 MODULES = (  # of AWS, which the rehearsal does not reach
     "aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch",

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from emerge_core.aggregators.framing import mark
 from emerge_core.aggregators.judge import verdict
+from emerge_core.aggregators.prompting import mark
 from emerge_core.types import CallError, ChatRequest, Completion
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

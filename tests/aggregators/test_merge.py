@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from emerge_core.aggregators.framing import mark
+from emerge_core.aggregators.prompting import mark
 from emerge_core.types import CallError, ChatRequest, Completion, ToolCall
 
 CALLER = ChatRequest(

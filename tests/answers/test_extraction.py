@@ -9,7 +9,7 @@ import pytest
 
 from emerge_core.answers import Extractor
 from emerge_core.answers.extractor import MAX_READ
-from emerge_core.answers.json_keys import MAX_LEAVES
+from emerge_core.answers.forms.json_keys import MAX_LEAVES
 from emerge_core.types import AnswerKey, ChatRequest, Completion
 
 SUM = "Natalia sold 48 clips in April and half as many in May. How many clips did she sell altogether?"

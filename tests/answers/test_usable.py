@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emerge_core.answers import Extractor, candidate, hedges, is_refusal
-from emerge_core.answers.schemas import schema_fault
+from emerge_core.answers.json_schema import schema_fault
 from emerge_core.types import Call, CallError, ChatRequest, Completion, Member, ToolCall
 
 REFUSALS = [

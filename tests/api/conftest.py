@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
 from emerge_core.config.schema import Config
-from emerge_core.engine import Engine, Limits
+from emerge_core.engine.engine import Engine, Limits
 from emerge_core.types import (
     AnswerKey,
     Call,

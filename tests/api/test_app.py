@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from emerge_core.api import create_app
-from emerge_core.api.surface import routed
+from emerge_core.api.middleware import routed
 from emerge_core.errors import ConfigError, RequestError
 from emerge_core.types import Cost
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emerge_core.api import limits
-from emerge_core.api.fields import shown
-from emerge_core.api.parse import read, read_chat, read_json
+from emerge_core.api.body import shown
+from emerge_core.api.chat.parse import read, read_chat, read_json
 from emerge_core.api.schemas import MAX_PATTERN
 from emerge_core.errors import RequestError
 
@@ -124,7 +124,7 @@ def test_a_body_of_too_many_parts_is_refused_unparsed(raw: bytes, what: str, mon
     def loads(*_: Any, **__: Any) -> Any:
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr("emerge_core.api.parse.json.loads", loads)
+    monkeypatch.setattr("emerge_core.api.chat.parse.json.loads", loads)
     with pytest.raises(RequestError, match=what):
         read_json(raw)
 
@@ -205,7 +205,7 @@ def test_a_large_body_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -
         seen.append(threading.get_ident())
         return {"model": "m", "messages": [USER]}
 
-    monkeypatch.setattr("emerge_core.api.parse.read_json", watched)
+    monkeypatch.setattr("emerge_core.api.chat.parse.read_json", watched)
     for raw in (b"{}", b" " * 100_000):
         asyncio.run(read(raw, read_chat))
     assert [ident == threading.get_ident() for ident in seen] == [True, False]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emerge_core.api.parse import read_chat, read_json, read_limits
+from emerge_core.api.chat.parse import read_chat, read_json, read_limits
 from emerge_core.errors import RequestError
 from emerge_core.types import ChatRequest
 

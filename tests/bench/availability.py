@@ -15,7 +15,7 @@ from itertools import product
 from math import prod, sqrt
 
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 from emerge_core.types import ChatRequest
 from tests.faults.catalogue import KINDS
 from tests.faults.upstream import BASE, BY_NAME, faulty_upstream

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from emerge_core.cli import main as emerge
 from emerge_core.evals.offline.arrays import read_answers
-from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.stats import wilson
+from emerge_core.evals.recordings.recording import Recordings
+from emerge_core.evals.statistics.intervals import wilson
 
 TASKS = (
     ("gsm8k", "claude-3-5-sonnet-20241022", "0.35x"),

@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from emerge_core.evals.recordings import Reply
+from emerge_core.evals.recordings.recording import Reply
 from emerge_core.evals.recordings.rows import Details
 from emerge_core.evals.replay.wire import Answer, AnthropicWire, OllamaWire, OpenAIWire, Wire
-from emerge_core.providers.schema_example import example
+from emerge_core.providers.simulated.schema_example import example
 from emerge_core.types import ToolCall, text_of
 
 DEGREES = {"Paris": 21, "Rome": 27, "Oslo": 9, "Cairo": 35, "Lima": 18}

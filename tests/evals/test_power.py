@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from emerge_core.errors import EmergeError
-from emerge_core.evals.power import detectable, mcnemar, questions_needed
+from emerge_core.evals.statistics.power import detectable, mcnemar, questions_needed
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from emerge_core.evals.stats import paired, wilson
+from emerge_core.evals.statistics.intervals import paired, wilson
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine, Limits
-from emerge_core.providers import anthropic, ollama, openai  # noqa: F401  (which takes longer than the limits here)
+from emerge_core.engine.engine import Engine, Limits
+from emerge_core.providers.anthropic import adapter as _anthropic  # noqa: F401  (which takes longer than the limits here)
+from emerge_core.providers.ollama import adapter as _ollama  # noqa: F401
+from emerge_core.providers.openai import adapter as _openai  # noqa: F401
 from emerge_core.types import Call, ChatRequest, Trace
 from tests.faults.upstream import BY_NAME, FaultyUpstream, faulty_upstream
 

@@ -18,7 +18,7 @@ import pytest
 
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 from tests.faults.cases import CALL_USD, DEADLINE_S, SECRET, Case, config, expected_status, pairs, singles
 from tests.faults.catalogue import KINDS, Fault, Kind
 from tests.faults.upstream import FaultyUpstream, faulty_upstream

@@ -157,7 +157,7 @@ def lambda_function(
         monkeypatch.setitem(logging.root.manager.loggerDict, "emerge", fresh)
         monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
         monkeypatch.setattr("emerge_core.telemetry.lines.log", fresh)
-        monkeypatch.setattr("emerge_core.reload.log", fresh)
+        monkeypatch.setattr("emerge_core.engine.reload.log", fresh)
         function = Function(importlib.import_module("app"), lambda: capsys.readouterr().out)
         made.append(function)
         return function

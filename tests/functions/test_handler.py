@@ -383,7 +383,7 @@ def test_every_line_is_json_with_the_invocation_s_keys_and_no_exception_s_text(
     async def lose() -> None:
         raise LookupError("a private answer")
 
-    monkeypatch.setattr("emerge_core.engine.Engine.run", broken)
+    monkeypatch.setattr("emerge_core.engine.engine.Engine.run", broken)
     function.lines.clear()
     for stream in (False, True):
         assert "private" not in function.ask(stream=stream).body

@@ -12,22 +12,22 @@ from time import process_time
 from typing import NamedTuple
 
 from emerge_core.aggregators.embedding import embed
-from emerge_core.aggregators.framing import conversation, escaped, unmarked
 from emerge_core.aggregators.judge import verdict
+from emerge_core.aggregators.prompting import conversation, escaped, unmarked
 from emerge_core.answers import Extractor, hedges, is_refusal
-from emerge_core.answers.json_keys import parse_fenced
-from emerge_core.answers.question import Question
-from emerge_core.answers.schemas import schema_fault
+from emerge_core.answers.forms.json_keys import parse_fenced
+from emerge_core.answers.json_schema import schema_fault
+from emerge_core.answers.question.question import Question
+from emerge_core.api.chat.parse import read_json
 from emerge_core.api.limits import bound_structure
-from emerge_core.api.parse import read_json
 from emerge_core.api.sse import pieces
 from emerge_core.config import parse_config
 from emerge_core.errors import ConfigError, RequestError
 from emerge_core.evals.recordings import rows
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
-from emerge_core.providers.failures import Scrubber, http_failure, refused_param
-from emerge_core.providers.lines import events
+from emerge_core.providers.errors import Scrubber, http_failure, refused_param
 from emerge_core.providers.parts import unfenced
+from emerge_core.providers.transport.sse import events
 from emerge_core.types import ChatRequest, Completion, UpstreamError
 
 UNITS = [

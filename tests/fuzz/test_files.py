@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from emerge_core.config import parse_config
 from emerge_core.errors import ConfigError, EmergeError
-from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.recordings.rows import Question
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 from tests.fuzz.families import QUESTIONS

@@ -14,9 +14,14 @@ from hypothesis import strategies as st
 
 from emerge_core.aggregators.judge import verdict
 from emerge_core.answers import Extractor
-from emerge_core.providers import anthropic, anthropic_stream, ollama, ollama_stream, openai, openai_stream
-from emerge_core.providers.failures import Scrubber, bad_response
-from emerge_core.providers.lines import events, lines
+from emerge_core.providers.anthropic import adapter as anthropic
+from emerge_core.providers.anthropic import stream as anthropic_stream
+from emerge_core.providers.errors import Scrubber, bad_response
+from emerge_core.providers.ollama import adapter as ollama
+from emerge_core.providers.ollama import stream as ollama_stream
+from emerge_core.providers.openai import adapter as openai
+from emerge_core.providers.openai import stream as openai_stream
+from emerge_core.providers.transport.sse import events, lines
 from emerge_core.types import Completion, Delta, UpstreamError
 from tests.fuzz.families import QUESTIONS, asks
 from tests.fuzz.inputs import changed, fuzzed, nested, texts

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import strategies as st
 
 from emerge_core.api import create_app
-from emerge_core.api.parse import read_json
+from emerge_core.api.chat.parse import read_json
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 from emerge_core.errors import RequestError
 from tests.fuzz.inputs import changed, fuzzed, nested, texts
 

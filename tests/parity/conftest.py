@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 
 Json = dict[str, Any]
 KINDS = ("openai", "anthropic", "ollama")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emerge_core.providers.arithmetic import arithmetic_answer, evaluate, show
+from emerge_core.providers.simulated.arithmetic import arithmetic_answer, evaluate, show
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from emerge_core.errors import ConfigError
-from emerge_core.providers.failures import Scrubber, retry_after
+from emerge_core.providers.errors import Scrubber, retry_after
 from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.types import CallError, ChatRequest, UpstreamError
 

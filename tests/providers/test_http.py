@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from emerge_core.errors import ConfigError
-from emerge_core.providers.http import http_client
+from emerge_core.providers.transport.client import http_client
 from emerge_core.types import ChatRequest, UpstreamError
 
 HELLO = ChatRequest(messages=({"role": "user", "content": "Hello"},))
@@ -198,7 +198,7 @@ def test_connections_from_before_a_long_sleep_are_not_used(
             client = http_client(http, upstream.url)
             await client.get(upstream.url)
             slept_until = time.time() + 31
-            monkeypatch.setattr("emerge_core.providers.http.time.time", lambda: slept_until)
+            monkeypatch.setattr("emerge_core.providers.transport.client.time.time", lambda: slept_until)
             await client.get(upstream.url)
             await client.aclose()
             return int(upstream.connections)
@@ -210,7 +210,7 @@ def test_connections_from_before_a_long_sleep_are_not_used(
 def test_idle_connections_are_closed_when_they_are_old(
     http: Any, upstream_of: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emerge_core.providers.http.MAX_IDLE", 2)
+    monkeypatch.setattr("emerge_core.providers.transport.client.MAX_IDLE", 2)
 
     async def main() -> int:
         async with upstream_of(reply(ANSWER)) as upstream:

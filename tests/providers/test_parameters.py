@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from emerge_core.providers.sdk import Refusals, Told
+from emerge_core.providers.transport.sdk import Refusals, Told
 from emerge_core.types import CallError, ChatRequest, UpstreamError
 
 USER: Any = {"role": "user", "content": "Hello"}

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from emerge_core.providers.schema_example import example
+from emerge_core.providers.simulated.schema_example import example
 
 TREE = {
     "type": "object",

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
-from emerge_core.providers.simulated import Simulated, make
+from emerge_core.providers.simulated.adapter import Simulated, make
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, UpstreamError
 
 MCQ = "Which one is it, number {}?\n\nA. red\nB. green\nC. blue\nD. grey"

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emerge_core.providers import Provider
-from emerge_core.providers.anthropic_stream import Assembly as AnthropicAssembly
-from emerge_core.providers.failures import Scrubber, bad_response
-from emerge_core.providers.lines import events, lines
-from emerge_core.providers.ollama_stream import Assembly as OllamaAssembly
-from emerge_core.providers.openai_stream import Assembly as OpenAIAssembly
+from emerge_core.providers.anthropic.stream import Assembly as AnthropicAssembly
+from emerge_core.providers.errors import Scrubber, bad_response
+from emerge_core.providers.ollama.stream import Assembly as OllamaAssembly
+from emerge_core.providers.openai.stream import Assembly as OpenAIAssembly
+from emerge_core.providers.transport.sse import events, lines
 from emerge_core.types import ChatRequest, Completion, Delta, Sink, TokenLogprob, ToolCall, UpstreamError, Usage
 
 HELLO = ChatRequest(messages=({"role": "user", "content": "Hello"},))

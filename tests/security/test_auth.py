@@ -15,9 +15,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from emerge_core.api import auth, create_app
-from emerge_core.api.surface import routed
+from emerge_core.api.middleware import routed
 from emerge_core.config import default_config
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 
 KEY = "emk_right-KEY-1234567890"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "FOO")

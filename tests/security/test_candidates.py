@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from emerge_core.aggregators import get_aggregator
-from emerge_core.aggregators.framing import ALL_CHARACTERS, mark
 from emerge_core.aggregators.judge import verdict
+from emerge_core.aggregators.prompting import ALL_CHARACTERS, mark
 from emerge_core.config.schema import AggregatorConfig
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Decision, Member, Role
 

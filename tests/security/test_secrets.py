@@ -27,7 +27,7 @@ from emerge_core.cli import main
 from emerge_core.config import Config, parse_config, resolve_key
 from emerge_core.config.aws import AwsSource
 from emerge_core.config.schema import ProviderConfig
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 from emerge_core.errors import ConfigError
 from emerge_core.providers import make_provider
 from emerge_core.telemetry.lines import JsonFormatter

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 from emerge_core.types import ChatRequest, Trace
 
 QUESTION = ChatRequest(messages=({"role": "user", "content": "What is 6 times 7?"},))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from emerge_core.engine import Engine, Limits
+from emerge_core.engine.engine import Engine, Limits
 from emerge_core.types import ChatRequest, Trace
 
 USER: Any = {"role": "user", "content": "Which year?"}

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from emerge_core.api.choices import choices, logprobs_of
-from emerge_core.api.encode import TraceLevel, emerge_object
 from emerge_core.api.responses.parse import AskedResponse
+from emerge_core.api.trace_object import TraceLevel, emerge_object
 from emerge_core.errors import RequestError
 from emerge_core.types import Completion, Decision, Trace, Usage
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from emerge_core.evals.record.asking import Outcome
-from emerge_core.evals.stats import Interval, paired, wilson
+from emerge_core.evals.record.proxy_client import Outcome
+from emerge_core.evals.statistics.intervals import Interval, paired, wilson
 
 Outcomes = Sequence[Outcome]
 

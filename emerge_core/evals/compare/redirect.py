@@ -8,7 +8,7 @@ from typing import Any
 
 from emerge_core.config.schema import BreakerConfig, Config, EnsembleConfig, ModelConfig, PriceConfig, ProviderConfig
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings import RecordedModel
+from emerge_core.evals.recordings.recording import RecordedModel
 from emerge_core.pricing import list_price
 
 KEY_VARIABLE = "EMERGE_REPLAY_KEY"  # replay servers want no key, but SDKs do

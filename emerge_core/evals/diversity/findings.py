@@ -19,7 +19,7 @@ import numpy as np
 from emerge_core.errors import EmergeError
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.voting import right_of, vote
-from emerge_core.evals.resampling import RESAMPLES, SEED, Draws, Estimate, Figures
+from emerge_core.evals.statistics.resampling import RESAMPLES, SEED, Draws, Estimate, Figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

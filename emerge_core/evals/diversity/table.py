@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 
-from emerge_core.evals.diversity import Estimate, PairDiversity, PanelDiversity
+from emerge_core.evals.diversity.measures import Estimate, PairDiversity, PanelDiversity
 
 SHOWN = 15  # pairs, where there are more
 

@@ -21,8 +21,8 @@ import numpy as np
 from emerge_core.errors import EmergeError
 from emerge_core.evals.diversity.dawid_skene import WARM_ROUNDS, Fit, Labels, reliabilities
 from emerge_core.evals.offline.arrays import NO_KEY, Answers
-from emerge_core.evals.resampling import Estimate
-from emerge_core.evals.stats import wilson
+from emerge_core.evals.statistics.intervals import wilson
+from emerge_core.evals.statistics.resampling import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

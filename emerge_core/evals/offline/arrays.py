@@ -15,8 +15,15 @@ import numpy as np
 
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings import Question, RecordedModel, Recordings, Reply, estimated_tokens, prompt_of
-from emerge_core.evals.scoring import Scorer
+from emerge_core.evals.recordings.recording import (
+    Question,
+    RecordedModel,
+    Recordings,
+    Reply,
+    estimated_tokens,
+    prompt_of,
+)
+from emerge_core.evals.scoring.scorer import Scorer
 from emerge_core.types import AnswerKey
 
 if TYPE_CHECKING:

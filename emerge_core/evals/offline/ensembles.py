@@ -17,8 +17,8 @@ import numpy as np
 from emerge_core.aggregators.tally import TOLERANCE
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.cascades import cascade
-from emerge_core.evals.offline.deciding import adaptive, medoid, surest
 from emerge_core.evals.offline.learning import Calibration, calibrate, log_odds, reliability
+from emerge_core.evals.offline.speakers import adaptive, medoid, surest
 from emerge_core.evals.offline.voting import NOBODY, vote
 
 if TYPE_CHECKING:

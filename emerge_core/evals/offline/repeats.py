@@ -14,8 +14,8 @@ import numpy as np
 
 from emerge_core.evals.offline.arrays import UNKNOWN, Answers, Reader
 from emerge_core.evals.offline.voting import right_of, vote
-from emerge_core.evals.recordings import Question, Recordings, Reply
-from emerge_core.evals.scoring import Scorer
+from emerge_core.evals.recordings.recording import Question, Recordings, Reply
+from emerge_core.evals.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

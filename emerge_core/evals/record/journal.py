@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from emerge_core.errors import EmergeError
-from emerge_core.evals.record.roster import FRONTIER, MEMBER
-from emerge_core.evals.recordings import read_rows
+from emerge_core.evals.record.models import FRONTIER, MEMBER
+from emerge_core.evals.recordings.recording import read_rows
 from emerge_core.evals.recordings.rows import read_sample
 
 # Errors that say something of the question and the model; all others may pass, and are asked again.

@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emerge_core.api.parse import read_chat
+from emerge_core.api.chat.parse import read_chat
 from emerge_core.errors import EmergeError, RequestError
-from emerge_core.evals.recordings import Question, prompt_of, read_rows
+from emerge_core.evals.recordings.recording import Question, prompt_of, read_rows
 
 # What is not part of what a request asks, or may name a person.
 _LEFT_OUT = frozenset({"model", "stream", "stream_options", "n", "user", "metadata", "store", "safety_identifier"})

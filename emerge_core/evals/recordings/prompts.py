@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emerge_core.api.parse import read_chat
+from emerge_core.api.chat.parse import read_chat
 from emerge_core.evals.recordings.rows import Question, prompt_of
 from emerge_core.types import ChatRequest
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from emerge_core.evals.replay.surplus import normalised
+from emerge_core.evals.replay.extra_text import normalised
 from emerge_core.types import text_of
 
 Message = Mapping[str, Any]

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emerge_core.evals.recordings import Question, prompt_of
+from emerge_core.evals.recordings.recording import Question, prompt_of
+from emerge_core.evals.replay.extra_text import normalised, shows_answers, surplus, system_surplus
 from emerge_core.evals.replay.fingerprint import fingerprint, system_of
-from emerge_core.evals.replay.surplus import normalised, shows_answers, surplus, system_surplus
 from emerge_core.types import text_of
 
 ANCHOR = 16  # characters of a question's beginning by which it is looked up

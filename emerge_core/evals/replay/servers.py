@@ -90,8 +90,8 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 def _replay(pipe: Connection[Any, Any], directory: Path, task: str, models: list[str], speed: float) -> None:
     """The other process: tells its port, or why it has none, and ends with the pipe."""
-    from emerge_core.evals.recordings import Recordings
-    from emerge_core.evals.replay import replay_app
+    from emerge_core.evals.recordings.recording import Recordings
+    from emerge_core.evals.replay.server import replay_app
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that measures decides when to end
     try:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-from emerge_core.evals.recordings import Reply, estimated_tokens
+from emerge_core.evals.recordings.recording import Reply, estimated_tokens
 from emerge_core.types import ToolCall, text_of
 
 IMPOSSIBLE = -9999.0  # the log probability of what has none: JSON knows no infinity

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from math import isnan
 
-from emerge_core.evals.diversity import PanelDiversity
+from emerge_core.evals.diversity.measures import PanelDiversity
 from emerge_core.evals.diversity.table import coefficient, percent, points
 from emerge_core.evals.diversity.unlabelled import Reliability
 from emerge_core.evals.diversity.unlabelled_table import (
@@ -18,7 +18,7 @@ from emerge_core.evals.diversity.unlabelled_table import (
     moved,
     suggestion,
 )
-from emerge_core.evals.report.contents import Contents
+from emerge_core.evals.report.figures import Contents
 
 CUT = 300  # characters of a question that are shown
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from emerge_core.evals.diversity.unlabelled import Reliability
-from emerge_core.evals.report import canvas, spots
+from emerge_core.evals.report import canvas, scatter
 from emerge_core.evals.report.canvas import BLUE, GREEN, GREY, ORANGE, RED
-from emerge_core.evals.report.contents import Contents
-from emerge_core.evals.resampling import Estimate
+from emerge_core.evals.report.figures import Contents
+from emerge_core.evals.statistics.resampling import Estimate
 
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#999933")
 MARKS = "osD^vPX*"
@@ -83,15 +83,15 @@ def _matrix(matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]
 
 def _cost(contents: Contents) -> bytes:
     figure, axes = canvas.figure(9.6, 5.2)
-    spots.draw(axes, contents.models, BLUE, "o", "one model, 95 %")
-    spots.draw(axes, contents.frontier, RED, "D", "vote of three (the best for their cost), 95 %")
-    spots.scale(axes, (*contents.models, *contents.frontier))
+    scatter.draw(axes, contents.models, BLUE, "o", "one model, 95 %")
+    scatter.draw(axes, contents.frontier, RED, "D", "vote of three (the best for their cost), 95 %")
+    scatter.scale(axes, (*contents.models, *contents.frontier))
     axes.set_ylabel("questions answered right, %")
     axes.legend(loc="lower right", fontsize=8)
     best = max(contents.models, key=lambda spot: spot.accuracy.value)
     dearest = f", a vote of three {100 * contents.frontier[-1].accuracy.value:.1f} %" if contents.frontier else ""
     axes.set_title(f"{best.name} alone is right on {100 * best.accuracy.value:.1f} %{dearest}", fontsize=10, loc="left")
-    spots.number(figure, axes, contents.models, contents.frontier, BLUE)
+    scatter.number(figure, axes, contents.models, contents.frontier, BLUE)
     return canvas.png(figure)
 
 

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emerge_core.aggregators.framing import escaped, framed, mark
+from emerge_core.aggregators.prompting import escaped, framed, mark
 from emerge_core.config import resolve_key
 from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
-from emerge_core.evals.record import FATAL
-from emerge_core.evals.recordings import Question, Recordings, read_rows
+from emerge_core.evals.record.recorder import FATAL
 from emerge_core.evals.recordings.prompts import request_of
+from emerge_core.evals.recordings.recording import Question, Recordings, read_rows
 from emerge_core.fanout import Budget, FanOut
-from emerge_core.providers.pool import Pool
+from emerge_core.providers.transport.pool import Pool
 from emerge_core.types import ChatRequest, JsonObject
 
 INSTRUCTIONS = """\

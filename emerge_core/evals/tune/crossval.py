@@ -17,8 +17,8 @@ import numpy as np
 
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.ensembles import Design, Ensemble, evaluate, fit
-from emerge_core.evals.tune.bits import Blocks
-from emerge_core.evals.tune.search import Candidates
+from emerge_core.evals.tune.bitsets import Blocks
+from emerge_core.evals.tune.search.search import Candidates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from emerge_core.evals.diversity.table import aligned, percent, points
-from emerge_core.evals.tune import Point, Tuned
+from emerge_core.evals.tune.config_writer import aggregator_of
 from emerge_core.evals.tune.crossval import FOLDS
-from emerge_core.evals.tune.written import aggregator_of
+from emerge_core.evals.tune.tuning import Point, Tuned
 
 
 def table(tuned: Tuned) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from emerge_core.aggregators import judge
-from emerge_core.aggregators.framing import arranged
+from emerge_core.aggregators.prompting import arranged
 from emerge_core.config import load_config, parse_config
 from emerge_core.errors import EmergeError
-from emerge_core.evals.compare import Plan, compare
 from emerge_core.evals.compare.comparison import Comparison
+from emerge_core.evals.compare.measure import Plan, compare
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Member
 
 SHARED = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[4] / "shared" / "data" / "replay"))

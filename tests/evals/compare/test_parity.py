@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from emerge_core.config import parse_config
-from emerge_core.evals.compare import Plan, compare
+from emerge_core.evals.compare.measure import Plan, compare
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.offline.ensembles import Design, Ensemble, evaluate, fit
 from emerge_core.evals.offline.voting import NOBODY
-from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.tune.written import NAME, config_of
+from emerge_core.evals.recordings.recording import Recordings
+from emerge_core.evals.tune.config_writer import NAME, config_of
 
 
 def quiet(name: str, count: int) -> Callable[[], object]:

@@ -6,7 +6,7 @@ from emerge_core.config import parse_config
 from emerge_core.config.schema import PriceConfig
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.redirect import check_recorded, panel_of, redirect
-from emerge_core.evals.recordings import RecordedModel
+from emerge_core.evals.recordings.recording import RecordedModel
 
 CONFIG = parse_config(
     """

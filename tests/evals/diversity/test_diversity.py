@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from emerge_core.errors import EmergeError
-from emerge_core.evals.diversity import measure
+from emerge_core.evals.diversity.measures import measure
 from emerge_core.evals.offline.arrays import Answers, read_answers
-from emerge_core.evals.recordings import RecordedModel, Recordings
+from emerge_core.evals.recordings.recording import RecordedModel, Recordings
 
 
 def answers_of(said: list[list[int]], families: str = "") -> Answers:

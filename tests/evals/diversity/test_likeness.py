@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from emerge_core.cli import main
-from emerge_core.evals.diversity.likeness import Likeness, likeness
+from emerge_core.evals.diversity.wording import Likeness, likeness
 from emerge_core.evals.offline.arrays import read_answers
-from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.recordings.recording import Recordings
 
 Write = Callable[[Path, Sequence[Any]], None]
 

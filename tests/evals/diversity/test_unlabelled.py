@@ -15,7 +15,7 @@ from emerge_core.errors import EmergeError
 from emerge_core.evals.diversity.dawid_skene import DIFFICULTY_SD, Labels, reliabilities
 from emerge_core.evals.diversity.unlabelled import MARGIN, _accuracy, _drawn, agreement, estimate, partition
 from emerge_core.evals.offline.arrays import NO_KEY, read_answers
-from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.recordings.recording import Recordings
 
 SHARED = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[4] / "shared" / "data" / "replay"))
 needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recordings in {SHARED} (EMERGE_RECORDINGS)")

@@ -15,7 +15,7 @@ from emerge_core.config.schema import AggregatorConfig
 from emerge_core.errors import EmergeError
 from emerge_core.evals.offline.arrays import NO_KEY, Answers, read_answers
 from emerge_core.evals.offline.voting import NOBODY, right_of, vote
-from emerge_core.evals.recordings import Recordings, prompt_of
+from emerge_core.evals.recordings.recording import Recordings, prompt_of
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Decision, Member
 
 ANSWERS = ("Paris", "the city of Paris", "Lyon", "", "I cannot help with that.", "Well, that is a long story to tell.")

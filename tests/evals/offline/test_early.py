@@ -12,7 +12,7 @@ import pytest
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.offline.early import waited
 from emerge_core.evals.offline.ensembles import Ensemble, evaluate
-from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.recordings.recording import Recordings
 
 Write = Callable[[Path, Sequence[Any]], None]
 

@@ -21,8 +21,8 @@ from emerge_core.config import parse_config
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.offline.ensembles import Design, Outcomes, evaluate, fit
 from emerge_core.evals.offline.voting import NOBODY
-from emerge_core.evals.recordings import Recordings, Reply, prompt_of
-from emerge_core.evals.tune.written import NAME, config_of
+from emerge_core.evals.recordings.recording import Recordings, Reply, prompt_of
+from emerge_core.evals.tune.config_writer import NAME, config_of
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.types import ChatRequest, Completion, Cost, TokenLogprob, Usage

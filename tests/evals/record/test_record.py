@@ -12,15 +12,15 @@ import pytest
 
 from emerge_core.config import Config, parse_config
 from emerge_core.errors import ConfigError, EmergeError
-from emerge_core.evals.compare import Plan as Comparing
-from emerge_core.evals.compare import compare
-from emerge_core.evals.record import Pace, Plan, Report, record
+from emerge_core.evals.compare.measure import Plan as Comparing
+from emerge_core.evals.compare.measure import compare
 from emerge_core.evals.record.journal import Journal
+from emerge_core.evals.record.models import model_rows, models_of
 from emerge_core.evals.record.questions import read_questions
-from emerge_core.evals.record.roster import model_rows, models_of
-from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.record.recorder import Pace, Plan, Report, record
+from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.recordings.rows import Question, read_question
-from emerge_core.evals.replay import replay_app
+from emerge_core.evals.replay.server import replay_app
 
 QUESTIONS = tuple(Question(f"q{number}", f"What is {number} + 1?") for number in range(6))
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from emerge_core.config import Config
-from emerge_core.engine import Engine
+from emerge_core.engine.engine import Engine
 from emerge_core.errors import EmergeError
-from emerge_core.evals.compare import Plan, compare
+from emerge_core.evals.compare.measure import Plan, compare
 from emerge_core.evals.record.journal import Journal
-from emerge_core.evals.record.roster import model_rows
+from emerge_core.evals.record.models import model_rows
 from emerge_core.evals.record.traces import Found, keep_traces
-from emerge_core.evals.recordings import Recordings
+from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.telemetry.lines import JsonFormatter
 from emerge_core.types import ChatRequest
 

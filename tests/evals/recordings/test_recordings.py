@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings import Gold, Question, RecordedModel, Recordings, Reply, prompt_of
+from emerge_core.evals.recordings.recording import Gold, Question, RecordedModel, Recordings, Reply, prompt_of
 from emerge_core.types import TokenLogprob, Usage
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from emerge_core.evals.recordings import Question
+from emerge_core.evals.recordings.recording import Question
 from emerge_core.evals.replay.fingerprint import fingerprint, system_of
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
-from emerge_core.providers import anthropic, ollama, openai
+from emerge_core.providers.anthropic import adapter as anthropic
+from emerge_core.providers.ollama import adapter as ollama
+from emerge_core.providers.openai import adapter as openai
 from emerge_core.types import ChatRequest
 
 PICTURE = "data:image/png;base64,aGVsbG8="

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from emerge_core.evals.recordings import Question, prompt_of
+from emerge_core.evals.recordings.recording import Question, prompt_of
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 
 EGGS = Question("eggs", "A hen lays 16 eggs each day. How many in three days?")

@@ -15,9 +15,9 @@ import httpx
 import openai
 import pytest
 
-from emerge_core.evals.recordings import Recordings, Reply
+from emerge_core.evals.recordings.recording import Recordings, Reply
 from emerge_core.evals.recordings.rows import Details
-from emerge_core.evals.replay import replay_app, simulated_latency_s
+from emerge_core.evals.replay.server import replay_app, simulated_latency_s
 
 QUESTION = "What is 17 plus 25?"
 REPLY = "Let me work that out step by step.\n\nThe answer is 42."

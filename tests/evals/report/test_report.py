@@ -15,8 +15,8 @@ import pytest
 
 from emerge_core.cli import main
 from emerge_core.evals.offline.arrays import read_answers
-from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.report.contents import gather
+from emerge_core.evals.recordings.recording import Recordings
+from emerge_core.evals.report.figures import gather
 
 EVIL = '<script>alert("&")</script><img src=x onerror=alert(1)>'
 

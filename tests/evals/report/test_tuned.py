@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from emerge_core.evals.report import canvas
-from emerge_core.evals.report.tuned import tuned_plot
-from emerge_core.evals.tune import Plan, tune
+from emerge_core.evals.report.tuning_plot import tuned_plot
+from emerge_core.evals.tune.tuning import Plan, tune
 from tests.evals.tune.test_tune import make
 
 Write = Callable[[Path, Sequence[Any]], None]

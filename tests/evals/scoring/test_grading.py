@@ -12,9 +12,9 @@ import pytest
 
 from emerge_core.cli import main
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings import Question, Recordings
-from emerge_core.evals.scoring import Scorer
+from emerge_core.evals.recordings.recording import Question, Recordings
 from emerge_core.evals.scoring.grading import Case, by_function, grade_task, prompt, verdict
+from emerge_core.evals.scoring.scorer import Scorer
 
 SAID = {"a": "About five dozen.", "b": "Sixty or so.", "c": "Fifty."}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings import Gold, Question, Recordings
-from emerge_core.evals.scoring import Scorer
+from emerge_core.evals.recordings.recording import Gold, Question, Recordings
+from emerge_core.evals.scoring.scorer import Scorer
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.offline.ensembles import evaluate, fit
-from emerge_core.evals.recordings import Recordings
-from emerge_core.evals.tune.bits import Blocks
-from emerge_core.evals.tune.search import Candidates, Space, search
+from emerge_core.evals.recordings.recording import Recordings
+from emerge_core.evals.tune.bitsets import Blocks
+from emerge_core.evals.tune.search.search import Candidates, Space, search
 
 
 @pytest.mark.parametrize(("questions", "blocks"), [(5, 50), (64, 1), (333, 50), (5862, 50), (9000, 20)])

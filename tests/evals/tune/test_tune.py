@@ -12,10 +12,10 @@ import pytest
 
 from emerge_core.config import parse_config
 from emerge_core.errors import EmergeError
-from emerge_core.evals.tune import Cost, Plan, tune
-from emerge_core.evals.tune.bits import Blocks
+from emerge_core.evals.tune.bitsets import Blocks
 from emerge_core.evals.tune.crossval import folds
-from emerge_core.evals.tune.figures import as_json
+from emerge_core.evals.tune.result_json import as_json
+from emerge_core.evals.tune.tuning import Cost, Plan, tune
 
 TIERS = {"ada": "small", "bea": "small", "cat": "mid", "dot": "small", "max": "frontier", "rex": "reasoning"}
 ACCURACY = {"ada": 0.7, "bea": 0.7, "cat": 0.7, "dot": 0.3, "max": 0.85, "rex": 0.95}

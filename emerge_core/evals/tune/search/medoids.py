@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emerge_core.evals.offline.arrays import Answers
-from emerge_core.evals.offline.deciding import nearest, nearness
-from emerge_core.evals.tune.search.facts import Facts
+from emerge_core.evals.offline.speakers import nearest, nearness
+from emerge_core.evals.tune.search.bit_rows import mean_of_slowest
+from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Family, Scored
-from emerge_core.evals.tune.search.words import mean_of_slowest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

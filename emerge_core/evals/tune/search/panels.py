@@ -10,14 +10,14 @@ import numpy as np
 
 from emerge_core.evals.offline.ensembles import Final, Rule
 from emerge_core.evals.offline.learning import log_odds
-from emerge_core.evals.tune.search.facts import Facts
+from emerge_core.evals.tune.search.bit_rows import all_of, any_of, mask, mean_of_slowest
+from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Family, Scored
-from emerge_core.evals.tune.search.words import all_of, any_of, mask, mean_of_slowest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from emerge_core.evals.tune.bits import Bits
+    from emerge_core.evals.tune.bitsets import Bits
 
     Rows = NDArray[np.int64]
     Floats = NDArray[np.float64]

@@ -1,0 +1,180 @@
+"""Keys of JSON answers: what they decide, without what they explain.
+
+The vote is over the enum, number, boolean, null and short-string leaves, with their paths; free
+text (a reasoning field) is left out. `answer_key` paths say otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from emerge_core.answers.forms import numbers
+from emerge_core.types import AnswerKey
+
+SHORT = 64  # characters of a string leaf that still counts
+MAX_LEAVES = 2_000
+MAX_DEPTH = 60
+
+_MISSING = object()
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def parse(text: str) -> tuple[Any] | None:
+    """The JSON value that the text is, in a tuple of one; None where it is none."""
+    try:
+        return (json.loads(text, parse_constant=_refuse),)
+    except (ValueError, RecursionError):
+        return None
+
+
+def parse_fenced(text: str) -> tuple[Any] | None:
+    """As `parse`, also when a code fence stands around the JSON."""
+    found = parse(text)
+    if found is None and (inner := _in_fence(text)) is not None:
+        found = parse(inner)
+    return found
+
+
+def _in_fence(text: str) -> str | None:
+    """What stands in a code fence that is the whole text. By hand: a pattern for it takes quadratic time
+    on long runs of spaces or ticks."""
+    opening, line_end, rest = text.strip().partition("\n")
+    language = opening.lstrip("`")
+    inner = rest.rstrip("`")
+    if not line_end or len(opening) - len(language) < 3 or len(rest) - len(inner) < 3:
+        return None
+    name = language.strip().replace("-", "").replace("_", "")
+    return inner if not name or name.isalnum() else None
+
+
+def canonical(value: Any) -> str:
+    """One spelling per JSON value: sorted names, `1.0` as `1`."""
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def at_path(value: Any, pointer: str) -> Any:
+    """What a JSON pointer points at, or `_MISSING`."""
+    if pointer in ("", "/"):
+        return value
+    for part in pointer.removeprefix("/").split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, Mapping) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and name.isdigit() and len(name) < 9 and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return _MISSING
+    return value
+
+
+def _enum_paths(schema: Any, path: str = "", depth: int = 0) -> Iterator[str]:
+    """Paths (array items as `*`) whose schema names the values: these count at any length."""
+    if not isinstance(schema, Mapping) or depth > 20:
+        return
+    if "enum" in schema or "const" in schema:
+        yield path
+    properties = schema.get("properties")
+    for name, part in properties.items() if isinstance(properties, Mapping) else ():
+        yield from _enum_paths(part, f"{path}/{name}", depth + 1)
+    yield from _enum_paths(schema.get("items"), f"{path}/*", depth + 1)
+
+
+def enum_paths(schema: Mapping[str, Any] | None) -> frozenset[str]:
+    return frozenset(_enum_paths(schema)) if schema else frozenset()
+
+
+def _leaves(value: Any, path: str, pattern: str, depth: int = 0) -> Iterator[tuple[str, str, Any]]:
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}/{name}", f"{pattern}/{name}", depth + 1)
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}/{index}", f"{pattern}/*", depth + 1)
+    else:
+        yield path, pattern, value
+
+
+def json_key(
+    value: Any,
+    *,
+    paths: Sequence[str],
+    enums: frozenset[str],
+    normal: Callable[[str], str],
+) -> AnswerKey | None:
+    """The key of a parsed JSON answer, or None where nothing in it can be voted on.
+
+    `normal` gives a short string's normal form.
+    """
+    if paths:
+        chosen = {path: at_path(value, path) for path in paths}
+        if all(item is _MISSING for item in chosen.values()):
+            return None
+        voted = [(path, _leaf(item, normal)) for path, item in sorted(chosen.items()) if item is not _MISSING]
+        return AnswerKey("json", canonical(voted))
+    voted = []
+    for path, pattern, leaf in _leaves(value, "", ""):
+        if len(voted) == MAX_LEAVES:
+            return None
+        if not isinstance(leaf, str):
+            voted.append((path, _leaf(leaf, normal)))
+        elif pattern in enums:
+            voted.append((path, leaf))
+        elif len(leaf.strip()) <= SHORT:
+            voted.append((path, normal(leaf)))
+    return AnswerKey("json", canonical(sorted(voted, key=lambda item: item[0]))) if voted else None
+
+
+def voted_spans(text: str, value: Any, paths: Sequence[str], enums: frozenset[str]) -> list[tuple[int, int]]:
+    """Where the voted leaves stand in the text of a JSON answer; empty where one cannot be found."""
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for path, pattern, leaf in _leaves(value, "", ""):
+        spellings = (json.dumps(leaf, ensure_ascii=False), json.dumps(leaf))
+        found = [(text.find(spelling, at), len(spelling)) for spelling in spellings]
+        start, length = next(((where, size) for where, size in found if where >= 0), (-1, 0))
+        chosen = (
+            any(path == one or path.startswith(f"{one}/") for one in paths)
+            if paths
+            else pattern in enums or not isinstance(leaf, str) or len(leaf.strip()) <= SHORT
+        )
+        if start < 0:
+            if chosen:
+                return []
+            continue
+        at = start + length
+        if chosen:
+            quote = 1 if isinstance(leaf, str) else 0
+            spans.append((start + quote, at - quote))
+    return spans
+
+
+def _leaf(value: Any, normal: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return normal(value)
+    if isinstance(value, float):
+        return _number(value)
+    return value
+
+
+def _number(value: float) -> Any:
+    """Numbers by value, and spelled as the number in a text answer is."""
+    exact = Fraction(repr(value)) if abs(value) < 1e300 else None
+    return int(exact) if exact is not None and exact.denominator == 1 else numbers.canonical(exact) if exact else value

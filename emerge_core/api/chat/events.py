@@ -1,0 +1,102 @@
+"""The streamed form of a chat completion: OpenAI's chunks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from emerge_core.api.chat.parse import Asked
+from emerge_core.api.choices import Choice, content_of, finish_reason_of, logprobs_of
+from emerge_core.api.errors import error_body
+from emerge_core.api.sse import PIECES, EventStream, data, pieces
+from emerge_core.api.trace_object import completion_id, encode
+from emerge_core.errors import RequestError
+from emerge_core.types import Decision, Delta, Trace
+
+DONE = b"data: [DONE]\n\n"
+
+
+class ChunkStream(EventStream):
+    """The role comes first, then the text (live or whole) and the calls, the finish reason, and last, on
+    request, the usage. The very last chunk carries the `emerge` object."""
+
+    def __init__(self, asked: Asked, **options: Any) -> None:
+        super().__init__(**options)
+        self._request = asked.request
+        self._include_usage = asked.include_usage
+        self._text: list[str] = []  # heard so far
+        self._refusal: list[str] = []
+        self._frame: dict[str, Any] = {
+            "id": completion_id(),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": asked.model,
+            "system_fingerprint": None,
+        }
+        if asked.include_usage:
+            self._frame["usage"] = None
+
+    def heard(self, delta: Delta) -> Iterator[bytes]:
+        if not self._text and not self._refusal:
+            yield self._chunk(_choice(0, {"role": "assistant", "content": "", "refusal": None}))
+        self._text.append(delta.text)
+        self._refusal.append(delta.refusal)
+        if delta.text or delta.logprobs:
+            yield self._chunk(_choice(0, {"content": delta.text}, logprobs_of(delta.logprobs, self._request)))
+        if delta.refusal:
+            yield self._chunk(_choice(0, {"refusal": delta.refusal}))
+
+    def answer(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
+        encoded = encode(trace, decision, self._request, self.level)
+        emerge = {} if encoded.emerge is None else {"emerge": encoded.emerge}
+        last = len(encoded.choices) - 1
+        for index, choice in enumerate(encoded.choices):
+            deltas = self._rest(choice) if self._text else self._whole(choice)
+            for delta, logprobs in deltas:
+                yield self._chunk(_choice(index, delta, logprobs))
+            finish = _choice(index, {}, finish_reason=finish_reason_of(choice.completion))
+            yield self._chunk(finish, **(emerge if index == last and not self._include_usage else {}))
+        if self._include_usage:
+            yield data({**self._frame, "choices": [], "usage": encoded.usage, **emerge})
+        yield DONE
+
+    def failure(self, error: RequestError, emerge: Mapping[str, Any] | None) -> Iterator[bytes]:
+        yield data(error_body(error, emerge))
+
+    def _chunk(self, choice: dict[str, Any], **more: Any) -> bytes:
+        return data({**self._frame, "choices": [choice], **more})
+
+    def _whole(self, choice: Choice) -> Iterator[tuple[dict[str, Any], Mapping[str, Any] | None]]:
+        completion = choice.completion
+        content = content_of(completion)
+        yield {"role": "assistant", "content": None if content is None else "", "refusal": None}, None
+        logprobs = logprobs_of(completion.logprobs, self._request)
+        if content:
+            # Tokens need not add up to the text, so their probabilities go with the whole of it.
+            for piece in pieces(content, 1 if logprobs else PIECES):
+                yield {"content": piece}, logprobs
+        if completion.refusal is not None:
+            yield {"refusal": completion.refusal}, None
+        for index, call in enumerate(completion.tool_calls):
+            function = {"name": call.name, "arguments": ""}
+            yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]}, None
+            for piece in pieces(call.arguments):
+                yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
+
+    def _rest(self, choice: Choice) -> Iterator[tuple[dict[str, Any], None]]:
+        """What of the answer was not heard: nothing, but for a refusal that an upstream states at its end."""
+        text, refusal = content_of(choice.completion) or "", choice.completion.refusal or ""
+        heard, declined = "".join(self._text), "".join(self._refusal)
+        if not text.startswith(heard) or not refusal.startswith(declined):
+            raise RuntimeError("the answer is not what was streamed")
+        if text := text.removeprefix(heard):
+            yield {"content": text}, None
+        if refusal := refusal.removeprefix(declined):
+            yield {"refusal": refusal}, None
+
+
+def _choice(
+    index: int, delta: dict[str, Any], logprobs: Mapping[str, Any] | None = None, finish_reason: str | None = None
+) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}

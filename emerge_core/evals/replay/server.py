@@ -1,0 +1,165 @@
+"""The replay server: recorded answers behind OpenAI's, Anthropic's and Ollama's APIs.
+
+It knows questions and replies, never gold answers: those are not even read. One task is served at
+the root, several under `/t/<task>/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+
+from emerge_core.evals.recordings.recording import Recordings, Reply
+from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
+from emerge_core.evals.replay.wire import Answer, AnthropicWire, OllamaWire, OpenAIWire, Wire, prompt_tokens
+
+# A plausible model: seconds to the first token, then seconds per token.
+FIRST_TOKEN_S = 0.3
+TOKEN_S = 1 / 150
+_NO_RETRY = {"x-should-retry": "false"}  # the same request would fail again
+
+
+class RefusedError(Exception):
+    """The request has no recorded answer."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class ReplayTask:
+    """One task: its questions, and the replies of each model."""
+
+    def __init__(self, recordings: Recordings, name: str, models: Collection[str] | None = None) -> None:
+        questions = recordings.questions(name)
+        self.name = name
+        self.replies = recordings.replies(name, questions, models)
+        self._matcher = Matcher(questions.values(), self._texts)
+
+    def answer(self, wire: Wire, body: Any) -> Answer:
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+            raise RefusedError(400, "the body must be a JSON object that names a `model`", "invalid_body")
+        try:
+            messages = wire.messages(body)
+        except ValueError as error:
+            raise RefusedError(400, str(error), "invalid_messages") from error
+        if body.get("n") not in (None, 1):
+            raise RefusedError(400, "one answer was recorded: `n` can only be 1", "invalid_n")
+        of_model = self.replies.get(body["model"])
+        if of_model is None:
+            raise RefusedError(404, f"model {body['model']!r} was not recorded in {self.name}", "model_not_found")
+        try:
+            question = self._matcher.find(messages)
+        except NoMatchError as error:
+            raise RefusedError(404, f"nothing recorded to answer with: {error}", "no_recording") from error
+        except AmbiguousError as error:
+            raise RefusedError(409, str(error), "ambiguous") from error
+        reply = of_model.get(question)
+        if reply is None:
+            raise RefusedError(404, f"{body['model']} was not recorded on {question}", "no_recording")
+        counted = reply.details.input_tokens if reply.details else None
+        return Answer(body["model"], reply, prompt_tokens(messages) if counted is None else counted, body)
+
+    def _texts(self, question: str) -> list[str]:
+        return [of_model[question].text for of_model in self.replies.values() if question in of_model]
+
+
+def replay_app(
+    recordings: Recordings, task: str | None = None, *, speed: float = 1.0, models: Collection[str] | None = None
+) -> Starlette:
+    """The ASGI app. `speed` scales the simulated latency (0 = none); `models` limits what is loaded."""
+    tasks = [ReplayTask(recordings, name, models) for name in recordings.choose(task)]
+    routes: list[BaseRoute] = [Route("/healthz", _healthz)]
+    routes += [Mount(f"/t/{each.name}", routes=_task_routes(each, speed)) for each in tasks]
+    if len(tasks) == 1:
+        routes += _task_routes(tasks[0], speed)
+    places = ", ".join(f"/t/{each.name}/" for each in tasks)
+
+    async def elsewhere(request: Request) -> Response:
+        message = f"nothing at {request.url.path}: this server replays {places}"
+        wire: Wire = AnthropicWire() if "anthropic-version" in request.headers else OpenAIWire()
+        return JSONResponse(wire.error(404, message, "not_found"), 404, _NO_RETRY)
+
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    return Starlette(routes=[*routes, Route("/{path:path}", elsewhere, methods=methods)])
+
+
+def simulated_latency_s(reply: Reply) -> float:
+    """As recorded, or what so many tokens would have taken."""
+    if reply.details and reply.details.latency_ms is not None:
+        return reply.details.latency_ms / 1000
+    return FIRST_TOKEN_S + reply.tokens * TOKEN_S
+
+
+def _task_routes(task: ReplayTask, speed: float) -> list[BaseRoute]:
+    async def models(request: Request) -> Response:
+        return JSONResponse(_model_list(task.replies, anthropic="anthropic-version" in request.headers))
+
+    async def tags(_: Request) -> Response:
+        return JSONResponse({"models": [{"name": name, "model": name} for name in task.replies]})
+
+    return [
+        Route("/v1/chat/completions", _chat(task, OpenAIWire(), speed), methods=["POST"]),
+        Route("/v1/messages", _chat(task, AnthropicWire(), speed), methods=["POST"]),
+        Route("/api/chat", _chat(task, OllamaWire(), speed), methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/api/tags", tags),
+    ]
+
+
+def _chat(task: ReplayTask, wire: Wire, speed: float) -> Callable[[Request], Awaitable[Response]]:
+    async def chat(request: Request) -> Response:
+        try:
+            answer = task.answer(wire, await _json(request))
+        except RefusedError as error:
+            return JSONResponse(wire.error(error.status, str(error), error.code), error.status, _NO_RETRY)
+        if wire.streams(answer.body):
+            return StreamingResponse(_paced(wire, answer, speed), media_type=wire.media_type)
+        if speed:
+            await asyncio.sleep(speed * simulated_latency_s(answer.reply))
+        return JSONResponse(wire.whole(answer))
+
+    return chat
+
+
+async def _paced(wire: Wire, answer: Answer, speed: float) -> AsyncIterator[bytes]:
+    """The stream's pieces, each when its share of the tokens would have been generated."""
+    if speed:
+        await asyncio.sleep(speed * FIRST_TOKEN_S)
+    out = 0.0
+    for piece in wire.pieces(answer):
+        if speed and piece.share > out:
+            await asyncio.sleep(speed * (piece.share - out) * answer.reply.tokens * TOKEN_S)
+            out = piece.share
+        yield piece.data
+
+
+async def _json(request: Request) -> Any:
+    try:
+        return json.loads(await request.body())
+    except ValueError as error:
+        raise RefusedError(400, f"the body is not JSON: {error}", "invalid_json") from error
+    except ClientDisconnect as error:  # a cancelled call: nobody reads the answer
+        raise RefusedError(400, "the client left", "client_left") from error
+
+
+def _model_list(names: Mapping[str, Any], *, anthropic: bool) -> dict[str, Any]:
+    if anthropic:
+        made = "2025-01-01T00:00:00Z"
+        data = [{"type": "model", "id": name, "display_name": name, "created_at": made} for name in names]
+        ends = {"first_id": next(iter(names), None), "last_id": next(reversed(list(names)), None)}
+        return {"data": data, "has_more": False, **ends}
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "recorded"} for name in names]
+    return {"object": "list", "data": models}
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok")

@@ -1,0 +1,60 @@
+"""What is known of single models and of pairs, as bits: all that the scoring of panels needs."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emerge_core.evals.offline.arrays import NO_KEY, Answers
+from emerge_core.evals.offline.ensembles import Design, confidences, fit
+from emerge_core.evals.tune.bitsets import Blocks
+from emerge_core.evals.tune.search.space import Space
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from emerge_core.evals.tune.bitsets import Bits
+
+    Floats = NDArray[np.float64]
+
+WORTHY = 10  # a member of a cascade has fewer others that cost less and are right more often
+
+
+class Facts:
+    """Places number the members, in order of accuracy as `fit` orders them, and then the targets."""
+
+    def __init__(self, answers: Answers, space: Space, blocks: Blocks) -> None:
+        hits = answers.right.sum(axis=1)
+        self.blocks = blocks
+        members = sorted(space.members, key=lambda row: (-hits[row], row))
+        self.rows = np.array([*members, *space.targets], dtype=np.int64)
+        self.members = range(len(members))
+        self.targets = range(len(members), len(self.rows))
+        self.hits = hits[self.rows].astype(np.float64)
+        keyed = answers.codes != NO_KEY
+        self.keyed = blocks.pack(keyed[self.rows])
+        self.usable = blocks.pack(answers.usable[self.rows])
+        self.right = blocks.pack((answers.right & keyed)[self.rows])
+        self.right_replies = blocks.pack(answers.right[self.rows])  # what replaces a panel may be prose
+        count = len(self.rows)
+        self.equal = np.zeros((count, count, self.keyed.shape[1]), dtype=np.uint64)
+        for a, b in combinations(range(count), 2):
+            equal = answers.equal(int(self.rows[a]), int(self.rows[b]))
+            self.equal[a, b] = self.equal[b, a] = blocks.pack(equal[None])[0]
+        self.costs = np.array([answers.costs(int(row)) for row in self.rows])
+        self.latency = answers.latency_ms[self.rows]
+        self.worthy = self._worthy()
+        self.rated = any(
+            answers.has_logprobs(row) and bool((~np.isnan(answers.confidence[row])).any()) for row in space.members
+        )
+        everyone = fit(answers, Design(space.members, "confidence"), np.arange(len(answers.questions)))
+        sure = np.nan_to_num(confidences(answers, everyone), nan=-1.0)
+        self.surer: Bits = np.array([blocks.pack(one[None] >= sure) for one in sure])  # [a, b]: a at least as sure as b
+
+    def _worthy(self) -> tuple[int, ...]:
+        """Places of the members between whose costs and accuracies a cascade may choose."""
+        spent, hits = self.costs[self.members].mean(axis=1), self.hits[self.members]
+        better = ((spent[None] < spent[:, None]) & (hits[None] > hits[:, None])).sum(axis=1)
+        return tuple(int(place) for place in np.flatnonzero(~np.isnan(spent) & (better < WORTHY)))

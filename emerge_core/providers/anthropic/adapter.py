@@ -1,0 +1,294 @@
+"""Anthropic's messages API, through the official SDK's transport.
+
+Like the OpenAI adapter it reads plain JSON. The API changed with the Claude generations, so two are
+told apart: up to 4.6 (and other vendors' models behind this API) sampling parameters and forced tools
+work; later ones refuse sampling, may refuse forced tools, and take a JSON schema natively.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anthropic
+import httpx2
+
+from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.providers import Embeddings
+from emerge_core.providers.anthropic.messages import called, conversation, tool_id
+from emerge_core.providers.anthropic.stream import Assembly
+from emerge_core.providers.errors import Scrubber, bad_response, timed_out, unsupported
+from emerge_core.providers.parts import count, function_of, json_instruction, unfenced, whole_usage
+from emerge_core.providers.transport.client import client_options, http_client
+from emerge_core.providers.transport.sdk import Refusals, Told, post, stream
+from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
+
+_URL = "https://api.anthropic.com"
+_NO_KEY = "no-key-needed"
+_SAMPLING_VERSION = "2023-06-01"  # later versions of the API refuse sampling for every model
+_LATER = re.compile(r"claude-(?!instant|[23]|4-(opus|sonnet|haiku)|(opus|sonnet|haiku)-4(?![-.]([7-9]|\d\d)(?!\d)))")
+_REPLY_TOOL = "reply"
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+# What a model may refuse by its name on the wire, and the caller's name for it.
+_OPTIONAL = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "stop_sequences": "stop",
+    "tool_choice": "tool_choice",
+    "metadata": "user",
+    "effort": "reasoning_effort",
+    "format": "response_format",
+    "output_config": "reasoning_effort",
+}
+
+
+def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> Anthropic:
+    return Anthropic(config, api_key=api_key)
+
+
+class Anthropic:
+    def __init__(self, config: ProviderConfig, *, api_key: str | None) -> None:
+        base_url = (config.base_url or _URL).rstrip("/").removesuffix("/v1")  # the SDK's paths have it
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key or _NO_KEY,
+            base_url=base_url,
+            max_retries=0,
+            default_headers=config.headers,
+            http_client=http_client(httpx2, base_url, **client_options(config)),
+        )
+        self._scrub = Scrubber(api_key, config.headers, config.base_url)
+        self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})
+
+    async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
+        return await self._ask(model, request, timeout_s, None)
+
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        return await self._ask(model, request, timeout_s, emit)
+
+    async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._complete(model, request, timeout_s, emit)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+
+    async def _complete(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
+        def prepare(refused: frozenset[str]) -> tuple[Wire, Collection[str]]:
+            wire = to_wire(model, request, refused)
+            return wire, wire.sent
+
+        async def send(wire: Wire) -> Told:
+            ask: Any = {"timeout_s": timeout_s, "scrub": self._scrub, "headers": wire.headers}
+            if emit is None:
+                return await post(anthropic, self._client, "/v1/messages", wire.body, **ask)
+            assembly = Assembly(emit, self._scrub)
+            body = {**wire.body, "stream": True}
+            limits = await stream(anthropic, self._client, "/v1/messages", body, take=assembly.take, **ask)
+            return Told(assembly.reply(), limits)
+
+        wire, told, attempts = await self._refusals.ask(model, prepare, send)
+        return replace(from_wire(told.reply, wire, attempts=attempts), rate_limits=told.rate_limits)
+
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
+        raise unsupported("Anthropic has no embeddings")
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A translated request: what is sent, and what must be known to read the reply."""
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+    dropped: tuple[str, ...]
+    sent: frozenset[str]  # the optional parameters in it
+    text_in_tool: bool = False  # the reply's text is the forced tool's input
+    wants_json: bool = False
+
+
+def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozenset()) -> Wire:
+    later = bool(_LATER.search(model))
+    system, turns = conversation(request.messages)
+    optional, dropped = _sampling(request, later)
+    tools, choice = _tools(request)
+    effort = _EFFORTS.get(str(request.extra.get("reasoning_effort"))) if later else None
+    output_format: dict[str, Any] | None = None
+
+    text_in_tool = False
+    schema = request.json_schema
+    if schema is not None and later and "format" not in refused:
+        output_format = _native_format(schema)
+    elif schema and not later and not request.tools and schema.get("type") == "object" and "tool_choice" not in refused:
+        tools = [{"name": _REPLY_TOOL, "description": "Give the whole answer.", "input_schema": dict(schema)}]
+        choice = {"type": "tool", "name": _REPLY_TOOL, "disable_parallel_tool_use": True}
+        text_in_tool = True
+    if request.wants_json and output_format is None and not text_in_tool:
+        system = "\n\n".join(filter(None, [system, json_instruction(schema)]))
+
+    user, stop = request.extra.get("user"), [text for text in request.stop if text.strip()]
+    optional |= {
+        "stop_sequences": stop or None,
+        "tool_choice": choice,
+        "metadata": {"user_id": user} if isinstance(user, str) else None,
+        "effort": effort,
+        "format": output_format,
+    }
+    sent = {name: value for name, value in optional.items() if value is not None and name not in refused}
+    dropped += [_OPTIONAL[name] for name, value in optional.items() if value is not None and name in refused]
+    mapped = {"user": "metadata", "reasoning_effort": "effort", "top_k": "top_k"}
+    dropped += [name for name in request.extra if optional.get(mapped.get(name, "")) is None]
+    if len(stop) < len(request.stop):
+        dropped.append("stop")
+
+    body: dict[str, Any] = {
+        "model": model,
+        "max_tokens": request.max_tokens or (16384 if later else 4096),  # later models spend it on thinking too
+        "messages": turns,
+    }
+    if system:
+        body["system"] = system
+    if tools:
+        body["tools"] = tools
+    if output := {name: sent[name] for name in ("effort", "format") if name in sent}:
+        body["output_config"] = output
+    body |= {name: value for name, value in sent.items() if name not in output}
+    samples = not {"temperature", "top_p", "top_k"}.isdisjoint(sent)
+    return Wire(
+        body=body,
+        headers={"anthropic-version": _SAMPLING_VERSION} if samples else {},
+        dropped=tuple(dict.fromkeys(dropped)),
+        sent=frozenset(sent) | ({"output_config"} if output else set()),
+        text_in_tool=text_in_tool,
+        wants_json=request.wants_json,
+    )
+
+
+def _sampling(request: ChatRequest, later: bool) -> tuple[dict[str, Any], list[str]]:
+    given = {"temperature": request.temperature, "top_p": request.top_p, "top_k": request.extra.get("top_k")}
+    never = {
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "seed": request.seed,
+        "logprobs": request.logprobs or None,
+        "top_logprobs": request.top_logprobs,
+    }
+    dropped = [name for name, value in never.items() if value is not None]
+    if later:
+        return {}, dropped + [name for name, value in given.items() if value is not None]
+    if request.temperature is not None and request.temperature > 1:
+        given["temperature"] = 1.0  # their scale ends here: named, because it was changed
+        dropped.append("temperature")
+    return given, dropped
+
+
+def _tools(request: ChatRequest) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    tools = []
+    for tool in request.tools:
+        function = function_of(tool)
+        if not isinstance(function.get("name"), str):
+            raise unsupported(f"Anthropic takes function tools only, not {tool.get('type')!r}", param="tools")
+        wire = {"name": function["name"], "input_schema": dict(function.get("parameters") or {})}
+        wire["input_schema"].setdefault("type", "object")
+        if isinstance(function.get("description"), str):
+            wire["description"] = function["description"]
+        tools.append(wire)
+    if not tools:  # calls in the conversation need their tools, even if none may be called any more
+        history = [{"name": name, "input_schema": {"type": "object"}} for name in called(request.messages)]
+        return history, {"type": "none"} if history else None
+
+    wanted, choice = request.tool_choice, None
+    if isinstance(wanted, Mapping):
+        choice = {"type": "tool", "name": function_of(wanted).get("name")}
+    elif wanted is not None:
+        choice = {"type": {"required": "any"}.get(wanted, wanted)}
+    if request.parallel_tool_calls is False and wanted != "none":
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return tools, choice
+
+
+def _native_format(schema: JsonObject) -> dict[str, Any] | None:
+    """The schema in the subset that the API enforces; None where that would change what it allows."""
+    if _has_open_object(schema):
+        return None
+    try:
+        return {"type": "json_schema", "schema": anthropic.transform_schema(dict(schema))}
+    except (ValueError, TypeError, AttributeError, AssertionError, RecursionError):
+        return None
+
+
+def _has_open_object(schema: Any) -> bool:
+    if isinstance(schema, (list, tuple)):
+        return any(_has_open_object(item) for item in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    opened = schema.get("type") == "object" and (not schema.get("properties") or schema.get("additionalProperties"))
+    return bool(opened) or any(_has_open_object(value) for value in schema.values())
+
+
+def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:
+    content = reply.get("content")
+    if not isinstance(content, list) or not all(isinstance(block, Mapping) for block in content):
+        raise bad_response("the upstream's reply has no content")
+    texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    calls = tuple(_tool_call(block) for block in content if block.get("type") == "tool_use")
+    stop_reason, named = reply.get("stop_reason"), reply.get("model")
+    text, finish = "".join(texts) if texts else None, _FINISH.get(str(stop_reason), "stop")
+    if wire.text_in_tool and calls:
+        text, calls = calls[0].arguments, ()
+        finish = "stop" if finish == "tool_calls" else finish
+    return Completion(
+        text=unfenced(text) if text and wire.wants_json else text,
+        tool_calls=calls,
+        refusal=_refusal(reply, text) if stop_reason == "refusal" else None,
+        finish_reason=finish,
+        usage=_usage(reply.get("usage")),
+        upstream_model=named if isinstance(named, str) else None,
+        dropped_params=wire.dropped,
+        attempts=attempts,
+    )
+
+
+def _tool_call(block: JsonObject) -> ToolCall:
+    name = block.get("name")
+    if not isinstance(name, str):
+        raise bad_response("a tool call in the upstream's reply has no name")
+    return ToolCall(id=tool_id(block.get("id")), name=name, arguments=json.dumps(block.get("input") or {}))
+
+
+def _refusal(reply: JsonObject, text: str | None) -> str:
+    details = reply.get("stop_details")
+    told = details.get("explanation") if isinstance(details, Mapping) else None
+    return text or (told if isinstance(told, str) and told else "The model refused to answer.")
+
+
+def _usage(counts: Any) -> Usage | None:
+    """Anthropic counts cached and cache-writing tokens beside the input, not in it."""
+    if not isinstance(counts, Mapping) or "input_tokens" not in counts:
+        return None
+    try:
+        read, written = count(counts, "cache_read_input_tokens"), count(counts, "cache_creation_input_tokens")
+        return whole_usage(
+            input_tokens=count(counts, "input_tokens") + read + written,
+            output_tokens=count(counts, "output_tokens"),
+            cached=read,
+            cache_write=written,
+            reasoning=count(counts, "output_tokens_details", "thinking_tokens"),
+        )
+    except ValueError:
+        return None

@@ -1,0 +1,106 @@
+"""Anthropic's streamed events, put together to the message that would have come whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
+from emerge_core.types import Delta, JsonObject, Sink
+
+_STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
+class Assembly:
+    """Takes the data of each event, emits the text in it, and gives the whole `reply` at the end."""
+
+    def __init__(self, emit: Sink, scrub: Scrubber) -> None:
+        self._emit = emit
+        self._scrub = scrub
+        self._message: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+        self._blocks: dict[Any, dict[str, Any]] = {}
+        self._parts: dict[Any, list[str]] = {}  # of a block's text or JSON, by its index
+
+    def take(self, data: bytes) -> bool:
+        """Whether this was the last event."""
+        event = json_object(data)
+        match event.get("type"):
+            case "message_start":
+                self._take_message(_mapping(event, "message"))
+            case "content_block_start":
+                self._start(event.get("index"), _mapping(event, "content_block"))
+            case "content_block_delta":
+                self._take_part(event.get("index"), _mapping(event, "delta"))
+            case "message_delta":
+                self._take_message({**_mapping(event, "delta"), "usage": event.get("usage")})
+            case "error":
+                kind = str(_mapping(event, "error").get("type"))
+                raise told_in_stream(http_failure(_STATUS.get(kind, 500), {}, data, scrub=self._scrub))
+            case "message":  # a server that does not stream
+                self._take_message(event)
+                content = event.get("content")
+                for index, block in enumerate(content if isinstance(content, list) else ()):
+                    self._start(index, block if isinstance(block, Mapping) else {})
+        return event.get("type") == "message_stop"
+
+    def reply(self) -> dict[str, Any]:
+        if self._message.get("stop_reason") is None:
+            raise bad_response("the upstream's stream ended before the reply did")
+        blocks = [self._whole(index, block) for index, block in self._blocks.items()]
+        return {**self._message, "content": blocks, "usage": self._usage or None}
+
+    def _take_message(self, message: JsonObject) -> None:
+        usage = message.get("usage")
+        if isinstance(usage, Mapping):  # counts are running totals: later ones replace earlier ones
+            self._usage |= {name: value for name, value in usage.items() if value is not None}
+        self._message |= {name: value for name, value in message.items() if name not in ("usage", "content")}
+
+    def _start(self, index: Any, block: JsonObject) -> None:
+        if isinstance(index, (dict, list)):
+            raise bad_response("a block in the upstream's stream has no index")
+        self._blocks[index] = dict(block)
+        self._parts[index] = []
+        if block.get("type") == "text":
+            self._take_text(index, block.get("text"))
+
+    def _take_part(self, index: Any, delta: JsonObject) -> None:
+        if isinstance(index, (dict, list)) or index not in self._blocks:
+            raise bad_response("the upstream's stream continues a block that it did not start")
+        if delta.get("type") == "text_delta":
+            self._take_text(index, delta.get("text"))
+        elif delta.get("type") == "input_json_delta" and isinstance(delta.get("partial_json"), str):
+            self._parts[index].append(delta["partial_json"])
+
+    def _take_text(self, index: Any, text: Any) -> None:
+        if isinstance(text, str) and text:
+            self._parts[index].append(text)
+            self._emit(Delta(text=text))
+
+    def _whole(self, index: Any, block: dict[str, Any]) -> dict[str, Any]:
+        text = "".join(self._parts[index])
+        if block.get("type") == "text":
+            return {**block, "text": text}
+        if block.get("type") == "tool_use" and text:
+            try:
+                return {**block, "input": json.loads(text)}
+            except (ValueError, RecursionError):
+                if self._message.get("stop_reason") == "max_tokens":
+                    return {**block, "input": text}  # cut off: no call, and not to be taken for one
+                raise bad_response("the arguments of a tool call in the upstream's stream are not JSON") from None
+        return block
+
+
+def _mapping(event: JsonObject, name: str) -> JsonObject:
+    value = event.get(name)
+    return value if isinstance(value, Mapping) else {}

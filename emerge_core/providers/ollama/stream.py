@@ -1,0 +1,51 @@
+"""Ollama's streamed lines, put together to the reply that would have come whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
+from emerge_core.providers.parts import logprobs_of
+from emerge_core.types import Delta, Sink
+
+
+class Assembly:
+    """Takes each line, emits the text in it, and gives the whole `reply` at the end."""
+
+    def __init__(self, emit: Sink, scrub: Scrubber) -> None:
+        self._emit = emit
+        self._scrub = scrub
+        self._texts: list[str] = []
+        self._calls: list[Any] = []
+        self._logprobs: list[Any] = []
+        self._last: dict[str, Any] | None = None
+
+    def take(self, line: bytes) -> bool:
+        """Whether this was the last line."""
+        told = json_object(line)
+        if told.get("error"):
+            raise told_in_stream(http_failure(500, {}, line, scrub=self._scrub))
+        message = told.get("message")
+        if isinstance(message, Mapping):
+            self._take_message(message, told.get("logprobs"))
+        if told.get("done"):
+            self._last = told
+        return self._last is not None
+
+    def reply(self) -> dict[str, Any]:
+        if self._last is None:
+            raise bad_response("the upstream's stream ended before the reply did")
+        message = {"content": "".join(self._texts), "tool_calls": self._calls}
+        return {**self._last, "message": message, "logprobs": self._logprobs}
+
+    def _take_message(self, message: Mapping[str, Any], logprobs: Any) -> None:
+        content, calls = message.get("content"), message.get("tool_calls")
+        if content is not None and not isinstance(content, str):
+            raise bad_response("the content of the upstream's message is not text")
+        tokens = logprobs if isinstance(logprobs, list) else []
+        self._texts.append(content or "")
+        self._logprobs += tokens
+        self._calls += calls if isinstance(calls, list) else []
+        if content or tokens:
+            self._emit(Delta(text=content or "", logprobs=logprobs_of(tokens)))

@@ -1,0 +1,308 @@
+"""OpenAI's chat completions and embeddings, at api.openai.com or at any compatible base URL.
+
+The official SDK sends the request (authentication, headers, timeouts); the reply is read as plain JSON.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import base64
+import json
+import re
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+import openai
+
+from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.providers import Embeddings
+from emerge_core.providers.errors import DEVELOPER, Scrubber, bad_response, http_failure, timed_out, told_in_stream
+from emerge_core.providers.openai.stream import Assembly
+from emerge_core.providers.parts import count, function_of, json_instruction, logprobs_of, unfenced, whole_usage
+from emerge_core.providers.tool_ids import shortened
+from emerge_core.providers.transport.client import client_options, http_client
+from emerge_core.providers.transport.sdk import Refusals, Told, post, stream
+from emerge_core.types import (
+    ChatRequest,
+    Completion,
+    EmbeddingRequest,
+    JsonObject,
+    Sink,
+    ToolCall,
+    UpstreamError,
+    Usage,
+    text_of,
+)
+
+_URL = "https://api.openai.com/v1"
+_NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
+_NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n", "input")
+
+# Reasoning models and compatible servers refuse some of these by name.
+_REFUSABLE = (
+    "temperature top_p presence_penalty frequency_penalty seed stop logprobs top_logprobs parallel_tool_calls "
+    "max_tokens max_completion_tokens response_format stream_options"
+)
+_OPTIONAL = frozenset(_REFUSABLE.split())
+_STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+_LONGEST_ID = 40
+_NINE = re.compile(r"(?i)(mi|mag|mini)stral|(code|dev|pix)stral|mixtral|voxtral")  # ids of nine letters and digits
+_FINISH = {
+    "function_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "eos": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "end_turn": "stop",
+    "STOP": "stop",
+}
+
+
+def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> OpenAI:
+    return OpenAI(config, api_key=api_key)
+
+
+class OpenAI:
+    def __init__(self, config: ProviderConfig, *, api_key: str | None) -> None:
+        base_url = config.base_url or _URL  # never the environment's: it may well point at ourselves
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or _NO_KEY,
+            base_url=base_url,
+            max_retries=0,
+            default_headers=config.headers,
+            http_client=http_client(httpx2, base_url, **client_options(config)),
+        )
+        if config.base_url:  # the environment's OpenAI organization is nobody else's business
+            self._client.organization = self._client.project = None
+        self._scrub = Scrubber(api_key, config.headers, config.base_url)
+        self._compact = config.base_url is None  # compatible servers may not know base64 embeddings
+        self._refusals = Refusals()
+
+    async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
+        return await self._ask(model, request, timeout_s, None)
+
+    async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        return await self._ask(model, request, timeout_s, emit)
+
+    async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._complete(model, request, timeout_s, emit)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+
+    async def _complete(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
+        def prepare(refused: frozenset[str]) -> tuple[tuple[dict[str, Any], tuple[str, ...]], Collection[str]]:
+            body, dropped = to_wire(model, request, refused)
+            if emit:
+                body |= {name: value for name, value in _STREAMED.items() if name not in refused}
+            sent = (_OPTIONAL | request.extra.keys()) & body.keys()
+            return (body, dropped), sent | {DEVELOPER for message in body["messages"] if message["role"] == "developer"}
+
+        async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> Told:
+            path = "/chat/completions"
+            if emit is None:
+                return await self._post(path, wire[0], timeout_s)
+            assembly = Assembly(emit, fault=lambda error: told_in_stream(_told_in_200(error, self._scrub)))
+            limits = await stream(
+                openai, self._client, path, wire[0], timeout_s=timeout_s, scrub=self._scrub, take=assembly.take
+            )
+            return Told(assembly.reply(), limits)
+
+        (_, dropped), told, attempts = await self._refusals.ask(model, prepare, send)
+        completion = from_wire(told.reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
+        return replace(completion, rate_limits=told.rate_limits)
+
+    async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
+        body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
+        body |= {"model": model, "input": list(request.inputs)}
+        body["encoding_format"] = "base64" if self._compact else "float"
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply, limits = await self._post("/embeddings", body, timeout_s)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+        vectors = _vectors(reply, len(request.inputs))
+        return Embeddings(vectors, usage_of(reply.get("usage")), rate_limits=limits)
+
+    async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> Told:
+        return await post(openai, self._client, path, body, timeout_s=timeout_s, scrub=self._scrub)
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+
+def to_wire(
+    model: str, request: ChatRequest, refused: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The request's body, and the parameters left out because the model is known to refuse them."""
+    max_tokens_param = request.max_tokens_param
+    if max_tokens_param in refused:  # a rename, not a loss
+        max_tokens_param = "max_completion_tokens" if max_tokens_param == "max_tokens" else "max_tokens"
+    optional: dict[str, Any] = {
+        "tools": list(request.tools) or None,
+        "tool_choice": request.tool_choice,
+        "parallel_tool_calls": request.parallel_tool_calls,
+        "response_format": request.response_format,
+        max_tokens_param: request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "presence_penalty": request.presence_penalty,
+        "frequency_penalty": request.frequency_penalty,
+        "stop": list(request.stop) or None,
+        "seed": request.seed,
+        "logprobs": True if request.logprobs else None,
+        "top_logprobs": request.top_logprobs if request.logprobs else None,
+    }
+    body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
+    messages = [_sent(message, nine=bool(_NINE.search(model))) for message in request.messages]
+    if DEVELOPER in refused:  # older servers call it so
+        messages = [{**m, "role": "system"} if m.get("role") == "developer" else m for m in messages]
+    if request.wants_json and "response_format" in refused:
+        messages = _instructed(messages, json_instruction(request.json_schema))
+    body |= {"model": model, "messages": messages}
+    body |= {name: value for name, value in optional.items() if value is not None}
+    if "logprobs" in refused:
+        refused |= {"top_logprobs"}
+    dropped = tuple(name for name in body if name in refused)
+    for name in dropped:
+        del body[name]
+    return body, dropped
+
+
+def _sent(message: JsonObject, *, nine: bool) -> JsonObject:
+    """A message as it was given, but for what servers refuse: ids of calls that they cannot have made,
+    and the empty fields of an earlier reply (`refusal`, `audio`, …)."""
+    if message.get("role") == "tool":
+        return {**message, "tool_call_id": _wire_id(str(message.get("tool_call_id")), nine)}
+    if message.get("role") != "assistant":
+        return message
+    sent = {name: value for name, value in message.items() if value is not None or name == "content"}
+    if calls := message.get("tool_calls"):
+        sent["tool_calls"] = [{**call, "id": _wire_id(str(call.get("id")), nine)} for call in calls]
+    return sent
+
+
+def _wire_id(call_id: str, nine: bool) -> str:
+    if nine:
+        return call_id if re.fullmatch(r"[A-Za-z0-9]{9}", call_id) else shortened(call_id, 9)
+    return call_id if len(call_id) <= _LONGEST_ID else shortened(call_id, _LONGEST_ID)
+
+
+def _instructed(messages: list[JsonObject], instruction: str) -> list[JsonObject]:
+    first = messages[0]
+    if first.get("role") in ("system", "developer"):
+        told = "\n\n".join([text_of(first.get("content")), instruction])
+        return [{**first, "content": told}, *messages[1:]]
+    return [{"role": "system", "content": instruction}, *messages]
+
+
+def from_wire(
+    reply: JsonObject, request: ChatRequest, *, dropped: tuple[str, ...], attempts: int, scrub: Scrubber
+) -> Completion:
+    choices = reply.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = reply.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
+    if error:  # some gateways put an upstream's failure into a 200
+        raise _told_in_200(error, scrub)
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        raise bad_response("the upstream's reply has no choices" if choice is None else "the choice has no message")
+
+    calls = _tool_calls(message)
+    finish = choice.get("finish_reason")
+    content, refusal = message.get("content"), message.get("refusal")
+    text = text_of(content) if content is not None else None
+    logprobs = choice.get("logprobs")
+    found = logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None
+    if request.logprobs and found is None and "logprobs" not in dropped:
+        dropped += ("logprobs",)
+    named = reply.get("model")
+    return Completion(
+        text=unfenced(text) if text and request.wants_json else text,
+        tool_calls=calls,
+        refusal=refusal if isinstance(refusal, str) and refusal else None,
+        finish_reason=_FINISH.get(finish, finish) if isinstance(finish, str) else ("tool_calls" if calls else "stop"),
+        logprobs=found if request.logprobs else None,
+        usage=usage_of(reply.get("usage")),
+        upstream_model=named if isinstance(named, str) else None,
+        dropped_params=dropped,
+        attempts=attempts,
+    )
+
+
+def _told_in_200(error: Any, scrub: Scrubber) -> UpstreamError:
+    code = error.get("code") if isinstance(error, Mapping) else None
+    text = error.get("message") if isinstance(error, Mapping) else error
+    shown = scrub(str(text))
+    if isinstance(code, int) and 400 <= code < 600:
+        return http_failure(code, {}, shown, scrub=scrub)
+    return bad_response(f"the upstream answered 200 with an error: {shown}")
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    listed = message.get("tool_calls")
+    if not listed and isinstance(message.get("function_call"), Mapping):  # before there were tools
+        listed = [{"function": message["function_call"]}]
+    if not isinstance(listed, list):
+        return ()
+    return tuple(_tool_call(index, call) for index, call in enumerate(listed))
+
+
+def _tool_call(index: int, call: Any) -> ToolCall:
+    function = function_of(call) if isinstance(call, Mapping) else {}
+    name, arguments = function.get("name"), function.get("arguments")
+    if not isinstance(name, str):
+        raise bad_response("a tool call in the upstream's reply has no function name")
+    if arguments is None:
+        arguments = ""
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments)
+    return ToolCall(id=str(call.get("id") or f"call_{index}"), name=name, arguments=arguments)
+
+
+def usage_of(counts: Any) -> Usage | None:
+    """None where it is missing or impossible. Some count reasoning beside the completion, in the total only."""
+    if not isinstance(counts, Mapping) or "prompt_tokens" not in counts:
+        return None
+    try:
+        prompt, completion = count(counts, "prompt_tokens"), count(counts, "completion_tokens")
+        hidden = max(0, count(counts, "total_tokens") - prompt - completion)
+        reasoning = count(counts, "completion_tokens_details", "reasoning_tokens")
+        return whole_usage(
+            input_tokens=prompt,
+            output_tokens=completion + hidden,
+            cached=count(counts, "prompt_tokens_details", "cached_tokens") or count(counts, "prompt_cache_hit_tokens"),
+            cache_write=count(counts, "prompt_tokens_details", "cache_write_tokens"),
+            reasoning=max(reasoning, hidden),
+        )
+    except ValueError:
+        return None
+
+
+def _vectors(reply: JsonObject, expected: int) -> list[list[float]]:
+    rows = reply.get("data")
+    if not isinstance(rows, list) or len(rows) != expected:
+        raise bad_response("the upstream's reply does not have one embedding per text")
+    try:
+        ordered = sorted(rows, key=lambda row: int(row.get("index", 0)))
+        return [_vector(row["embedding"]) for row in ordered]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise bad_response("an embedding in the upstream's reply is malformed") from error
+
+
+def _vector(embedding: Any) -> list[float]:
+    if not isinstance(embedding, str):
+        return [float(number) for number in embedding]
+    floats = array.array("f", base64.b64decode(embedding))
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return floats.tolist()

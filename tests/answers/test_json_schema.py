@@ -1,0 +1,185 @@
+"""Schemas that strangers wrote: what they may say, and what they cannot do to us."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from typing import Any
+
+import pytest
+
+from emerge_core.answers import json_schema as schemas
+from emerge_core.answers.json_schema import pattern, schema_fault, why_broken
+
+DRAFTS = {
+    "2020-12": "https://json-schema.org/draft/2020-12/schema",
+    "2019-09": "https://json-schema.org/draft/2019-09/schema",
+    **{f"draft-0{n}": f"http://json-schema.org/draft-0{n}/schema#" for n in (3, 4, 6, 7)},
+}
+HOSTILE = r"^(a+)+$"
+VICTIM = "a" * 60 + "!"
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that each check took."""
+    taken: list[int] = []
+    inner = schemas._first_fault
+
+    class Counted(schemas._Steps):
+        def __init__(self, value: Any, steps: int) -> None:
+            super().__init__(value, steps)
+            self.at_first = steps
+            made.append(self)
+
+    made: list[Counted] = []
+
+    def first_fault(*args: Any) -> str | None:
+        try:
+            return inner(*args)
+        finally:
+            taken.append(made[-1].at_first - made[-1].left)
+
+    monkeypatch.setattr(schemas, "_Steps", Counted)
+    monkeypatch.setattr(schemas, "_first_fault", first_fault)
+    return taken
+
+
+@pytest.mark.parametrize("draft", [None, *DRAFTS.values()], ids=["none", *DRAFTS])
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"pattern": HOSTILE}, VICTIM),
+        ({"properties": {"x": {"pattern": HOSTILE}}}, {"x": VICTIM}),
+        ({"items": {"pattern": HOSTILE}}, [VICTIM]),
+        ({"patternProperties": {HOSTILE: {}}, "additionalProperties": False}, {VICTIM: 1}),
+    ],
+)
+def test_a_pattern_that_would_backtrack_for_ever(draft: str | None, schema: Any, value: Any) -> None:
+    """With Python's own engine none of these would return within the age of the universe."""
+    assert schema_fault(value, {**schema, **({"$schema": draft} if draft else {})}) is not None
+
+
+@pytest.mark.parametrize("place", ["items", "properties", "allOf", "$ref", "propertyNames", "unevaluatedProperties"])
+def test_no_way_around_through_a_dialect_inside(place: str) -> None:
+    """The library takes up its own dialect, with Python's engine, wherever a `$schema` stands."""
+    inner = {"$schema": DRAFTS["2020-12"], "pattern": HOSTILE}
+    cases: dict[str, tuple[dict[str, Any], Any]] = {
+        "items": ({"items": inner}, [VICTIM]),
+        "properties": ({"properties": {"x": inner}}, {"x": VICTIM}),
+        "allOf": ({"allOf": [inner]}, VICTIM),
+        "$ref": ({"$ref": "#/$defs/a", "$defs": {"a": inner}}, VICTIM),
+        "propertyNames": ({"propertyNames": inner}, {VICTIM: 1}),
+        "unevaluatedProperties": (
+            {"allOf": [{"patternProperties": {HOSTILE: {}}}], "unevaluatedProperties": False, "required": ["x"]},
+            {VICTIM: 1},
+        ),
+    }
+    schema, value = cases[place]
+    assert schema_fault(value, schema) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "found"),
+    [
+        (r"^\d{3}-\d{4}$", "555-1234", True),
+        (r"^\d{3}-\d{4}$", "555-1234x", False),
+        (r"b", "abc", True),
+        (r"^[a-z0-9]+(-[a-z0-9]+)*$", "a-fine-slug", True),
+        (r"^\p{L}+$", "Zürich", True),
+        (r"^\S+@\S+\.\S+$", "someone@example.com", True),
+        (r"^.$", "\ud800", True),
+    ],
+)
+def test_patterns_as_people_write_them(text: str, subject: str, found: bool) -> None:
+    search = pattern(text)
+    assert search is not None
+    assert search(subject) is found
+
+
+@pytest.mark.parametrize("text", [r"^(?!x)", r"(a)\1", "a{1,100000}", "(a{1000}){1000}", "(", "[^]"])
+def test_what_the_linear_engine_lacks_faults_nothing(text: str) -> None:
+    assert pattern(text) is None
+    assert schema_fault("x", {"pattern": text}) is None
+    assert schema_fault({"x": 1}, {"patternProperties": {text: False}, "additionalProperties": False}) is None
+
+
+def test_references_that_branch_at_every_step(steps: list[int]) -> None:
+    doubling = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(60)}
+    bomb = {"$defs": {**doubling, "a60": {"type": "string"}}, "$ref": "#/$defs/a0"}
+    assert schema_fault("x", bomb) is None
+    assert schemas.MAX_STEPS < steps[-1] <= schemas.MAX_STEPS + 2
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"anyOf": [{"type": "string"}] * 1_000}, list(range(50_000))),
+        ({"items": {"allOf": [{"minimum": 0}] * 1_000}}, list(range(50_000))),
+        ({"contains": {"const": -1}}, list(range(200_000))),
+        ({"items": {"const": list(range(10_000))}}, [list(range(10_000))] * 500),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"allOf": [{"$ref": "#/$defs/a"}] * 3}}}},
+            [[[[[[[[]]]]]]]] * 9,
+        ),
+    ],
+    ids=["large value spelt out", "many rules for many items", "contains", "const", "nested alternatives"],
+)
+def test_work_is_bounded_whatever_schema_and_value_are(schema: Any, value: Any, steps: list[int]) -> None:
+    assert schema_fault(value, schema) is None
+    assert steps[-1] > schemas.MAX_STEPS
+
+
+def test_an_ordinary_answer_is_far_from_the_bound(steps: list[int]) -> None:
+    fields = {f"field_{n}": {"type": "string"} for n in range(10)}
+    schema = {"items": {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}}
+    rows: list[Any] = [dict.fromkeys(fields, "a few words of text") for _ in range(500)]
+    assert schema_fault(rows, schema) is None
+    assert steps[-1] < schemas.MAX_STEPS / 2
+    assert schema_fault([*rows, {}], schema) == "/500: 'field_0' is a required property"
+
+
+def test_unique_items_are_not_compared_in_pairs() -> None:
+    """A mixture that cannot be sorted: in pairs these were 200 million comparisons."""
+    mixed: list[Any] = [*range(10_000), *({"a": n} for n in range(10_000))]
+    unique = {"uniqueItems": True}
+    assert schema_fault(mixed, unique) is None
+    assert schema_fault([*mixed[:50], {"a": 1}, {"a": 1.0}], unique) == "/: the items are not unique"
+    assert schema_fault([1, True, "1"], unique) is None
+    assert why_broken(json.dumps({"$schema": DRAFTS["draft-04"], "enum": [1, "1", 1]})) is not None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "http://127.0.0.1:9/schema.json"},
+        {"$ref": "https://metadata.test/latest"},
+        {"$ref": "file:///etc/passwd"},
+        {"$schema": "http://127.0.0.1:9/dialect", "type": "object"},
+        {"$id": "http://127.0.0.1:9/base/", "$ref": "other.json"},
+        {"$dynamicRef": "http://127.0.0.1:9/x#meta"},
+        {"$schema": DRAFTS["draft-07"], "$ref": "http://127.0.0.1:9/x"},
+        {"$schema": DRAFTS["draft-04"], "id": "http://127.0.0.1:9/", "$ref": "x"},
+        {"$ref": "#"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}},
+    ],
+    ids=str,
+)
+def test_nothing_is_fetched_and_nothing_raises(schema: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: Any, **__: Any) -> Any:
+        raise AssertionError("something was looked up")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setattr("urllib.request.urlopen", connect)
+    monkeypatch.setattr("pathlib.Path.read_text", connect)
+    values: list[Any] = [{}, [], "x", 1, None]
+    for value in values:
+        schema_fault(value, schema)
+
+
+def test_an_installation_without_re2_does_not_pass_for_a_valid_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(ImportError, match="re2"):
+        schema_fault("x", {"type": "string", "pattern": "^never seen before$"})
