@@ -1,0 +1,1 @@
+"""The kinds of answer, and the canonical key of each."""

@@ -1,0 +1,1 @@
+"""What a request asks for: its form, its labels, its options."""

@@ -1,0 +1,1 @@
+"""Where a reply states its answer."""

@@ -1,0 +1,1 @@
+"""How differently models fail on the same questions."""

@@ -1,0 +1,1 @@
+"""Stored answers of models to the questions of a task."""

@@ -1,0 +1,1 @@
+"""Whether a reply is right."""

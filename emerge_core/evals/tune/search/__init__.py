@@ -1,0 +1,1 @@
+"""Every ensemble of a search space, scored on recorded answers."""

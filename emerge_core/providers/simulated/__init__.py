@@ -1,0 +1,1 @@
+"""A provider that needs no network: it answers arithmetic and multiple choice."""

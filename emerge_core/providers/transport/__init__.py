@@ -1,0 +1,1 @@
+"""HTTP to the providers: connections, limits, server-sent events."""
