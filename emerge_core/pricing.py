@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emerge_core.config.schema import Config, EmbedderConfig, ModelConfig, PriceConfig, ProviderConfig, ProviderKind
+from emerge_core.config.schema import Config, EmbedderConfig, ModelConfig, PriceConfig, ProviderConfig
+from emerge_core.provider_kinds import KINDS
 from emerge_core.types import ChatRequest, Cost, Usage, text_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
 MILLION = 1_000_000
-CATALOGUE_IDS: Mapping[ProviderKind, str] = {"openai": "openai", "anthropic": "anthropic"}
 
 BYTES_PER_TOKEN = 4  # English text; other scripts have more bytes to a character, and more tokens
 TOKENS_PER_MESSAGE = 4
@@ -135,7 +135,7 @@ def _json_size(value: Any) -> int:
 def _rates(model: ModelConfig | EmbedderConfig, provider: ProviderConfig) -> Rates | None:
     if model.price:
         return _configured(model.price)
-    if provider.kind == "simulated":
+    if KINDS[provider.kind].in_process:
         return FREE
     return _catalogued(provider.kind, provider.base_url, model.model, int(time.time() // 60))
 
@@ -149,7 +149,7 @@ def _configured(price: PriceConfig) -> Rates:
 
 
 @lru_cache(maxsize=1024)
-def _catalogued(kind: ProviderKind, base_url: str | None, model: str, minute: int) -> Rates | None:
+def _catalogued(kind: str, base_url: str | None, model: str, minute: int) -> Rates | None:
     """The rates in that minute since the epoch: some providers are cheaper at night."""
     from datetime import UTC, datetime
 
@@ -172,15 +172,15 @@ def _catalogued(kind: ProviderKind, base_url: str | None, model: str, minute: in
 
 
 @lru_cache(maxsize=256)
-def _find(kind: ProviderKind, base_url: str | None, model: str) -> ModelInfo | None:
-    """By the API's address, or by the kind where that is its own: the same name may cost otherwise elsewhere."""
-    if base_url is None and kind not in CATALOGUE_IDS:
-        return None
-    if kind == "ollama":
+def _find(kind: str, base_url: str | None, model: str) -> ModelInfo | None:
+    """Finds a model by the address of its API, or by the kind if that is asked at its own address: the same model
+    name may have another price elsewhere."""
+    row = KINDS[kind]
+    if row.local or (base_url is None and row.catalogue is None):
         return None
     from genai_prices.data_snapshot import get_snapshot
 
-    provider_id = CATALOGUE_IDS[kind] if base_url is None else None
+    provider_id = row.catalogue if base_url is None else None
     try:
         return get_snapshot().find_provider_model(model.removeprefix("models/"), None, provider_id, base_url)[1]
     except LookupError:

@@ -15,6 +15,7 @@ FLOORS = {
     "errors": 0,
     "types": 0,
     "config": 0,
+    "provider_kinds": 0,
     "providers": 1,
     "answers": 1,
     "pricing": 1,

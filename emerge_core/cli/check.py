@@ -23,6 +23,7 @@ from emerge_core.config import (
 )
 from emerge_core.errors import ConfigError
 from emerge_core.pricing import list_price
+from emerge_core.provider_kinds import KINDS
 from emerge_core.types import ChatRequest, EmbeddingRequest, UpstreamError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def price_warnings(config: Config) -> Iterator[str]:
     for name, model in priced:
         provider = config.providers[model.provider]
         if list_price(model, provider) is None:
-            local = provider.kind == "ollama"
+            local = KINDS[provider.kind].local
             hint = (
                 "for a local model, price: {input: 0, output: 0}"
                 if local

@@ -51,6 +51,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(args: argparse.Namespace) -> int:
     from emerge_core.cli._output import check_writable, write_bytes, write_json, write_text
     from emerge_core.config import load_config
+    from emerge_core.evals.tune.config_writer import PLACEHOLDER
     from emerge_core.evals.tune.result_json import as_json
     from emerge_core.evals.tune.table import table
     from emerge_core.evals.tune.tuning import Plan, tune
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
         write_text(args.config_out, yaml.safe_dump(tuned.config, sort_keys=False, allow_unicode=True))
         print(f"config: {args.config_out}")
-        unknown = [name for name, each in tuned.config["providers"].items() if each == {"kind": "ollama"}]
+        unknown = [name for name, each in tuned.config["providers"].items() if each == PLACEHOLDER]
         if unknown:
             print(
                 f"in it, {', '.join(unknown)} is written as a local Ollama, since no API is known by that name: "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from emerge_core.config.schema import Config, EnsembleConfig
+from emerge_core.provider_kinds import KINDS
 
 
 def warnings(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -69,7 +70,7 @@ def _machine(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
             yield f"provider {name}: environment variable {reference} is not set: its models will fail"
         elif kind in ("ssm", "secret"):
             yield f"provider {name}: {kind}: references are read only on AWS"
-        elif not kind and provider.kind in ("openai", "anthropic") and not (provider.base_url or provider.headers):
+        elif not kind and KINDS[provider.kind].key == "required" and not (provider.base_url or provider.headers):
             yield f"provider {name} has no api_key: its models will fail"
         if provider.ca_file and not Path(provider.ca_file).is_file():
             yield f"provider {name}: ca_file {provider.ca_file} is not there"

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from emerge_core.config.schema import (
-    OLLAMA_URL,
     Config,
     EmbedderConfig,
     EnsembleConfig,
@@ -15,8 +14,8 @@ from emerge_core.config.schema import (
     ModelConfig,
     PriceConfig,
     ProviderConfig,
-    ProviderKind,
 )
+from emerge_core.provider_kinds import KINDS
 
 PANEL_SIZE = 3  # local models are added up to here; a fourth member gains nothing on average
 
@@ -26,7 +25,7 @@ class Known(NamedTuple):
     provider: str
     model: str  # small and quick: a panel of such is what the product is about
     family: str
-    kind: ProviderKind = "openai"
+    kind: str = "openai"
     base_url: str | None = None
     embedder: str | None = None  # served under its own name, so that clients that ask for it find it
 
@@ -80,7 +79,7 @@ def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ())
             if known.embedder:
                 embedders[known.embedder] = EmbedderConfig(provider=known.provider, model=known.embedder)
     for name in _diverse(ollama_models, max(PANEL_SIZE - len(models), 0)):
-        providers["ollama"] = ProviderConfig(kind="ollama", base_url=OLLAMA_URL)
+        providers["ollama"] = ProviderConfig(kind="ollama", base_url=KINDS["ollama"].base_url)
         models[_config_name(name)] = ModelConfig(
             provider="ollama", model=name, family=family_of(name), price=PriceConfig(input=0, output=0)
         )

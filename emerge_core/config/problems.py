@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from emerge_core.config.schema import Config, Section
 from emerge_core.config.yaml_text import Document, shown_key
 from emerge_core.errors import ConfigError
+from emerge_core.provider_kinds import KINDS
 
 Place = tuple[str | int, ...]
 
@@ -78,12 +79,12 @@ def _problem(kind: str, place: Place, detail: Mapping[str, Any], raw: Any) -> Pr
     if place and place[-1] == "[key]":
         return Problem((*place[:-2], shown_key(str(place[-2]))), NAME_RULE)
     if kind == "missing":
-        return Problem(place, "is missing" + _choices(_annotation(place)))
+        return Problem(place, "is missing" + _choices(place))
     if place and isinstance(_value(raw, place[:-1]), str):
         place = place[:-1]  # `aggregator: vot` was read as {name: vot}
     fault = FAULTS.get(kind)
     if kind == "literal_error":
-        options = _options(_annotation(tuple(detail["loc"])))
+        options = _options(tuple(detail["loc"]))
         fault = f"must be one of {', '.join(options)}" + did_you_mean(detail["input"], options)
     elif kind == "string_pattern_mismatch":
         fault = PATTERN_FAULTS.get(str(detail["loc"][-1]), NAME_RULE)
@@ -134,12 +135,16 @@ def _known_keys(section: Any) -> str:
     return f" (known here: {', '.join(section.model_fields)})" if _is_section(section) else ""
 
 
-def _choices(annotation: Any) -> str:
-    options = _options(annotation)
+def _choices(place: Place) -> str:
+    options = _options(place)
     return f" (one of {', '.join(options)})" if options else ""
 
 
-def _options(annotation: Any) -> list[str]:
+def _options(place: Place) -> list[str]:
+    """The values that the schema allows at a place; empty if it lists none."""
+    if place[:1] == ("providers",) and place[-1] == "kind":
+        return list(KINDS)
+    annotation = _annotation(place)
     return [str(option) for option in get_args(annotation)] if get_origin(annotation) is Literal else []
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from emerge_core.config.problems import Place, Problem, did_you_mean
 from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig, ProviderConfig
+from emerge_core.provider_kinds import KINDS, users_of
 
 # Options of an aggregator beside its name, and who uses them. Aggregators that fall back to voting
 # may end at consensus, and so may use the embedder.
@@ -49,11 +50,10 @@ def _clashes(config: Config) -> Iterator[Problem]:
 
 
 def _provider(place: Place, provider: ProviderConfig) -> Iterator[Problem]:
-    simulated_only = ("seed", "correlation")
-    upstream_only = ("base_url", "api_key", "headers", "ca_file", "connect_timeout_s", "first_byte_timeout_s")
-    unused = upstream_only if provider.kind == "simulated" else simulated_only
-    for option in unused:
-        if option in provider.model_fields_set:
+    unused = KINDS[provider.kind].unused
+    for option in ProviderConfig.model_fields:
+        users = users_of(option)
+        if option in provider.model_fields_set and (option in unused or (users and provider.kind not in users)):
             yield Problem((*place, option), f"is not used by a provider of kind {provider.kind}")
 
 
@@ -61,14 +61,16 @@ def _models(config: Config) -> Iterator[Problem]:
     for name, model in config.models.items():
         yield from _unknown(("models", name, "provider"), "provider", model.provider, config.providers)
         provider = config.providers.get(model.provider)
-        if model.accuracy is not None and provider and provider.kind != "simulated":
-            yield Problem(("models", name, "accuracy"), "is only for models of a simulated provider")
+        for option in sorted(model.model_fields_set):
+            users = users_of(option)
+            if provider and users and provider.kind not in users:
+                yield Problem(("models", name, option), f"is only for models of a {' or '.join(users)} provider")
     for name, embedder in config.embedders.items():
         place = ("embedders", name, "provider")
         yield from _unknown(place, "provider", embedder.provider, config.providers)
         provider = config.providers.get(embedder.provider)
-        if provider and provider.kind == "anthropic":
-            yield Problem(place, "anthropic has no embeddings")
+        if provider and not KINDS[provider.kind].embeddings:
+            yield Problem(place, f"{provider.kind} has no embeddings")
 
 
 def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[Problem]:

@@ -10,13 +10,22 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from emerge_core.provider_kinds import KINDS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
-ProviderKind = Literal["openai", "anthropic", "ollama", "simulated"]
 
-OLLAMA_URL = "http://127.0.0.1:11434"
+
+def _known_kind(name: str) -> str:
+    if name not in KINDS:
+        raise PydanticCustomError("literal_error", "not a kind of provider")
+    return name
+
+
+KindName = Annotated[str, AfterValidator(_known_kind)]  # a key of KINDS
 
 
 class Section(BaseModel):
@@ -42,7 +51,7 @@ class BreakerConfig(Section):
 class ProviderConfig(Section):
     """An API that we can call. `api_key` is a reference (env:NAME), never a key itself."""
 
-    kind: ProviderKind
+    kind: KindName
     base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     api_key: Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|(ssm|secret):\S+)$")] | None = None
     headers: dict[str, str] = {}
@@ -70,9 +79,10 @@ class ProviderConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _ollama_is_local(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("kind") == "ollama" and value.get("base_url") is None:
-            return {**value, "base_url": OLLAMA_URL}
+    def _local_has_an_address(cls, value: Any) -> Any:
+        kind = KINDS.get(str(value.get("kind"))) if isinstance(value, dict) else None
+        if kind and kind.local and value.get("base_url") is None:
+            return {**value, "base_url": kind.base_url}
         return value
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from emerge_core.config.detect import detect_config
 from emerge_core.config.load import load_config
-from emerge_core.config.schema import OLLAMA_URL, Config
+from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError
+from emerge_core.provider_kinds import KINDS
 
 CONFIG_VARIABLE = "EMERGE_CONFIG"
+OLLAMA_URL = str(KINDS["ollama"].base_url)
 
 
 def find_config(path: str | None, environ: Mapping[str, str], *, ollama_url: str = OLLAMA_URL) -> tuple[Config, str]:

@@ -21,7 +21,7 @@ from emerge_core.engine.final_error import failure_of
 from emerge_core.errors import CLIENT_LEFT, RequestError
 from emerge_core.fanout import Breakers, Budget, FanOut
 from emerge_core.providers import load_adapters
-from emerge_core.providers.transport.pool import Pool
+from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
 from emerge_core.types import Candidate, ChatRequest, Decision, EmbeddingRequest, Member, Sink, Trace

@@ -1,9 +1,8 @@
 """What a snapshot should hold: every module that a first request would otherwise wait for.
 
 A rehearsal loads them: requests to every kind of provider, none of which is there, so that this file need
-not know who imports what. For SnapStart alone; elsewhere the config that is found says what is loaded, which
-is less: the SDK of a provider that no config names costs more than all the rest. Config, secrets, clients,
-the event loop and randomness come after the restore, in each copy of the snapshot anew.
+not know who imports what. For SnapStart alone; elsewhere the config that is found says what is loaded.
+Config, secrets, clients, the event loop and randomness come after the restore, in each copy of the snapshot anew.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from gateway import body_of, scope_of
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine, preload
+from emerge_core.provider_kinds import KINDS
 
 MODULES = (  # of AWS, which the rehearsal does not reach
     "aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch",
@@ -26,22 +26,7 @@ MODULES = (  # of AWS, which the rehearsal does not reach
     "botocore.endpoint",
     "botocore.signers",
 )
-CONFIG = """
-providers:
-  openai: {kind: openai, base_url: "http://127.0.0.1:9/v1"}  # a port that refuses at once
-  anthropic: {kind: anthropic, base_url: "http://127.0.0.1:9"}
-  ollama: {kind: ollama, base_url: "http://127.0.0.1:9"}
-  simulated: {kind: simulated}
-models:
-  openai: {provider: openai, model: gpt-4o-mini, max_retries: 0}
-  anthropic: {provider: anthropic, model: claude-3-5-haiku-latest, max_retries: 0}
-  ollama: {provider: ollama, model: any, max_retries: 0}
-  simulated-1: {provider: simulated, model: simulated-1}
-  simulated-2: {provider: simulated, model: simulated-2}
-ensembles:
-  prose: {members: [openai, anthropic, ollama, simulated-1, simulated-2], aggregator: consensus}
-  tools: {members: [simulated-1, simulated-2]}
-"""
+REFUSING = "http://127.0.0.1:9"  # a port that refuses at once
 MESSAGE = {"role": "user", "content": "What is 17 * 23?"}
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
 REQUESTS: tuple[dict[str, Any], ...] = (
@@ -50,15 +35,35 @@ REQUESTS: tuple[dict[str, Any], ...] = (
 )
 
 
+def rehearsal_config() -> dict[str, Any]:
+    """A model of every kind of provider, and two that answer without a network."""
+    upstream = {name: kind for name, kind in KINDS.items() if not kind.in_process}
+    simulated = ["simulated-1", "simulated-2"]
+    return {
+        "providers": {
+            "simulated": {"kind": "simulated"},
+            **{name: {"kind": name, "base_url": REFUSING + kind.base_path} for name, kind in upstream.items()},
+        },
+        "models": {
+            **{name: {"provider": "simulated", "model": name} for name in simulated},
+            **{name: {"provider": name, "model": "any", "max_retries": 0} for name in upstream},
+        },
+        "ensembles": {
+            "prose": {"members": [*upstream, *simulated], "aggregator": "consensus"},
+            "tools": {"members": simulated},
+        },
+    }
+
+
 def prime() -> None:
     """To be called last thing before the snapshot, outside any event loop."""
-    for name in MODULES:
+    for name in (*MODULES, *(name for kind in KINDS.values() for name in kind.priming)):
         import_module(name)
     asyncio.run(_rehearse())
 
 
 async def _rehearse() -> None:
-    config = parse_config(CONFIG, source="rehearsal")
+    config = parse_config(json.dumps(rehearsal_config()), source="rehearsal")
     preload(config)
     engine = Engine(config, record=lambda request, trace: None)
     app = create_app(engine)

@@ -10,6 +10,7 @@ from emerge_core.config.schema import BreakerConfig, Config, EnsembleConfig, Mod
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings.recording import RecordedModel
 from emerge_core.pricing import list_price
+from emerge_core.provider_kinds import KINDS
 
 KEY_VARIABLE = "EMERGE_REPLAY_KEY"  # replay servers want no key, but SDKs do
 LIVE = "live/"
@@ -77,13 +78,14 @@ def _helpers(ensemble: EnsembleConfig) -> list[str]:
 
 
 def _is_simulated(config: Config, model: str) -> bool:
-    return config.providers[config.models[model].provider].kind == "simulated"
+    return KINDS[config.providers[config.models[model].provider].kind].in_process
 
 
 def _replayed(provider: ProviderConfig, url: str) -> ProviderConfig:
-    if provider.kind == "simulated":
+    kind = KINDS[provider.kind]
+    if kind.in_process:
         return provider
-    base = f"{url}/v1" if provider.kind == "openai" else url
+    base = url + kind.base_path
     # What is not recorded is an error: it must not keep the next question from being asked.
     breaker = BreakerConfig(failures=0)
     return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{KEY_VARIABLE}", breaker=breaker)

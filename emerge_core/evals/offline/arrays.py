@@ -24,6 +24,7 @@ from emerge_core.evals.recordings.recording import (
     prompt_of,
 )
 from emerge_core.evals.scoring.scorer import Scorer
+from emerge_core.provider_kinds import KINDS
 from emerge_core.types import AnswerKey
 
 if TYPE_CHECKING:
@@ -93,8 +94,9 @@ class Answers:
         return self.models.index(model)
 
     def has_logprobs(self, row: int) -> bool:
-        """Whether the model's provider can be asked for token probabilities: Anthropic's cannot."""
-        return self.provider(self.models[row]) != "anthropic"
+        """Whether the model's provider gives token probabilities. One that is not known is taken to."""
+        kind = KINDS.get(self.provider(self.models[row]) or "")
+        return kind is None or kind.logprobs
 
     def tier(self, model: str) -> str | None:
         return self.known.get(model, UNKNOWN).tier

@@ -25,7 +25,7 @@ from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.rows import Question
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.pricing import list_price
-from emerge_core.providers.transport.pool import Pool
+from emerge_core.providers.pool import Pool
 from emerge_core.types import Call, ChatRequest
 
 TIMEOUT_S = 120.0  # of one attempt, where the model's config says nothing

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,7 +19,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from emerge_core.evals.recordings.recording import Recordings, Reply
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
-from emerge_core.evals.replay.wire import Answer, AnthropicWire, OllamaWire, OpenAIWire, Wire, prompt_tokens
+from emerge_core.evals.replay.wire import Answer, AnthropicWire, OpenAIWire, Wire, prompt_tokens
+from emerge_core.provider_kinds import KINDS
 
 # A plausible model: seconds to the first token, then seconds per token.
 FIRST_TOKEN_S = 0.3
@@ -107,12 +109,18 @@ def _task_routes(task: ReplayTask, speed: float) -> list[BaseRoute]:
         return JSONResponse({"models": [{"name": name, "model": name} for name in task.replies]})
 
     return [
-        Route("/v1/chat/completions", _chat(task, OpenAIWire(), speed), methods=["POST"]),
-        Route("/v1/messages", _chat(task, AnthropicWire(), speed), methods=["POST"]),
-        Route("/api/chat", _chat(task, OllamaWire(), speed), methods=["POST"]),
+        *(Route(path, _chat(task, wire, speed), methods=["POST"]) for path, wire in _wires()),
         Route("/v1/models", models),
         Route("/api/tags", tags),
     ]
+
+
+def _wires() -> Iterator[tuple[str, Wire]]:
+    """The path and the wire format of each kind of provider that is replayed."""
+    for kind in KINDS.values():
+        if kind.replay_wire:
+            module, _, name = kind.replay_wire.partition(":")
+            yield kind.chat_path, getattr(import_module(module), name)()
 
 
 def _chat(task: ReplayTask, wire: Wire, speed: float) -> Callable[[Request], Awaitable[Response]]:

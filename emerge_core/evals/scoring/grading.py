@@ -26,7 +26,7 @@ from emerge_core.evals.record.recorder import FATAL
 from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import Question, Recordings, read_rows
 from emerge_core.fanout import Budget, FanOut
-from emerge_core.providers.transport.pool import Pool
+from emerge_core.providers.pool import Pool
 from emerge_core.types import ChatRequest, JsonObject
 
 INSTRUCTIONS = """\

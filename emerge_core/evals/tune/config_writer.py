@@ -15,6 +15,7 @@ from emerge_core.evals.record.models import temperature_of
 
 NAME = "emerge"  # of the ensemble, and so what clients put in `model`
 ALIASES = {"google": "gemini"}  # recordings name the company, configs its API
+PLACEHOLDER = {"kind": "ollama"}  # a provider without a known API
 
 
 def config_of(answers: Answers, ensemble: Ensemble, base: Config | None = None) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _provider(name: str) -> dict[str, Any]:
         if known.provider == name:
             made: dict[str, Any] = {"kind": known.kind, "api_key": f"env:{known.variable}"}
             return {**made, "base_url": known.base_url} if known.base_url else made
-    return {"kind": "ollama"}
+    return dict(PLACEHOLDER)
 
 
 def _names(models: list[str], own: dict[str, str]) -> Iterator[str]:

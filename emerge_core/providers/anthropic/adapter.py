@@ -18,6 +18,7 @@ import anthropic
 import httpx2
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
 from emerge_core.providers.anthropic.messages import called, conversation, tool_id
 from emerge_core.providers.anthropic.stream import Assembly
@@ -27,7 +28,7 @@ from emerge_core.providers.transport.client import client_options, http_client
 from emerge_core.providers.transport.sdk import Refusals, Told, post, stream
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
-_URL = "https://api.anthropic.com"
+_URL = str(KINDS["anthropic"].base_url)
 _NO_KEY = "no-key-needed"
 _SAMPLING_VERSION = "2023-06-01"  # later versions of the API refuse sampling for every model
 _LATER = re.compile(r"claude-(?!instant|[23]|4-(opus|sonnet|haiku)|(opus|sonnet|haiku)-4(?![-.]([7-9]|\d\d)(?!\d)))")

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
 from emerge_core.providers.errors import (
     Scrubber,
@@ -38,7 +39,7 @@ from emerge_core.providers.transport.client import client_options, http_client
 from emerge_core.providers.transport.sse import drain, lines
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
-_URL = "http://127.0.0.1:11434"
+_URL = str(KINDS["ollama"].base_url)
 _FINISH = {"length": "length", "stop": "stop"}
 _OPTIONS = frozenset(  # that OpenAI's API does not have: a caller's own fields of these names are for us
     ("top_k", "min_p", "typical_p", "repeat_penalty", "repeat_last_n", "mirostat", "mirostat_tau", "mirostat_eta")

@@ -19,6 +19,7 @@ import httpx2
 import openai
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
+from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
 from emerge_core.providers.errors import DEVELOPER, Scrubber, bad_response, http_failure, timed_out, told_in_stream
 from emerge_core.providers.openai.stream import Assembly
@@ -38,7 +39,7 @@ from emerge_core.types import (
     text_of,
 )
 
-_URL = "https://api.openai.com/v1"
+_URL = str(KINDS["openai"].base_url)
 _NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
 _NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n", "input")
 

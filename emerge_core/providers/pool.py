@@ -1,4 +1,4 @@
-"""The providers of one config, each made at its first use, all closed together."""
+"""The providers of one config: each is made at its first use, all are closed together."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import suppress
 from emerge_core.config import KeyResolver
 from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError
-from emerge_core.providers import Provider, is_loaded, load_adapter, make_provider
+from emerge_core.providers.protocol import Provider
+from emerge_core.providers.registry import is_loaded, load_adapter, make_provider
 
 
 class Pool:
-    """Calling it with a provider's name gives the provider; ConfigError where its key is missing."""
+    """Call it with a provider's name to get the provider. Raises ConfigError if its key is missing."""
 
     def __init__(self, config: Config, keys: KeyResolver) -> None:
         self._config = config
@@ -33,10 +34,10 @@ class Pool:
         return provider
 
     async def load(self, name: str) -> None:
-        """To be awaited before a provider's first use: its SDK is imported beside the event loop, not on it."""
+        """Imports a provider's adapter in a thread, so that the event loop stays free."""
         kind = self._config.providers[name].kind
         if not is_loaded(kind):
-            with suppress(ImportError):  # which whoever uses it will meet
+            with suppress(ImportError):  # raised again when the provider is made
                 await asyncio.to_thread(load_adapter, kind)
 
     async def aclose(self) -> None:
