@@ -63,6 +63,11 @@ class CallError:
         return passes and not self.final
 
     @property
+    def permanent(self) -> bool:
+        """Whether every further call to this model would fail in the same way: a bad key, an unknown model."""
+        return self.kind in ("auth", "config", "not_found")
+
+    @property
     def line(self) -> str:
         """Kind, status and message in one line; the message alone where it begins with the kind."""
         if self.status is None and self.message.startswith(f"{self.kind} "):

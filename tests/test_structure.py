@@ -61,6 +61,44 @@ def test_imports_run_downwards(path: Path) -> None:
             pytest.fail(f"{own} and {other} stand on one floor and must not know each other")
 
 
+EVAL_FLOORS = {
+    "types": 0,
+    "tables": 0,
+    "statistics": 1,
+    "recordings": 1,
+    "scoring": 2,
+    "record": 2,
+    "replay": 2,
+    "offline": 3,
+    "compare": 3,
+    "diversity": 4,
+    "tune": 4,
+    "report": 5,
+}
+
+
+def imported_names(path: Path) -> set[str]:
+    """The modules that a file imports from, whole names; nested and deferred imports included."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {node.module for node in nodes if node.module}
+
+
+def test_every_evals_room_has_a_floor() -> None:
+    rooms = {path.name.removesuffix(".py") for path in (CORE / "evals").iterdir() if path.suffix in ("", ".py")}
+    assert rooms - {"__init__", "__pycache__"} == set(EVAL_FLOORS)
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "evals").rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_imports_inside_evals_run_downwards(path: Path) -> None:
+    own = path.relative_to(CORE / "evals").parts[0].removesuffix(".py")
+    prefix = "emerge_core.evals."
+    others = {name.removeprefix(prefix).split(".")[0] for name in imported_names(path) if name.startswith(prefix)}
+    for other in others - {own}:
+        assert EVAL_FLOORS[other] <= EVAL_FLOORS[own], f"{own} imports {other} from a floor above"
+        if EVAL_FLOORS[other] == EVAL_FLOORS[own] and EVAL_FLOORS[own] > 1:
+            pytest.fail(f"{own} and {other} stand on one floor and must not know each other")
+
+
 HEAVY = ("openai", "anthropic", "numpy", "jsonschema", "genai_prices", "boto3", "tqdm", "uvicorn")
 
 

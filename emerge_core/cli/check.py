@@ -10,7 +10,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from emerge_core.cli._columns import columns
 from emerge_core.config import (
     Config,
     EmbedderConfig,
@@ -22,6 +21,7 @@ from emerge_core.config import (
     warnings,
 )
 from emerge_core.errors import ConfigError
+from emerge_core.evals.tables import columns
 from emerge_core.pricing import list_price
 from emerge_core.provider_kinds import KINDS
 from emerge_core.types import ChatRequest, EmbeddingRequest, UpstreamError

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli._options import count
+from emerge_core.cli._options import count, names
 
 if TYPE_CHECKING:
     from emerge_core.errors import EmergeError
@@ -46,14 +46,6 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--html", metavar="OUT", type=Path, help="write a report: one page with its plots inside")
     parser.add_argument("--png", metavar="DIR", type=Path, help="write the report's plots as files too")
     parser.set_defaults(run=run)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of names, each once."""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not found:
-        raise argparse.ArgumentTypeError("must name at least one model")
-    return found
 
 
 def run(args: argparse.Namespace) -> int:

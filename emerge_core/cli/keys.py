@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from emerge_core.cli._columns import columns
 from emerge_core.cli._stack import Verbs, add_action, target
 from emerge_core.errors import EmergeError
+from emerge_core.evals.tables import columns
 
 REVOKED = "API Gateway looks each request's key up, so it is refused as soon as the removal has spread"
 

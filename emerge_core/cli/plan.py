@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli._options import count, positive
-from emerge_core.cli.diversity import names
+from emerge_core.cli._options import count, names, positive
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
@@ -75,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
 def table(*, alpha: float, power: float) -> Iterator[str]:
     """Questions needed, by difference (rows) and disagreement (columns)."""
-    from emerge_core.evals.diversity.table import aligned
     from emerge_core.evals.statistics.power import questions_needed
+    from emerge_core.evals.tables import aligned
 
     shares, differences = (0.05, 0.1, 0.15, 0.2, 0.3), (1, 2, 3, 5, 10)
     rows = [
@@ -96,8 +95,8 @@ def table(*, alpha: float, power: float) -> Iterator[str]:
 
 
 def costs(config: Config, args: argparse.Namespace, number: int) -> Iterator[str]:
-    from emerge_core.evals.diversity.table import aligned
     from emerge_core.evals.record.models import models_of
+    from emerge_core.evals.tables import aligned
     from emerge_core.pricing import price
     from emerge_core.types import Usage
 

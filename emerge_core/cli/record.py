@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emerge_core.cli._options import count, positive
-from emerge_core.cli.diversity import names
+from emerge_core.cli._options import count, names, positive
 from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from emerge_core.cli._columns import columns
 from emerge_core.cli._stack import Verbs, add_action, target
 from emerge_core.errors import EmergeError
+from emerge_core.evals.tables import columns
 
 
 def add(verbs: Verbs) -> None:

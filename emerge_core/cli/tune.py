@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli._options import positive
-from emerge_core.cli.diversity import names
+from emerge_core.cli._options import count, names, positive, share
 
 if TYPE_CHECKING:
     from emerge_core.evals.tune.tuning import Cost
@@ -31,17 +30,17 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--models", metavar="A,B,…", type=names, help="possible members (default: the small and mid tiers)"
     )
-    parser.add_argument("--max-members", metavar="K", type=_size, default=3, help="of a panel (default: 3)")
+    parser.add_argument("--max-members", metavar="K", type=count, default=3, help="of a panel (default: 3)")
     parser.add_argument(
         "--reference", metavar="MODEL", help="the model to compare with (default: the most accurate of the frontier)"
     )
     parser.add_argument(
         "--max-cost", metavar="X", help="US dollars per 1,000 questions, or a share of the reference's: 0.25x"
     )
-    parser.add_argument("--min-accuracy", metavar="A", type=_share, help="take the cheapest that reaches it (0 to 1)")
+    parser.add_argument("--min-accuracy", metavar="A", type=share, help="take the cheapest that reaches it (0 to 1)")
     parser.add_argument("--max-latency", metavar="MS", type=positive, help="mean milliseconds, where recorded")
     parser.add_argument("--no-frontier", action="store_true", help="never ask a frontier model")
-    parser.add_argument("--seeds", metavar="N", type=_size, default=10, help="partitions pooled (default: 10)")
+    parser.add_argument("--seeds", metavar="N", type=count, default=10, help="partitions pooled (default: 10)")
     parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
     parser.add_argument("--png", metavar="OUT", type=Path, help="draw cost and accuracy of the frontier to a file")
     parser.add_argument("--config-out", metavar="FILE", type=Path, help="write the chosen ensemble as a config")
@@ -104,17 +103,3 @@ def _cost(text: str) -> Cost:
     if not 0 <= amount < float("inf"):
         raise EmergeError(f"--max-cost {text}: must be US dollars per 1,000 questions (0.8) or a share (0.25x)")
     return Cost(amount, share)
-
-
-def _size(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 100:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be between 0 and 1")
-    return value

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from emerge_core.evals.record.proxy_client import Outcome
+from emerge_core.evals.compare.proxy_client import Outcome
 from emerge_core.evals.statistics.intervals import Interval, paired, wilson
 
 Outcomes = Sequence[Outcome]

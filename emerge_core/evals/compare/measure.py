@@ -15,8 +15,8 @@ from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.comparison import Comparison
+from emerge_core.evals.compare.proxy_client import Asker, Outcome, UnansweredError
 from emerge_core.evals.compare.redirect import KEY_VARIABLE, Panel, check_recorded, panel_of, redirect
-from emerge_core.evals.record.proxy_client import Asker, Outcome, UnansweredError
 from emerge_core.evals.recordings.recording import Question, RecordedModel, Recordings
 from emerge_core.evals.replay.servers import replaying, serving
 from emerge_core.evals.scoring.scorer import Scorer

@@ -22,11 +22,7 @@ import numpy as np
 from emerge_core.evals.offline.arrays import NO_KEY
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
-    Booleans = NDArray[np.bool_]
+    from emerge_core.evals.types import Booleans, Floats, Integers
 
 DIFFICULTY_SD = 2.5  # of difficulty, in logits; chosen on recorded tasks with known answers
 ROUNDS, WARM_ROUNDS = 300, 40
@@ -51,7 +47,7 @@ class Fit(NamedTuple):
 
 
 def reliabilities(
-    codes: Codes,
+    codes: Integers,
     weights: Floats | None = None,
     *,
     labels: Labels | None = None,

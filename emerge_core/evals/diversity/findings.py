@@ -22,9 +22,8 @@ from emerge_core.evals.offline.voting import right_of, vote
 from emerge_core.evals.statistics.resampling import RESAMPLES, SEED, Draws, Estimate, Figures
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from emerge_core.evals.types import SmallIntegers
 
-    Floats = NDArray[np.float64]
     Panel = tuple[int, ...]
 
 PANELS = 1000  # of one kind; of more, a sample
@@ -94,7 +93,7 @@ class _Gain(NamedTuple):
 
     half: int
     spread: float
-    gain: NDArray[np.int8]
+    gain: SmallIntegers
 
 
 class _Table:
@@ -158,12 +157,12 @@ class _Table:
         """The best first."""
         return tuple(sorted(panel, key=lambda row: (-self._accuracy[half][row], row)))
 
-    def _voted(self, order: Panel, half: int) -> NDArray[np.int8]:
+    def _voted(self, order: Panel, half: int) -> SmallIntegers:
         key = (order, -1)
         if key not in self._known:
             voted = right_of(self._answers, order, vote(self._answers, order).winner).astype(np.int8)
             self._known[key] = _Gain(-1, 0.0, voted)
-        found: NDArray[np.int8] = self._known[key].gain[self._half == half]
+        found: SmallIntegers = self._known[key].gain[self._half == half]
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emerge_core.evals.diversity.findings import MATCHED, Findings
-from emerge_core.evals.diversity.table import aligned, points
+from emerge_core.evals.tables import aligned, points
 
 
 def findings_table(found: Findings) -> str:

@@ -22,10 +22,7 @@ from emerge_core.evals.statistics.resampling import RESAMPLES, SEED, Draws, Figu
 from emerge_core.evals.statistics.resampling import Estimate as Estimate
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Correct = NDArray[np.int8]
+    from emerge_core.evals.types import Floats, SmallIntegers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +106,7 @@ def measure(
     )
 
 
-def _voted(answers: Answers, rows: Sequence[int]) -> Correct:
+def _voted(answers: Answers, rows: Sequence[int]) -> SmallIntegers:
     """(questions,): 1 where the panel's vote is right. Of a panel of nobody, it never is."""
     if not rows:
         return np.zeros(answers.right.shape[1], dtype=np.int8)

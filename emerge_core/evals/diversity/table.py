@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isnan
 
-from emerge_core.evals.diversity.measures import Estimate, PairDiversity, PanelDiversity
+from emerge_core.evals.diversity.measures import PairDiversity, PanelDiversity
+from emerge_core.evals.tables import aligned, coefficient, percent, points
 
 SHOWN = 15  # pairs, where there are more
 
@@ -34,39 +34,6 @@ def table(found: PanelDiversity) -> str:
     )
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell; text to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if _is_text(column, rows) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    ]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
-
-
-def percent(estimate: Estimate) -> str:
-    return _shown(estimate, "{:.1f}", 100)
-
-
-def points(estimate: Estimate) -> str:
-    """A difference, in percentage points."""
-    return _shown(estimate, "{:+.1f}", 100)
-
-
-def coefficient(estimate: Estimate) -> str:
-    return _shown(estimate, "{:.2f}", 1)
-
-
-def _shown(estimate: Estimate, form: str, scale: int) -> str:
-    if isnan(estimate.value):
-        return "–"
-    value, low, high = (form.format(scale * number) for number in estimate)
-    return f"{value} ({low} to {high})"
-
-
 def _pair(pair: PairDiversity) -> list[str]:
     return [
         pair.a,
@@ -76,7 +43,3 @@ def _pair(pair: PairDiversity) -> list[str]:
         percent(pair.same_wrong),
         coefficient(pair.q),
     ]
-
-
-def _is_text(column: int, rows: Sequence[Sequence[str]]) -> bool:
-    return column == 0 or any(row[column][:1].isalpha() for row in rows)

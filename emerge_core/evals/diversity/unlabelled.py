@@ -25,10 +25,7 @@ from emerge_core.evals.statistics.intervals import wilson
 from emerge_core.evals.statistics.resampling import Estimate
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Codes = NDArray[np.int64]
+    from emerge_core.evals.types import Floats, Integers
 
 LEAST_MEMBERS = 3
 KEYED = 0.85  # of a model's replies that must state an answer which can be compared
@@ -92,8 +89,8 @@ def estimate(
     rows = [answers.index(name) for name in names]
     labels = Labels(known, answers.right[rows, :count]) if known.any() else None
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    fit, drawn = _drawn(codes, draws, labels)
-    accuracy = _accuracy(fit, drawn, MARGIN * (1 - known.mean()))
+    fit, drawn = refits(codes, draws, labels)
+    accuracy = accuracy_intervals(fit, drawn, MARGIN * (1 - known.mean()))
     of_models = np.array([each.right for each in drawn])
     panels = _panels(fit)
     votes = np.array([_expected(codes, panel, fit.posterior) for panel in panels])
@@ -110,7 +107,7 @@ def estimate(
         left_out=tuple(name for name, kept in zip(wanted, keyed, strict=True) if not kept),
         accuracy=accuracy,
         labelled=int(known.sum()),
-        agreed=accuracy if labels is None else _accuracy(*_drawn(codes, draws, None), MARGIN),
+        agreed=accuracy if labels is None else accuracy_intervals(*refits(codes, draws, None), MARGIN),
         counted=() if labels is None else _counted(labels),
         agreement=agreement(codes),
         coincide=fit.coincide,
@@ -122,14 +119,14 @@ def estimate(
     )
 
 
-def _drawn(codes: Codes, draws: Codes, labels: Labels | None) -> tuple[Fit, list[Fit]]:
+def refits(codes: Integers, draws: Integers, labels: Labels | None) -> tuple[Fit, list[Fit]]:
     """The fit to all questions, and to each of the draws."""
     fit = reliabilities(codes, labels=labels)
     again = partial(reliabilities, codes, labels=labels, start=fit, rounds=WARM_ROUNDS)
     return fit, [again(draw.astype(np.float64)) for draw in draws]
 
 
-def _accuracy(fit: Fit, drawn: Sequence[Fit], margin: float) -> tuple[Estimate, ...]:
+def accuracy_intervals(fit: Fit, drawn: Sequence[Fit], margin: float) -> tuple[Estimate, ...]:
     of_models = np.array([each.right for each in drawn])
     return tuple(_interval(right, of_models[:, m], margin) for m, right in enumerate(fit.right))
 
@@ -139,7 +136,7 @@ def _counted(labels: Labels) -> tuple[Estimate, ...]:
     return tuple(Estimate(right / of, *wilson(right, of)) for right in map(int, hits))
 
 
-def partition(answers: Answers, rows: Sequence[int], limit: int | None = None) -> Codes:
+def partition(answers: Answers, rows: Sequence[int], limit: int | None = None) -> Integers:
     """(models, questions): who says the same, as numbers from 0 in the order of the models; NO_KEY for no answer."""
     codes = answers.codes[list(rows), :limit].astype(np.int64)
     for question in range(codes.shape[1]):
@@ -153,7 +150,7 @@ def partition(answers: Answers, rows: Sequence[int], limit: int | None = None) -
     return codes
 
 
-def agreement(codes: Codes) -> Floats:
+def agreement(codes: Integers) -> Floats:
     """(models, models); NaN where two models answer no question both."""
     keyed = codes != NO_KEY
     both = (keyed[:, None] & keyed[None]).sum(axis=2)
@@ -168,7 +165,7 @@ def _panels(fit: Fit) -> list[tuple[int, ...]]:
     return list(combinations(crowd, PANEL))
 
 
-def _expected(codes: Codes, panel: Sequence[int], posterior: Floats) -> Floats:
+def _expected(codes: Integers, panel: Sequence[int], posterior: Floats) -> Floats:
     """(questions,): how probably the panel's vote is right. Of a tie, the first member's answer counts."""
     chosen = codes[list(panel)]
     votes = ((chosen[:, None] == chosen[None]) & (chosen != NO_KEY)[:, None]).sum(axis=1)

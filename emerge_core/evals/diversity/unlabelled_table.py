@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from emerge_core.evals.diversity.table import aligned, percent, points
 from emerge_core.evals.diversity.unlabelled import Reliability
 from emerge_core.evals.offline.arrays import Answers
+from emerge_core.evals.tables import aligned, percent, points
 
 LIMITS = """\
 These are estimates, not measurements: nobody checked an answer. Errors that models share (one family, one trap in the

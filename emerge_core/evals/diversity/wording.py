@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emerge_core.evals.diversity.table import SHOWN, aligned
+from emerge_core.evals.diversity.table import SHOWN
 from emerge_core.evals.offline.arrays import NO_KEY, Answers
 from emerge_core.evals.offline.speakers import nearest, nearness
 from emerge_core.evals.statistics.resampling import Draws, Estimate, Figures
+from emerge_core.evals.tables import aligned
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Booleans, Floats
 
 RESAMPLES = 1000
 LIMITS = """\
@@ -86,7 +85,7 @@ def likeness(answers: Answers, models: Sequence[str] | None = None, *, limit: in
     )
 
 
-def _mean_where(draws: Draws, values: Floats, kept: NDArray[np.bool_]) -> Estimate:
+def _mean_where(draws: Draws, values: Floats, kept: Booleans) -> Estimate:
     whole, drawn = draws.means(np.array([values * kept, kept]))
     with np.errstate(invalid="ignore", divide="ignore"):
         return Figures(whole[:1] / whole[1:], drawn[:1] / drawn[1:]).at(0)

@@ -28,10 +28,7 @@ from emerge_core.provider_kinds import KINDS
 from emerge_core.types import AnswerKey
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Booleans = NDArray[np.bool_]
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Booleans, Codes, Floats, Integers
 
 NO_KEY = -1
 COVERED = 0.9  # of a task's answered questions; a model that answered fewer is left out
@@ -48,13 +45,13 @@ class Answers:
     questions: tuple[str, ...]  # ids
     models: tuple[str, ...]
     known: Mapping[str, RecordedModel]
-    codes: NDArray[np.int16]  # NO_KEY: states no answer
+    codes: Codes  # NO_KEY: states no answer
     usable: Booleans
     refused: Booleans  # answered by a refusal: it is what a caller gets where nothing is usable
     right: Booleans
     confidence: Floats  # probability of the answer's tokens; NaN where none was recorded
-    prompt_tokens: NDArray[np.int64]
-    tokens: NDArray[np.int64]  # of the replies
+    prompt_tokens: Integers
+    tokens: Integers  # of the replies
     latency_ms: Floats  # NaN where none was recorded
     joined: Mapping[int, Booleans]  # by question: which models' short texts contain one another
     texts: Mapping[str, Mapping[str, Reply]]  # by model and question id
@@ -76,7 +73,7 @@ class Answers:
         spent: Floats = (self.prompt_tokens[model] * known.price[0] + self.tokens[model] * known.price[1]) / MILLION
         return spent
 
-    def only(self, questions: NDArray[np.int64]) -> Answers:
+    def only(self, questions: Integers) -> Answers:
         """The same of some questions, by their numbers."""
         numbers = {int(old): new for new, old in enumerate(questions)}
         part = {
@@ -240,7 +237,7 @@ class Reader:
             sparse=sparse,
         )
 
-    def _prompt_tokens(self, questions: Sequence[Question]) -> NDArray[np.int64]:
+    def _prompt_tokens(self, questions: Sequence[Question]) -> Integers:
         """As the provider counted them, else estimated."""
         estimates = [estimated_tokens(prompt_of(question)) for question in questions]
         counted = [

@@ -11,19 +11,16 @@ from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.voting import NOBODY, together, vote
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Places = NDArray[np.int64]
+    from emerge_core.evals.types import Floats, Integers
 
 
 class Cascaded(NamedTuple):
     """(questions,), as in `Outcomes`."""
 
-    winner: Places  # row of the arrays, or NOBODY
+    winner: Integers  # row of the arrays, or NOBODY
     agreement: Floats
     cost_usd: Floats
-    calls: Places
+    calls: Integers
     latency_ms: Floats
 
 

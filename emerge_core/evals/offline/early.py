@@ -18,9 +18,7 @@ from emerge_core.evals.offline.ensembles import Ensemble
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Floats
 
 DECIDES_EARLY = ("vote", "weighted")
 NOTHING = -2  # stands for a reply that is not usable, where `NO_KEY` is a usable one without a key

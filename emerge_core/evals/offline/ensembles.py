@@ -22,9 +22,7 @@ from emerge_core.evals.offline.speakers import adaptive, medoid, surest
 from emerge_core.evals.offline.voting import NOBODY, vote
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from emerge_core.evals.offline.voting import Booleans, Floats, Places
+    from emerge_core.evals.types import Booleans, Floats, Integers
 
 Rule = Literal["vote", "weighted", "confidence", "adaptive", "consensus", "cascade"]
 RATED = ("confidence", "adaptive")  # what learns how sure a member is
@@ -69,16 +67,16 @@ class Ensemble:
 class Outcomes:
     """(questions,): what an ensemble answers to each question."""
 
-    winner: Places  # row of the arrays whose reply it is, or NOBODY
+    winner: Integers  # row of the arrays whose reply it is, or NOBODY
     right: Booleans
     agreement: Floats
     escalated: Booleans
     cost_usd: Floats  # NaN where it is not known
-    calls: NDArray[np.int64]
+    calls: Integers
     latency_ms: Floats  # NaN where none was recorded
 
 
-def fit(answers: Answers, design: Design, questions: NDArray[np.int64]) -> Ensemble:
+def fit(answers: Answers, design: Design, questions: Integers) -> Ensemble:
     """Learned from these questions alone: the members' order by accuracy, and what the rule needs."""
     right = {row: int(answers.right[row, questions].sum()) for row in (*design.members, *design.reserve)}
     members = design.members
@@ -113,7 +111,7 @@ def _threshold(design: Design, weights: Sequence[float]) -> float:
     return floor((trusted + next_best) / 2 / sum(weights) * 10_000) / 10_000  # down: of equal pairs all are trusted
 
 
-def _calibration(answers: Answers, row: int, questions: NDArray[np.int64]) -> Calibration:
+def _calibration(answers: Answers, row: int, questions: Integers) -> Calibration:
     if not answers.has_logprobs(row):
         return ()
     known = questions[~np.isnan(answers.confidence[row, questions]) & answers.usable[row, questions]]
@@ -151,7 +149,7 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
 
 def _stronger(
     answers: Answers, ensemble: Ensemble, sure: Floats, able: Booleans, agreement: Floats
-) -> tuple[Places, Floats]:
+) -> tuple[Integers, Floats]:
     """Whose reply it is where the target was asked, and the agreement that is told."""
     assert ensemble.target is not None  # noqa: S101
     replaced = np.full(len(answers.questions), ensemble.target)
@@ -182,10 +180,10 @@ def confidences(answers: Answers, ensemble: Ensemble) -> Floats:
 _DECIDE = {"vote": vote, "weighted": vote, "confidence": surest, "adaptive": adaptive, "consensus": medoid}
 
 
-def _rows(places: Places, members: Sequence[int]) -> Places:
+def _rows(places: Integers, members: Sequence[int]) -> Integers:
     return np.where(places == NOBODY, NOBODY, np.array(members)[places])
 
 
-def _right(answers: Answers, winner: Places) -> Booleans:
+def _right(answers: Answers, winner: Integers) -> Booleans:
     found: Booleans = answers.right[winner, np.arange(len(winner))] & (winner != NOBODY)
     return found

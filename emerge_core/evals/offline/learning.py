@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Booleans, Floats
 
 Calibration = tuple[tuple[float, float], ...]
 """(upper bound of a bin of the stated probability, accuracy in it), ascending in both; the last bound is 1."""
@@ -47,7 +45,7 @@ def reliability(right: Floats, of: int) -> tuple[float, ...]:
     return tuple(np.round((right + 1) / (of + 2), 4).tolist())
 
 
-def calibrate(stated: NDArray[np.float64], right: NDArray[np.bool_]) -> Calibration:
+def calibrate(stated: Floats, right: Booleans) -> Calibration:
     """Bins of about equally many replies, their accuracies made ascending by pooling neighbours that are not
     (Zadrozny & Elkan, "Transforming classifier scores into accurate multiclass probability estimates", 2002)."""
     if not len(stated):
@@ -74,7 +72,7 @@ def _pooled(bins: list[_Bin]) -> list[_Bin]:
     return bins
 
 
-def _written(stated: NDArray[np.float64], bins: Sequence[tuple[float, float]]) -> Calibration:
+def _written(stated: Floats, bins: Sequence[tuple[float, float]]) -> Calibration:
     """Bounds half-way to the next stated probability, so that no rounding moves a reply to another bin."""
     found: list[tuple[float, float]] = []
     for bound, accuracy in bins[:-1]:

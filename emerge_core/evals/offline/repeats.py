@@ -18,9 +18,7 @@ from emerge_core.evals.recordings.recording import Question, Recordings, Reply
 from emerge_core.evals.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Booleans = NDArray[np.bool_]
+    from emerge_core.evals.types import Booleans
 
 NO_REPLY = Reply("", 0)  # a call that ended in an error, or was not made: it abstains
 FEWEST = 2

@@ -18,12 +18,7 @@ from emerge_core.evals.offline.arrays import NO_KEY, Answers
 from emerge_core.evals.offline.voting import NOBODY, Vote, middle, strongest, together, vote
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Booleans = NDArray[np.bool_]
-    Floats = NDArray[np.float64]
-    Places = NDArray[np.int64]
-    Near = NDArray[np.float32]
+    from emerge_core.evals.types import Booleans, Floats, Integers, Singles
 
 
 def surest(answers: Answers, members: Sequence[int], weights: Sequence[float], confidence: Floats) -> Vote:
@@ -56,7 +51,7 @@ def medoid(answers: Answers, members: Sequence[int], weights: Sequence[float], c
     return _decided(answers, members, weight, nearest(near, usable, weight, confidence))
 
 
-def nearest(near: Near, usable: Booleans, weight: Floats, confidence: Floats) -> Places:
+def nearest(near: Singles, usable: Booleans, weight: Floats, confidence: Floats) -> Integers:
     """(questions,): the place of the usable reply that is on weighted average most similar to the others."""
     heard = usable * weight[:, None]
     others = 1.0 - np.eye(len(weight))
@@ -66,7 +61,7 @@ def nearest(near: Near, usable: Booleans, weight: Floats, confidence: Floats) ->
     return strongest(usable & (means >= means.max(axis=0) - consensus.TOLERANCE), weight, confidence)
 
 
-def nearness(answers: Answers, rows: Sequence[int]) -> Near:
+def nearness(answers: Answers, rows: Sequence[int]) -> Singles:
     """(rows, rows, questions): cosine similarities of the replies; of those that are not usable, 0."""
     near = np.zeros((len(rows), len(rows), len(answers.questions)), dtype=np.float32)
     for number, id_ in enumerate(answers.questions):
@@ -80,16 +75,16 @@ def nearness(answers: Answers, rows: Sequence[int]) -> Near:
 
 
 @lru_cache(maxsize=10_000)  # recorded letters are the same few texts at every question
-def _similar(texts: tuple[str, ...]) -> Near:
+def _similar(texts: tuple[str, ...]) -> Singles:
     return consensus.built_in(texts)
 
 
-def _surest(among: Booleans, weight: Floats, confidence: Floats) -> Places:
+def _surest(among: Booleans, weight: Floats, confidence: Floats) -> Integers:
     best = np.where(among, confidence, -1.0).max(axis=0)
     return strongest(among & (confidence >= best - TOLERANCE), weight, confidence)
 
 
-def _decided(answers: Answers, members: Sequence[int], weight: Floats, place: Places) -> Vote:
+def _decided(answers: Answers, members: Sequence[int], weight: Floats, place: Integers) -> Vote:
     """That member's reply with the share of the weight that says the same; where no reply is usable, a refusal."""
     rows = np.array(members)
     usable, keyed, refused = answers.usable[rows], answers.codes[rows] != NO_KEY, answers.refused[rows]

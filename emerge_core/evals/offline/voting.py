@@ -13,11 +13,7 @@ from emerge_core.aggregators.tally import TOLERANCE
 from emerge_core.evals.offline.arrays import NO_KEY, Answers
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Booleans = NDArray[np.bool_]
-    Floats = NDArray[np.float64]
-    Places = NDArray[np.int64]
+    from emerge_core.evals.types import Booleans, Floats, Integers
 
 NOBODY = -1
 
@@ -26,7 +22,7 @@ class Vote(NamedTuple):
     """(questions,): the place in the panel of the member that speaks, or NOBODY; and the agreement, NaN
     where there are no keys."""
 
-    winner: Places
+    winner: Integers
     agreement: Floats
 
 
@@ -58,7 +54,7 @@ def vote(
     return Vote(winner, agreement)
 
 
-def strongest(among: Booleans, weight: Floats, confidence: Floats) -> Places:
+def strongest(among: Booleans, weight: Floats, confidence: Floats) -> Integers:
     """(questions,): of the members that `among` (members, questions) holds, the heaviest, then the most
     confident if every one has a confidence, then the first."""
     heavy = np.where(among, weight[:, None], -1.0)
@@ -79,17 +75,17 @@ def together(answers: Answers, members: Sequence[int]) -> Booleans:
     return groups
 
 
-def right_of(answers: Answers, members: Sequence[int], winner: Places) -> Booleans:
+def right_of(answers: Answers, members: Sequence[int], winner: Integers) -> Booleans:
     """(questions,): whether the winning member's own reply is right."""
     rows = np.array(members)[winner.clip(0)]
     right: Booleans = answers.right[rows, np.arange(len(winner))] & (winner != NOBODY)
     return right
 
 
-def _first(among: Booleans, score: Floats) -> Places:
+def _first(among: Booleans, score: Floats) -> Integers:
     """The first of those with the highest score."""
     best = np.where(among, score, -np.inf)
-    found: Places = (among & (best >= best.max(axis=0))).argmax(axis=0)
+    found: Integers = (among & (best >= best.max(axis=0))).argmax(axis=0)
     return found
 
 

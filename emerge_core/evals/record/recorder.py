@@ -31,7 +31,6 @@ from emerge_core.types import Call, ChatRequest
 TIMEOUT_S = 120.0  # of one attempt, where the model's config says nothing
 IN_A_ROW = 8  # failures of a model after which the rest of its questions is left for another run
 FIRST_WAIT_S = 0.5
-FATAL = ("auth", "config", "not_found")  # every further call would end so too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,8 +224,8 @@ class _Run:
         if error:
             self.report.errors[job.name, error.line] += 1
         self._in_a_row[job.name] = 0 if error is None else self._in_a_row.get(job.name, 0) + 1
-        if error and (error.kind in FATAL or self._in_a_row[job.name] >= IN_A_ROW):
-            times = "" if error.kind in FATAL else f"{IN_A_ROW} failures in a row, the last one: "
+        if error and (error.permanent or self._in_a_row[job.name] >= IN_A_ROW):
+            times = "" if error.permanent else f"{IN_A_ROW} failures in a row, the last one: "
             self.report.given_up[job.name] = f"{times}{error.line}"
 
 

@@ -25,6 +25,7 @@ from emerge_core.provider_kinds import KINDS
 # A plausible model: seconds to the first token, then seconds per token.
 FIRST_TOKEN_S = 0.3
 TOKEN_S = 1 / 150
+Sleep = Callable[[float], Awaitable[None]]
 _NO_RETRY = {"x-should-retry": "false"}  # the same request would fail again
 
 
@@ -75,14 +76,19 @@ class ReplayTask:
 
 
 def replay_app(
-    recordings: Recordings, task: str | None = None, *, speed: float = 1.0, models: Collection[str] | None = None
+    recordings: Recordings,
+    task: str | None = None,
+    *,
+    speed: float = 1.0,
+    models: Collection[str] | None = None,
+    sleep: Sleep = asyncio.sleep,
 ) -> Starlette:
     """The ASGI app. `speed` scales the simulated latency (0 = none); `models` limits what is loaded."""
     tasks = [ReplayTask(recordings, name, models) for name in recordings.choose(task)]
     routes: list[BaseRoute] = [Route("/healthz", _healthz)]
-    routes += [Mount(f"/t/{each.name}", routes=_task_routes(each, speed)) for each in tasks]
+    routes += [Mount(f"/t/{each.name}", routes=_task_routes(each, speed, sleep)) for each in tasks]
     if len(tasks) == 1:
-        routes += _task_routes(tasks[0], speed)
+        routes += _task_routes(tasks[0], speed, sleep)
     places = ", ".join(f"/t/{each.name}/" for each in tasks)
 
     async def elsewhere(request: Request) -> Response:
@@ -101,7 +107,7 @@ def simulated_latency_s(reply: Reply) -> float:
     return FIRST_TOKEN_S + reply.tokens * TOKEN_S
 
 
-def _task_routes(task: ReplayTask, speed: float) -> list[BaseRoute]:
+def _task_routes(task: ReplayTask, speed: float, sleep: Sleep) -> list[BaseRoute]:
     async def models(request: Request) -> Response:
         return JSONResponse(_model_list(task.replies, anthropic="anthropic-version" in request.headers))
 
@@ -109,7 +115,7 @@ def _task_routes(task: ReplayTask, speed: float) -> list[BaseRoute]:
         return JSONResponse({"models": [{"name": name, "model": name} for name in task.replies]})
 
     return [
-        *(Route(path, _chat(task, wire, speed), methods=["POST"]) for path, wire in _wires()),
+        *(Route(path, _chat(task, wire, speed, sleep), methods=["POST"]) for path, wire in _wires()),
         Route("/v1/models", models),
         Route("/api/tags", tags),
     ]
@@ -123,29 +129,29 @@ def _wires() -> Iterator[tuple[str, Wire]]:
             yield kind.chat_path, getattr(import_module(module), name)()
 
 
-def _chat(task: ReplayTask, wire: Wire, speed: float) -> Callable[[Request], Awaitable[Response]]:
+def _chat(task: ReplayTask, wire: Wire, speed: float, sleep: Sleep) -> Callable[[Request], Awaitable[Response]]:
     async def chat(request: Request) -> Response:
         try:
             answer = task.answer(wire, await _json(request))
         except RefusedError as error:
             return JSONResponse(wire.error(error.status, str(error), error.code), error.status, _NO_RETRY)
         if wire.streams(answer.body):
-            return StreamingResponse(_paced(wire, answer, speed), media_type=wire.media_type)
+            return StreamingResponse(_paced(wire, answer, speed, sleep), media_type=wire.media_type)
         if speed:
-            await asyncio.sleep(speed * simulated_latency_s(answer.reply))
+            await sleep(speed * simulated_latency_s(answer.reply))
         return JSONResponse(wire.whole(answer))
 
     return chat
 
 
-async def _paced(wire: Wire, answer: Answer, speed: float) -> AsyncIterator[bytes]:
+async def _paced(wire: Wire, answer: Answer, speed: float, sleep: Sleep) -> AsyncIterator[bytes]:
     """The stream's pieces, each when its share of the tokens would have been generated."""
     if speed:
-        await asyncio.sleep(speed * FIRST_TOKEN_S)
+        await sleep(speed * FIRST_TOKEN_S)
     out = 0.0
     for piece in wire.pieces(answer):
         if speed and piece.share > out:
-            await asyncio.sleep(speed * (piece.share - out) * answer.reply.tokens * TOKEN_S)
+            await sleep(speed * (piece.share - out) * answer.reply.tokens * TOKEN_S)
             out = piece.share
         yield piece.data
 

@@ -8,7 +8,6 @@ from html import escape
 from math import isnan
 
 from emerge_core.evals.diversity.measures import PanelDiversity
-from emerge_core.evals.diversity.table import coefficient, percent, points
 from emerge_core.evals.diversity.unlabelled import Reliability
 from emerge_core.evals.diversity.unlabelled_table import (
     ANCHORED,
@@ -19,6 +18,7 @@ from emerge_core.evals.diversity.unlabelled_table import (
     suggestion,
 )
 from emerge_core.evals.report.figures import Contents
+from emerge_core.evals.tables import coefficient, percent, points
 
 CUT = 300  # characters of a question that are shown
 

@@ -22,7 +22,6 @@ from emerge_core.aggregators.prompting import escaped, framed, mark
 from emerge_core.config import resolve_key
 from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
-from emerge_core.evals.record.recorder import FATAL
 from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import Question, Recordings, read_rows
 from emerge_core.fanout import Budget, FanOut
@@ -122,7 +121,7 @@ class Judge:
         self.cost_usd += call.completion.cost.usd
         if error := call.completion.error:
             self.fault = error.line
-            if error.kind in FATAL:
+            if error.permanent:
                 raise EmergeError(f"the judge {self._model} cannot be asked: {error.line}")
         return verdict(call.completion.text)
 

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Values = NDArray[np.int8] | NDArray[np.bool_] | Floats
+    from emerge_core.evals.types import Floats, Integers, Values
 
 RESAMPLES = 1000
 SEED = 0
@@ -30,7 +27,7 @@ class Figures(NamedTuple):
     whole: Floats
     drawn: Floats
 
-    def take(self, places: NDArray[np.int64]) -> Figures:
+    def take(self, places: Integers) -> Figures:
         return Figures(self.whole[places], self.drawn[places])
 
     def at(self, place: int) -> Estimate:

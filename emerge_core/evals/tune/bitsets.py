@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Bits = NDArray[np.uint64]  # (n, words)
-    Flags = NDArray[np.bool_]  # (n, questions)
+    from emerge_core.evals.types import Bits, Booleans, Counts
 
 WORD = 64
 BLOCKS = 50
@@ -40,18 +37,18 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def pack(self, flags: Flags) -> Bits:
+    def pack(self, flags: Booleans) -> Bits:
         placed = flags[:, self._places.clip(0)] & self._filled
         return np.ascontiguousarray(np.packbits(placed, axis=1, bitorder="little")).view(np.uint64)
 
-    def unpack(self, bits: Bits) -> Flags:
+    def unpack(self, bits: Bits) -> Booleans:
         placed = np.unpackbits(bits.view(np.uint8), axis=1, bitorder="little").view(np.bool_)
         flags = np.empty((len(bits), self.questions), dtype=np.bool_)
         flags[:, self._places[self._filled]] = placed[:, self._filled]
         return flags
 
-    def count(self, bits: Bits) -> NDArray[np.unsignedinteger]:
+    def count(self, bits: Bits) -> Counts:
         """(n, blocks): how many of a block's questions are set."""
         counts = np.bitwise_count(bits).reshape(len(bits), self._words, len(self.parts))
-        sums: NDArray[np.unsignedinteger] = np.add.reduce(counts, axis=1, dtype=self._counts)
+        sums: Counts = np.add.reduce(counts, axis=1, dtype=self._counts)
         return sums

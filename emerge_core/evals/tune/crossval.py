@@ -21,11 +21,7 @@ from emerge_core.evals.tune.bitsets import Blocks
 from emerge_core.evals.tune.search.search import Candidates
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Numbers = NDArray[np.int64]
-    Flags = NDArray[np.bool_]
+    from emerge_core.evals.types import Booleans, Floats, Integers, Singles
 
 SEEDS = 10
 FOLDS = 5
@@ -36,9 +32,9 @@ POOL = 8  # a panel is made of the members that are right most often: among more
 class Fold:
     """Blocks held out, and the questions in and outside of them."""
 
-    held: Flags  # (blocks,)
-    training: Numbers
-    unseen: Numbers
+    held: Booleans  # (blocks,)
+    training: Integers
+    unseen: Integers
 
 
 def folds(blocks: Blocks, count: int = FOLDS, seeds: int = SEEDS) -> Iterator[list[Fold]]:
@@ -59,7 +55,7 @@ def folds(blocks: Blocks, count: int = FOLDS, seeds: int = SEEDS) -> Iterator[li
 class Budget:
     """What may be chosen: candidates by number, and the members (rows) that are affordable by themselves."""
 
-    allowed: Numbers
+    allowed: Integers
     members: tuple[int, ...]
 
 
@@ -71,7 +67,7 @@ class CrossValidation:
         self._candidates = candidates
         self._blocks = blocks
         self._partitions = list(folds(blocks, seeds=seeds))
-        self._measures: dict[tuple[Design, int, int], Flags] = {}
+        self._measures: dict[tuple[Design, int, int], Booleans] = {}
 
     def unseen(self, budgets: Sequence[Budget]) -> Floats:
         """(budgets, questions): how often, over the partitions, the ensemble that is chosen without a question
@@ -88,7 +84,7 @@ class CrossValidation:
                     right[place, fold.unseen] += self._measured(design, seed, number, fold)
         return right / len(self._partitions)
 
-    def best_of(self, right: Flags) -> tuple[int, Floats]:
+    def best_of(self, right: Booleans) -> tuple[int, Floats]:
         """Of some options (options, questions) the one that is right most often, and (questions,): how often, over
         the partitions, the one that is so on the training folds answers the question right."""
         unseen = np.zeros(self._blocks.questions)
@@ -98,7 +94,7 @@ class CrossValidation:
                 unseen[fold.unseen] += right[best, fold.unseen]
         return int(right.sum(axis=1).argmax()), unseen / len(self._partitions)
 
-    def _measured(self, design: Design, seed: int, number: int, fold: Fold) -> Flags:
+    def _measured(self, design: Design, seed: int, number: int, fold: Fold) -> Booleans:
         found = self._measures.get((design, seed, number))
         if found is None:
             outcomes = evaluate(self._answers, fit(self._answers, design, fold.training))
@@ -116,9 +112,7 @@ class CrossValidation:
 class _Choice:
     """Candidates as some of the questions show them: right answers (candidates,) among them."""
 
-    def __init__(
-        self, answers: Answers, candidates: Candidates, right: NDArray[np.float32], questions: Numbers
-    ) -> None:
+    def __init__(self, answers: Answers, candidates: Candidates, right: Singles, questions: Integers) -> None:
         self._accuracy = answers.right[:, questions].mean(axis=1)
         self._weakest = candidates.weakest(self._accuracy)
         self._right = right

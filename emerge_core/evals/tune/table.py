@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emerge_core.evals.diversity.table import aligned, percent, points
+from emerge_core.evals.tables import aligned, percent, points
 from emerge_core.evals.tune.config_writer import aggregator_of
 from emerge_core.evals.tune.crossval import FOLDS
 from emerge_core.evals.tune.tuning import Point, Tuned

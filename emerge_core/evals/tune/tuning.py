@@ -29,10 +29,7 @@ from emerge_core.evals.tune.crossval import FOLDS, SEEDS, Budget, CrossValidatio
 from emerge_core.evals.tune.search.search import Candidates, Space, search
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
+    from emerge_core.evals.types import Booleans, Floats
 
 RESAMPLES = 2000
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)  # of the reference model's cost
@@ -243,7 +240,7 @@ class _Tuner:
             return [*limits, None]
         return [*(limit for limit in limits if limit < self.limit), self.limit]
 
-    def _budget(self, limit: float | None, among: Flags | None = None) -> Budget | None:
+    def _budget(self, limit: float | None, among: Booleans | None = None) -> Budget | None:
         allowed = self.possible if among is None else self.possible & among
         members = self.space.members
         if limit is not None:

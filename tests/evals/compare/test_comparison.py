@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from emerge_core.evals.compare.comparison import Comparison, table
-from emerge_core.evals.record.proxy_client import Outcome
+from emerge_core.evals.compare.proxy_client import Outcome
 
 RIGHT, WRONG = Outcome(right=True, cost_usd=0.001, calls=1), Outcome(right=False, cost_usd=0.002, calls=1)
 UNPRICED = Outcome(right=True, calls=1)

@@ -13,7 +13,7 @@ import pytest
 from emerge_core.cli import main
 from emerge_core.errors import EmergeError
 from emerge_core.evals.diversity.dawid_skene import DIFFICULTY_SD, Labels, reliabilities
-from emerge_core.evals.diversity.unlabelled import MARGIN, _accuracy, _drawn, agreement, estimate, partition
+from emerge_core.evals.diversity.unlabelled import MARGIN, accuracy_intervals, agreement, estimate, partition, refits
 from emerge_core.evals.offline.arrays import NO_KEY, read_answers
 from emerge_core.evals.recordings.recording import Recordings
 
@@ -143,8 +143,8 @@ def covered(labels: int, picked: bool, copies: int) -> tuple[float, float, float
         order = np.argsort(-disputed(codes)) if picked else draw.permutation(100)
         known = np.isin(np.arange(100), order[:labels])
         draws = draw.multinomial(100, np.full(100, 0.01), size=25)
-        fit, drawn = _drawn(codes, draws, Labels(known, right) if labels else None)
-        found = np.array(_accuracy(fit, drawn, MARGIN * (1 - known.mean())))
+        fit, drawn = refits(codes, draws, Labels(known, right) if labels else None)
+        found = np.array(accuracy_intervals(fit, drawn, MARGIN * (1 - known.mean())))
         truth = right.mean(axis=1)
         held.append((found[:, 1] <= truth) & (truth <= found[:, 2]))
         width.append(found[:, 2] - found[:, 1])
@@ -187,7 +187,7 @@ def test_few_questions_are_called_few(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*arguments, "--limit", "1"]) == 0
     for said in (capsys.readouterr().out, page.read_text()):
         assert "From 1 question(s) little follows" in said
-        assert "-1" not in said
+        assert "-1" not in said.replace(str(tmp_path), "")
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "little follows" not in said

@@ -231,14 +231,18 @@ def test_a_call_that_is_given_up_is_no_error(capfd: pytest.CaptureFixture[str], 
 
 def test_latency_follows_the_tokens(recordings: Path, server: Any) -> None:
     assert simulated_latency_s(Reply("", 600)) > 2 * simulated_latency_s(Reply("", 100))
-    scale = 0.25 / simulated_latency_s(Reply("", 100))
-    with server(replay_app(Recordings(recordings), "sums", speed=scale)) as url:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    with server(replay_app(Recordings(recordings), "sums", speed=0.5, sleep=sleep)) as url:
         for stream in (False, True):
-            began = time.perf_counter()
+            slept.clear()
             httpx.post(
                 f"{url}/v1/chat/completions", json={"model": "alpha", "messages": user(QUESTION), "stream": stream}
             )
-            assert time.perf_counter() - began >= 0.24
+            assert sum(slept) == pytest.approx(0.5 * simulated_latency_s(Reply("", 100)))
 
 
 @pytest.fixture

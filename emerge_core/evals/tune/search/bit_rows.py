@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from emerge_core.evals.tune.bitsets import Bits
-
-    Rows = NDArray[np.int64]
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Bits, Booleans, Floats, Integers
 
 
 def any_of(parts: Sequence[Bits]) -> Bits:
@@ -30,17 +25,17 @@ def all_of(parts: Sequence[Bits]) -> Bits:
     return found
 
 
-def mask(flags: NDArray[np.bool_]) -> Bits:
+def mask(flags: Booleans) -> Bits:
     """(n, 1): all bits of a panel, or none."""
     return np.where(flags, np.iinfo(np.uint64).max, np.uint64(0)).astype(np.uint64)[:, None]
 
 
-def mean_where(flags: NDArray[np.bool_], values: Floats) -> Floats:
+def mean_where(flags: Booleans, values: Floats) -> Floats:
     found: Floats = np.where(flags, values, 0.0).mean(axis=1)
     return found
 
 
-def mean_of_slowest(latency: Floats, panels: Rows) -> Floats:
+def mean_of_slowest(latency: Floats, panels: Integers) -> Floats:
     """Members are asked together: the slowest is waited for."""
     if np.isnan(latency).all():
         return np.full(len(panels), np.nan)

@@ -18,21 +18,16 @@ from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Family, Scored
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from emerge_core.evals.tune.bitsets import Bits
-
-    Rows = NDArray[np.int64]
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Bits, Floats, Integers
 
 
-def of_pairs(facts: Facts, panels: Rows) -> Iterator[Scored]:
+def of_pairs(facts: Facts, panels: Integers) -> Iterator[Scored]:
     """With every two targets, in both orders. (With one target it is a pair that escalates.)"""
     for reserve in permutations(_priced(facts), 2):
         yield _scored(facts, panels, reserve)
 
 
-def of_triples(facts: Facts, panels: Rows) -> Iterator[Scored]:
+def of_triples(facts: Facts, panels: Integers) -> Iterator[Scored]:
     """Alone, and with every target. The last of the three is the one that makes the cascade cheapest."""
     cheapest = _cheapest_order(facts, panels)
     yield _scored(facts, cheapest, ())
@@ -44,15 +39,15 @@ def _priced(facts: Facts) -> list[int]:
     return [target for target in facts.targets if not np.isnan(facts.costs[target]).any()]
 
 
-def _cheapest_order(facts: Facts, panels: Rows) -> Rows:
+def _cheapest_order(facts: Facts, panels: Integers) -> Integers:
     orders = [panels[:, order] for order in ([0, 1, 2], [0, 2, 1], [1, 2, 0])]
     costs = [_first_two(facts, each) + _asked(facts, ~_equal(facts, each, 0, 1), each[:, 2])[0] for each in orders]
     best = np.argmin(costs, axis=0)
-    found: Rows = np.stack(orders)[best, np.arange(len(panels))]
+    found: Integers = np.stack(orders)[best, np.arange(len(panels))]
     return found
 
 
-def _scored(facts: Facts, panels: Rows, reserve: tuple[int, ...]) -> Scored:
+def _scored(facts: Facts, panels: Integers, reserve: tuple[int, ...]) -> Scored:
     asked = np.concatenate([panels, np.tile(np.array(reserve, dtype=np.int64), (len(panels), 1))], axis=1)
     agreed = _equal(facts, asked, 0, 1)
     right = agreed & facts.right[asked[:, 0]]
@@ -70,7 +65,7 @@ def _scored(facts: Facts, panels: Rows, reserve: tuple[int, ...]) -> Scored:
     return Scored(family, facts.blocks.count(right), cost, latency)
 
 
-def _heaviest(facts: Facts, asked: Rows) -> Bits:
+def _heaviest(facts: Facts, asked: Integers) -> Bits:
     """Where the one is right that speaks if all differ: the heaviest that states an answer, of equals the first."""
     weights = log_odds(facts.hits[asked], facts.blocks.questions)
     right, left = np.zeros_like(facts.keyed[asked[:, 0]]), np.full_like(facts.keyed[asked[:, 0]], ~np.uint64(0))
@@ -81,17 +76,17 @@ def _heaviest(facts: Facts, asked: Rows) -> Bits:
     return right
 
 
-def _equal(facts: Facts, asked: Rows, a: int, b: int) -> Bits:
+def _equal(facts: Facts, asked: Integers, a: int, b: int) -> Bits:
     equal: Bits = facts.equal[asked[:, a], asked[:, b]]
     return equal
 
 
-def _first_two(facts: Facts, panels: Rows) -> Floats:
+def _first_two(facts: Facts, panels: Integers) -> Floats:
     cost: Floats = facts.costs.mean(axis=1)[panels[:, :2]].sum(axis=1)
     return cost
 
 
-def _asked(facts: Facts, where: Bits, models: Rows) -> tuple[Floats, Floats]:
+def _asked(facts: Facts, where: Bits, models: Integers) -> tuple[Floats, Floats]:
     """Mean cost and latency of asking a model (n,) only there."""
     flags = facts.blocks.unpack(where)
     cost = mean_where(flags, facts.costs[models])

@@ -14,14 +14,12 @@ from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Family, Scored
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Rows = NDArray[np.int64]
+    from emerge_core.evals.types import Integers
 
 POOL = 8  # members that are right most often: their texts are embedded
 
 
-def scored(answers: Answers, facts: Facts, panels: Rows) -> Iterator[Scored]:
+def scored(answers: Answers, facts: Facts, panels: Integers) -> Iterator[Scored]:
     """`panels` are places in the pool."""
     pool = facts.rows[: panels.max() + 1]
     near = nearness(answers, pool.tolist())

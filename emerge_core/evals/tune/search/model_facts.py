@@ -13,11 +13,8 @@ from emerge_core.evals.tune.bitsets import Blocks
 from emerge_core.evals.tune.search.space import Space
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from emerge_core.evals.types import Bits
 
-    from emerge_core.evals.tune.bitsets import Bits
-
-    Floats = NDArray[np.float64]
 
 WORTHY = 10  # a member of a cascade has fewer others that cost less and are right more often
 

@@ -15,17 +15,13 @@ from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Family, Scored
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from emerge_core.evals.types import Bits, Floats, Integers
 
-    from emerge_core.evals.tune.bitsets import Bits
-
-    Rows = NDArray[np.int64]
-    Floats = NDArray[np.float64]
 
 FINALS: tuple[Final, ...] = ("replace", "vote")
 
 
-def scored(facts: Facts, panels: Rows) -> Iterator[Scored]:
+def scored(facts: Facts, panels: Integers) -> Iterator[Scored]:
     """Every design of these panels."""
     chunk = Chunk(facts, panels)
     voted = chunk.plurality()
@@ -41,7 +37,7 @@ def scored(facts: Facts, panels: Rows) -> Iterator[Scored]:
         yield from _confident(chunk, voted)
 
 
-def _weighted(facts: Facts, panels: Rows) -> Iterator[Scored]:
+def _weighted(facts: Facts, panels: Integers) -> Iterator[Scored]:
     """Panels of three, by log-odds. Where one outweighs the other two it is no panel: left out."""
     weights = log_odds(facts.hits[panels], facts.blocks.questions)
     real = weights[:, 0] <= weights[:, 1] + weights[:, 2]
@@ -112,7 +108,7 @@ def _confident(chunk: Chunk, voted: Bits) -> Iterator[Scored]:
 class Chunk:
     """Panels of one size, as bits (n, words)."""
 
-    def __init__(self, facts: Facts, panels: Rows) -> None:
+    def __init__(self, facts: Facts, panels: Integers) -> None:
         self.facts = facts
         self.panels = panels
         self.size = panels.shape[1]

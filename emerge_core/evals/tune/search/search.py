@@ -24,9 +24,7 @@ from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Candidates, Scored, Space
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Rows = NDArray[np.int64]
+    from emerge_core.evals.types import Integers
 
 Job = Callable[[], Iterator[Scored]]
 
@@ -64,7 +62,7 @@ def _jobs(answers: Answers, facts: Facts, space: Space) -> Iterator[Job]:
         yield from _chunked(partial(medoids.scored, answers, facts), facts.members[: medoids.POOL], 3)
 
 
-def _chunked(score: Callable[[Rows], Iterator[Scored]], pool: Sequence[int], size: int) -> Iterator[Job]:
+def _chunked(score: Callable[[Integers], Iterator[Scored]], pool: Sequence[int], size: int) -> Iterator[Job]:
     """Panels as places among the members, the one that is right most often first."""
     of_size = np.array(list(combinations(pool, size)), dtype=np.int64).reshape(-1, size)
     for start in range(0, len(of_size), CHUNK):

@@ -10,11 +10,7 @@ import numpy as np
 from emerge_core.evals.offline.ensembles import Design, Final, Rule
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Flags = NDArray[np.bool_]
-    Rows = NDArray[np.int64]
-    Floats = NDArray[np.float64]
+    from emerge_core.evals.types import Booleans, Counts, Floats, Integers, Singles
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +25,7 @@ class Space:
 class Family(NamedTuple):
     """Panels that differ in their members alone."""
 
-    panels: Rows  # (n, members); of a cascade in the order of asking
+    panels: Integers  # (n, members); of a cascade in the order of asking
     rule: Rule
     target: int | None = None
     trusted: int = 0
@@ -41,7 +37,7 @@ class Scored(NamedTuple):
     """A family's panels: (n, blocks) right answers; (n,) mean US dollars and ms of a question."""
 
     family: Family
-    right: NDArray[np.unsignedinteger]
+    right: Counts
     cost: Floats
     latency: Floats
 
@@ -52,16 +48,16 @@ class Candidates:
     question, NaN where they are not known."""
 
     families: tuple[Family, ...]
-    starts: NDArray[np.int64]  # of each family
-    right: NDArray[np.unsignedinteger]
-    cost: NDArray[np.float32]
-    latency: NDArray[np.float32]
+    starts: Integers  # of each family
+    right: Counts
+    cost: Singles
+    latency: Singles
 
     def __len__(self) -> int:
         return len(self.cost)
 
     @property
-    def escalate(self) -> Flags:
+    def escalate(self) -> Booleans:
         """Which of them may ask a stronger model."""
         return np.repeat([each.target is not None or bool(each.reserve) for each in self.families], self._sizes())
 
