@@ -138,13 +138,27 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallDelta:
+    """A part of a tool call as it arrives. `index` counts the calls of the reply from 0; `id` and `name` come with
+    the first part of a call, `arguments` is a fragment of its JSON text."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """A part of a reply's text as it arrives. All deltas of a call, joined, are its completion's text and
-    refusal. Tool calls are no part of it: they are shown once they are whole and valid."""
+    """A part of a reply as it arrives. All deltas of a call, joined, are its completion's text, refusal, reasoning
+    and tool calls. `native` is the provider's own event, for a surface that speaks the same format."""
 
     text: str = ""
     refusal: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
+    native: JsonObject | None = None
 
 
 Sink = Callable[[Delta], None]  # takes a delta at once: it neither waits nor fails
@@ -152,18 +166,41 @@ Sink = Callable[[Delta], None]  # takes a delta at once: it neither waits nor fa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """One function call. `arguments` is the JSON text exactly as the model wrote it."""
+    """One function call. `arguments` is the JSON text exactly as the model wrote it. `extra_content` is what its
+    provider attached to the call and wants back with it (Gemini's `thought_signature`)."""
 
     id: str
     name: str
     arguments: str
+    extra_content: JsonObject = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeRequest:
+    """The caller's request as it came on a surface that speaks a provider's own format. Members of the same
+    provider kind get it as it is, except for what the proxy decides (the model, streaming, state of other models).
+
+    `messages` is the translation of the body's messages: the body stands for a request only while the request
+    still has this very tuple, so a judge or a merger, which is asked something else, never gets it.
+    """
+
+    kind: str  # a key of provider_kinds.KINDS
+    body: JsonObject
+    messages: tuple[JsonObject, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)  # those that reach the provider, e.g. anthropic-beta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """A chat completion request, validated by the API. Absent parameters are None or empty and are
     not sent upstream. `extra` holds fields that we do not interpret; they are passed through to
-    providers that know them and dropped, by name, elsewhere."""
+    providers that know them and dropped, by name, elsewhere.
+
+    An assistant message may carry state that the model which wrote it wants back: `reasoning_content` (text),
+    `thinking_blocks` (a list of blocks as the provider made them, with their signatures) and `extra_content` in its
+    tool calls. Content parts, tools and messages may carry `cache_control`. An adapter sends what belongs to its
+    model and leaves out the rest (see `providers.state`).
+    """
 
     messages: tuple[JsonObject, ...]
     tools: tuple[JsonObject, ...] = ()
@@ -182,6 +219,7 @@ class ChatRequest:
     logprobs: bool = False
     top_logprobs: int | None = None
     extra: JsonObject = field(default_factory=dict)
+    native: NativeRequest | None = None
 
     @property
     def json_schema(self) -> JsonObject | None:
@@ -251,12 +289,20 @@ class Completion:
 
     `finish_reason` is OpenAI's vocabulary: stop, length, tool_calls, content_filter.
     `usage` is None where the upstream reported none. `latency_ms` covers all attempts.
+
+    `reasoning_content`, `thinking_blocks` and `extra_content` of the tool calls are the reply's state: the client gets
+    them with the message, and they go back to the model that made them. `native` is the whole reply in the
+    provider's own format, and `native_kind` says which, for a surface that speaks the same format.
     """
 
     text: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     refusal: str | None = None
     finish_reason: str | None = None
+    reasoning_content: str | None = None
+    thinking_blocks: tuple[JsonObject, ...] = ()
+    native: JsonObject | None = None
+    native_kind: str | None = None  # a key of provider_kinds.KINDS
     logprobs: tuple[TokenLogprob, ...] | None = None
     usage: Usage | None = None
     upstream_model: str | None = None
