@@ -399,3 +399,11 @@ def test_every_line_is_json_with_the_invocation_s_keys_and_no_exception_s_text(
         if "message" in line:
             assert (line["key_id"], line["gateway_request_id"]) == ("0123456789ab", "gateway-request")
             assert line["function_request_id"] == Context().aws_request_id
+
+
+def test_no_line_names_the_asyncio_task(aws: Any, lambda_function: Any) -> None:
+    """Python 3.12 and later put it on every record."""
+    function = lambda_function()
+    function.ask()
+    assert function.logged("request")
+    assert not [line for line in function.lines if "taskName" in line]

@@ -21,19 +21,15 @@ from emerge_core.cli import main
 from tests.infra.conftest import ROOT, TOOLS
 from tests.operate.conftest import SIMULATED
 
-FRONT = ROOT.parent / "shared" / "tools" / "moto-front.py"
-
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """The account's clients; the environment leads SAM and `emerge` to it."""
     if not (TOOLS / "sam").exists():
         pytest.skip("the AWS tools are not installed (make tools): deploying is not tested")
-    if not FRONT.exists():
-        pytest.skip(f"there is no {FRONT.name} at ../shared/tools: deploying is not tested")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [str(TOOLS / "python"), str(Path(__file__).parent / "cloud.py"), str(FRONT), str(port)]
+    command = [str(TOOLS / "python"), str(Path(__file__).parent / "cloud.py"), str(port)]
     environ = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_DEFAULT_REGION": "us-east-1",
