@@ -346,13 +346,7 @@ class Call:
     completion: Completion
     member: Member | None = None  # for panel members only
     live: bool = False  # its text went to the caller as it came: it is the answer, whatever becomes of it
-
-    @property
-    def down(self) -> bool:
-        """Whether it was not made because its model is down: the error is then that of an earlier call."""
-        error = self.completion.error
-        fit = error is None or error.kind not in ("unsupported", "context_length", "budget")
-        return self.status == "skipped" and fit
+    breaker_open: bool = False  # skipped because its model is down: the error is that of an earlier call
 
 
 class AnswerKey(NamedTuple):
@@ -366,14 +360,57 @@ class AnswerKey(NamedTuple):
     value: str
 
 
+UnusableKind = Literal[
+    "error",  # the call gave no reply; `detail` is the error's kind or the call's status
+    "refusal",
+    "content_filter",
+    "truncated",  # cut off before it stated an answer
+    "empty",
+    "invalid_json",
+    "invalid_schema",  # JSON, but not of the schema that the request demands
+    "invalid_tool_call",
+    "no_vectors",  # embeddings only
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a reply cannot be the answer. `str()` gives the line that people read."""
+
+    kind: UnusableKind
+    detail: str = ""
+
+    @property
+    def invalid(self) -> bool:
+        """Whether there is a reply, but not of the form that the request demands: the model may mend it."""
+        return self.kind in ("invalid_json", "invalid_schema", "invalid_tool_call")
+
+    def __str__(self) -> str:
+        label = _UNUSABLE_LABELS[self.kind]
+        return f"{label}: {self.detail}" if self.detail else label
+
+
+_UNUSABLE_LABELS: Mapping[UnusableKind, str] = {
+    "error": "error",
+    "refusal": "refusal",
+    "content_filter": "content filter",
+    "truncated": "truncated",
+    "empty": "empty",
+    "invalid_json": "invalid JSON",
+    "invalid_schema": "invalid against the schema",
+    "invalid_tool_call": "invalid tool call",
+    "no_vectors": "no embeddings",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A member's call while it is being aggregated. `why_unusable` is None for a usable reply;
-    `key` is None where the reply states no extractable answer (long prose, or nothing usable)."""
+    `key` is None if the reply states no extractable answer (long prose, or nothing usable)."""
 
     call: Call
     member: Member
-    why_unusable: str | None = None
+    why_unusable: Unusable | None = None
     key: AnswerKey | None = None
     confidence: float | None = None
 
@@ -428,10 +465,12 @@ class Trace:
 
     @property
     def degraded(self) -> bool:
-        """Whether a member gave no usable reply that was asked, and not cancelled, or would have been asked
-        if it were not down."""
+        """Whether a member that was asked, and not cancelled, gave no usable reply. One that the breaker left
+        out counts as asked."""
         return any(
-            not c.usable for c in self.candidates if c.call.status not in ("cancelled", "skipped") or c.call.down
+            not c.usable
+            for c in self.candidates
+            if c.call.status not in ("cancelled", "skipped") or c.call.breaker_open
         )
 
     @property
@@ -448,6 +487,9 @@ class Trace:
         """The sum over the selected calls (one, except for n > 1)."""
         selected = self.decision.selected if self.decision else ()
         return sum((call.completion.usage or Usage() for call in self.calls if call.id in selected), Usage())
+
+
+KeyOf = Callable[[Completion], "AnswerKey | None"]  # what a reply to the request says; see `AnswerKey`
 
 
 class Asker(Protocol):

@@ -16,11 +16,16 @@ from emerge_core.aggregators import consensus, merge
 from emerge_core.aggregators.confidence import surest
 from emerge_core.aggregators.tally import TOLERANCE, asked, decision, groups, pick, sole, usable, weight_of
 from emerge_core.config.schema import AggregatorConfig
-from emerge_core.types import Asker, Candidate, ChatRequest, Decision
+from emerge_core.types import Asker, Candidate, ChatRequest, Decision, KeyOf
 
 
 async def aggregate(
-    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     """Rules: single, vote, majority, confidence, consensus, merge."""
     if only := sole(candidates):
@@ -35,7 +40,7 @@ async def aggregate(
     keyed = [c for c in able if c.key is not None]
     if 2 * weight_of(keyed) > weight_of(able) + TOLERANCE:
         return _short(candidates, keyed)
-    return await _prose(candidates, able, request=request, options=options, asker=asker)
+    return await _prose(candidates, able, request=request, options=options, asker=asker, key_of=key_of)
 
 
 def _short(candidates: Sequence[Candidate], keyed: Sequence[Candidate]) -> Decision:
@@ -55,13 +60,14 @@ async def _prose(
     request: ChatRequest,
     options: AggregatorConfig,
     asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     near, trouble = await consensus.similarities(able, options=options, asker=asker)
     reasons = [trouble] if trouble else []
     if options.merger and consensus.mean_similarity(near) < options.near:
         call, failure = await merge.write(able, request=request, merger=options.merger, asker=asker)
         if failure is None:
-            written = merge.merged(call, candidates, request=request, rule="adaptive:merge")
+            written = merge.merged(call, candidates, key_of=key_of, rule="adaptive:merge")
             return replace(written, fallback=trouble)
         reasons.append(f"{failure}: consensus")
     winner = consensus.medoid(able, near)

@@ -8,11 +8,16 @@ from emerge_core.aggregators import vote
 from emerge_core.aggregators.tally import TOLERANCE, decision, sole, usable
 from emerge_core.answers import strongest
 from emerge_core.config.schema import AggregatorConfig
-from emerge_core.types import Asker, Candidate, ChatRequest, Decision
+from emerge_core.types import Asker, Candidate, ChatRequest, Decision, KeyOf
 
 
 async def aggregate(
-    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
         return decision(only, candidates, rule="confidence:single")
@@ -20,7 +25,9 @@ async def aggregate(
     unknown = [c.member.model for c in able if c.confidence is None]
     if unknown:
         reason = f"no confidence for {', '.join(dict.fromkeys(unknown))}: vote"
-        return await vote.instead(candidates, reason=reason, request=request, options=options, asker=asker)
+        return await vote.instead(
+            candidates, reason=reason, request=request, options=options, asker=asker, key_of=key_of
+        )
     return decision(surest(able), candidates, rule="confidence:highest")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emerge_core.aggregators.tally import decision, sole, usable
 from emerge_core.answers import strongest
 from emerge_core.config.schema import AggregatorConfig
-from emerge_core.types import Asker, Candidate, ChatRequest, Completion, Decision
+from emerge_core.types import Asker, Candidate, ChatRequest, Completion, Decision, KeyOf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,12 @@ INLINE = 20_000  # characters that are embedded at once
 
 
 async def aggregate(
-    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
         return decision(only, candidates, rule="consensus:single")

@@ -12,7 +12,7 @@ from emerge_core.aggregators.prompting import arranged, conversation, escaped, f
 from emerge_core.aggregators.tally import decision, sole, usable
 from emerge_core.answers import strongest
 from emerge_core.config.schema import AggregatorConfig
-from emerge_core.types import Asker, Call, Candidate, ChatRequest, Decision, JsonObject
+from emerge_core.types import Asker, Call, Candidate, ChatRequest, Decision, JsonObject, KeyOf
 
 INSTRUCTIONS = """\
 You compare candidate replies to one conversation and choose the best: correct first, then complete, then as the \
@@ -37,7 +37,12 @@ VERDICT: JsonObject = {
 
 
 async def aggregate(
-    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
         return decision(only, candidates, rule="judge:single")
@@ -47,7 +52,9 @@ async def aggregate(
     chosen = await _choose(able, request=request, options=options, asker=asker)
     if isinstance(chosen, Candidate):
         return decision(chosen, candidates, rule="judge:choice")
-    return await vote.instead(candidates, reason=f"{chosen}: vote", request=request, options=options, asker=asker)
+    return await vote.instead(
+        candidates, reason=f"{chosen}: vote", request=request, options=options, asker=asker, key_of=key_of
+    )
 
 
 async def _choose(

@@ -11,9 +11,9 @@ from dataclasses import replace
 from emerge_core.aggregators import vote
 from emerge_core.aggregators.prompting import arranged, framed, mark, unmarked, words_of
 from emerge_core.aggregators.tally import asked, decision, groups, sole, usable, votes, weight_of
-from emerge_core.answers import Extractor, is_refusal, same
+from emerge_core.answers import is_refusal, same
 from emerge_core.config.schema import AggregatorConfig
-from emerge_core.types import Asker, Call, Candidate, ChatRequest, Completion, Decision
+from emerge_core.types import Asker, Call, Candidate, ChatRequest, Completion, Decision, KeyOf
 
 INSTRUCTIONS = """\
 Below are {count} draft replies to the conversation so far, by different assistants, between tags that end in {mark}. \
@@ -24,7 +24,12 @@ answer alone; do not mention the drafts."""
 
 
 async def aggregate(
-    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
         return decision(only, candidates, rule="merge:single")
@@ -38,9 +43,9 @@ async def aggregate(
     else:
         call, trouble = await write(able, request=request, merger=options.merger, asker=asker)
         if trouble is None:
-            return merged(call, candidates, request=request, rule="merge:written")
+            return merged(call, candidates, key_of=key_of, rule="merge:written")
         reason = f"{trouble}: vote"
-    return await vote.instead(candidates, reason=reason, request=request, options=options, asker=asker)
+    return await vote.instead(candidates, reason=reason, request=request, options=options, asker=asker, key_of=key_of)
 
 
 async def write(
@@ -53,14 +58,14 @@ async def write(
     return call, trouble and f"merger {merger} failed ({trouble})"
 
 
-def merged(call: Call, candidates: Sequence[Candidate], *, request: ChatRequest, rule: str) -> Decision:
+def merged(call: Call, candidates: Sequence[Candidate], *, key_of: KeyOf, rule: str) -> Decision:
     """The decision that the merger's text is the answer."""
     return Decision(
         message=call.completion,
         selected=(call.id,),
         rule=rule,
         votes=votes(candidates),
-        agreement=_agreement(call.completion, candidates, request),
+        agreement=_agreement(call.completion, candidates, key_of),
     )
 
 
@@ -81,10 +86,10 @@ def task(able: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
     )
 
 
-def _agreement(completion: Completion, candidates: Sequence[Candidate], request: ChatRequest) -> float | None:
+def _agreement(completion: Completion, candidates: Sequence[Candidate], key_of: KeyOf) -> float | None:
     """The share of the asked weight that says what the merged text says; None without keys."""
     found = groups(candidates)
-    key = Extractor.of(request).key(completion) if found else None
+    key = key_of(completion) if found else None
     if key is None:
         return None
     alike = [c for group in found for c in group.candidates if c.key is not None and same(c.key, key)]

@@ -1,4 +1,4 @@
-"""Counting votes: groups of equal answers, the tie rule, agreement, and when a vote is decided.
+"""Counting votes: groups of equal answers, the tie rule, agreement.
 
 Everything here is a pure function of the candidates. Weights are summed by `fsum` and compared
 with a tolerance, so that neither the order of the members nor 0.1 + 0.2 changes an outcome.
@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum, inf
-from typing import Literal
 
 from emerge_core.answers import group_keys, names_key, strongest
-from emerge_core.types import AnswerKey, Candidate, ChatRequest, Decision, Member, VoteGroup
+from emerge_core.types import AnswerKey, Candidate, Decision, VoteGroup
 
 TOLERANCE = 1e-9
-
-Verdict = Literal["wait", "accept", "escalate"]
 
 
 def asked(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -186,124 +183,3 @@ def _pick_call(calls: Sequence[Candidate]) -> Pick:
         by_names.setdefault(names_key(candidate.completion.tool_calls), []).append(candidate)
     first = ranked([Group.of(part) for part in by_names.values()])[0]
     return Pick(first.strongest, first.candidates, "names")
-
-
-def decided(
-    landed: Sequence[Candidate],
-    outstanding: Sequence[Member],
-    *,
-    request: ChatRequest,
-    below_agreement: float | None = None,
-    final: Literal["replace", "vote"] = "replace",
-    min_answers: int = 1,
-) -> Verdict:
-    """Whether a vote is decided while `outstanding` members are still out.
-
-    "accept": whatever they do (any key, abstain, fail), the winning key and "no escalation" stay.
-    "escalate": whatever they do, the panel is escalated and its own answer replaced.
-    So the answer never depends on who was fast. What stays is the winning *key*: of members who say
-    the same, another may be the strongest when all have landed. Where equal keys are not certain to
-    be the same answer (text matches by containment, and a later key may join two groups) the
-    winning candidate itself has to be certain, and with tool calls only clear majorities are.
-    """
-    panel = asked(landed)
-    if not outstanding:
-        outcome = pick(panel)
-        speaker = outcome.winner or next(iter(outcome.among), None)
-        reached = agreement(speaker, panel) if speaker else None
-        return "escalate" if escalates(reached, below_agreement) else "accept"
-    found = groups(panel)
-    if not found or request.n > 1 or sum(c.usable for c in panel) < min_answers:
-        return "wait"
-
-    out = _Out.of(outstanding)
-    total = fsum([*(c.member.weight for c in panel), *(m.weight for m in outstanding)])
-    tools = request.offers_tools or any(c.completion.tool_calls for c in panel)
-    if below_agreement is not None and final == "replace":
-        units = _joinable(found)
-        if tools:  # prose may win against calls, see `agreement`
-            units.append(Group.of([c for c in panel if c.usable and c.key is None]))
-        best = max(unit.weight for unit in units) + out.weight
-        if escalates(best / total, below_agreement):
-            return "escalate"
-    winner = _certain_tools(panel, out) if tools else _certain(found, out)
-    if winner is None or escalates(winner.weight / total, below_agreement):
-        return "wait"
-    return "accept"
-
-
-@dataclass(frozen=True, slots=True)
-class _Out:
-    """What is known of the members still out: any of them may yet say anything, as sure as it likes."""
-
-    weight: float
-    position: int
-    heaviest: float
-
-    @classmethod
-    def of(cls, members: Sequence[Member]) -> _Out:
-        return cls(
-            weight=fsum(m.weight for m in members),
-            position=min(m.position for m in members),
-            heaviest=max(m.weight for m in members),
-        )
-
-
-def _joinable(found: Sequence[Group]) -> list[Group]:
-    """The groups as they could yet stand together: one later text key may join all text groups."""
-    texts = [c for group in found if group.key.kind == "text" for c in group.candidates]
-    exact = [group for group in found if group.key.kind != "text"]
-    return [*exact, Group.of(texts)] if texts else exact
-
-
-def _certain(found: Sequence[Group], out: _Out) -> Group | None:
-    """The group that wins whatever the members still out do. The worst is that all join one rival."""
-    if not found:
-        return None
-    first = found[0]
-    rivals = [*_joinable(found[1:]), Group.of(())]  # the last: a key that nobody has stated yet
-    if not all(_holds(first, rival, out) for rival in rivals):
-        return None
-    if first.key.kind == "text" and not _speaks(first, found[1:], out):
-        return None
-    return first
-
-
-def _holds(first: Group, rival: Group, out: _Out) -> bool:
-    reach = rival.weight + out.weight
-    if abs(reach - first.weight) > TOLERANCE:
-        return reach < first.weight
-    unbeaten = first.confidence is None or first.confidence >= 1.0
-    return unbeaten and first.position < min(rival.position, out.position)
-
-
-def _speaks(first: Group, others: Sequence[Group], out: _Out) -> bool:
-    """Whether the group's strongest candidate is certain, even if all text keys come to stand together."""
-    speaker = first.strongest
-    weight, position, sure = speaker.member.weight, speaker.member.position, speaker.confidence
-
-    def stays_behind(other: Candidate) -> bool:
-        if abs(other.member.weight - weight) > TOLERANCE:
-            return other.member.weight < weight
-        less_sure = sure is None or (other.confidence is not None and other.confidence <= sure)
-        return less_sure and position < other.member.position
-
-    rivals = [c for group in (first, *others) for c in group.candidates if c.key != speaker.key]
-    if not all(stays_behind(c) for c in rivals if c.key is not None and c.key.kind == "text"):
-        return False
-    if abs(out.heaviest - weight) > TOLERANCE:
-        return out.heaviest < weight
-    return (sure is None or sure >= 1.0) and position < out.position
-
-
-def _certain_tools(panel: Sequence[Candidate], out: _Out) -> Group | None:
-    """As `_certain`, where members still out may call tools or write text."""
-    calls = [c for c in panel if c.usable and c.completion.tool_calls]
-    texts = [c for c in panel if c.usable and not c.completion.tool_calls]
-    calling, writing = weight_of(calls), weight_of(texts)
-    if calls and calling >= writing + out.weight - TOLERANCE:
-        first = next(iter(groups(calls)), None)
-        return first if first and 2 * first.weight > calling + out.weight + TOLERANCE else None
-    if writing > calling + out.weight + TOLERANCE:
-        return _certain(groups(texts), out)
-    return None

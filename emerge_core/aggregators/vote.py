@@ -8,11 +8,16 @@ from dataclasses import replace
 from emerge_core.aggregators import consensus
 from emerge_core.aggregators.tally import decision, pick, sole
 from emerge_core.config.schema import AggregatorConfig
-from emerge_core.types import Asker, Candidate, ChatRequest, Decision
+from emerge_core.types import Asker, Candidate, ChatRequest, Decision, KeyOf
 
 
 async def aggregate(
-    candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
     """Rules: single, majority (of all asked), plurality, tie; calls, names (of tool calls); consensus."""
     if only := sole(candidates):
@@ -26,8 +31,14 @@ async def aggregate(
 
 
 async def instead(
-    candidates: Sequence[Candidate], *, reason: str, request: ChatRequest, options: AggregatorConfig, asker: Asker
+    candidates: Sequence[Candidate],
+    *,
+    reason: str,
+    request: ChatRequest,
+    options: AggregatorConfig,
+    asker: Asker,
+    key_of: KeyOf,
 ) -> Decision:
-    """The vote that stands in for another way, and says why."""
-    voted = await aggregate(candidates, request=request, options=options, asker=asker)
+    """Vote because another rule could not decide; the decision's `fallback` says why."""
+    voted = await aggregate(candidates, request=request, options=options, asker=asker, key_of=key_of)
     return replace(voted, fallback=f"{reason}; {voted.fallback}" if voted.fallback else reason)

@@ -22,7 +22,7 @@ from emerge_core.answers.reading.boilerplate import spoken
 from emerge_core.answers.reading.explicit import Statement, is_placeholder, statements
 from emerge_core.answers.reading.implied import SENTENCE_GAP, Reading, unstated
 from emerge_core.answers.usable import is_refusal
-from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
+from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member, Unusable
 
 MAX_READ = 500_000  # characters: a reply that is longer than any model's output has no answer looked for in it
 
@@ -58,28 +58,28 @@ class Extractor:
         reading = self._read(completion)
         return reading.key if reading else None
 
-    def why_unusable(self, completion: Completion) -> str | None:
-        """Why the reply is no answer to the request, or None for a usable one."""
+    def why_unusable(self, completion: Completion) -> Unusable | None:
+        """Why the reply cannot be the answer to the request, or None for a usable one."""
         if completion.error is not None:
-            return f"error: {completion.error.kind}"
+            return Unusable("error", completion.error.kind)
         if completion.finish_reason == "content_filter":
-            return "content filter"
+            return Unusable("content_filter")
         if completion.tool_calls:
             fault = self._tools.fault(completion.tool_calls)
-            return f"invalid tool call: {fault}" if fault else None
+            return Unusable("invalid_tool_call", fault) if fault else None
         text = completion.text or ""
         if completion.refusal:
-            return "refusal"
+            return Unusable("refusal")
         if not text.strip():
-            return "truncated" if completion.finish_reason == "length" else "empty"
+            return Unusable("truncated" if completion.finish_reason == "length" else "empty")
         if self._tools.demanded:
-            return "invalid tool call: none was made, and the request demands one"
+            return Unusable("invalid_tool_call", "none was made, and the request demands one")
         if self._wants_json:
             return self._json_fault(text, completion.finish_reason == "length")
         if is_refusal(text) and not self._states(completion):
-            return "refusal"
+            return Unusable("refusal")
         if completion.finish_reason == "length" and self.key(completion) is None:
-            return "truncated"
+            return Unusable("truncated")
         return None
 
     def confidence(self, completion: Completion, member: Member) -> float | None:
@@ -117,16 +117,16 @@ class Extractor:
             value, paths=self._paths, enums=self._enums, normal=partial(short_string, self._question)
         )
 
-    def _json_fault(self, text: str, cut: bool) -> str | None:
+    def _json_fault(self, text: str, cut: bool) -> Unusable | None:
         found = json_keys.parse(text)
         if found is None:
             if cut:
-                return "truncated"
-            return "refusal" if is_refusal(text) else "invalid JSON"
+                return Unusable("truncated")
+            return Unusable("refusal" if is_refusal(text) else "invalid_json")
         if self._schema is None:
-            return None if isinstance(found[0], dict) else "invalid JSON: not an object"
+            return None if isinstance(found[0], dict) else Unusable("invalid_json", "not an object")
         fault = schema_fault(found[0], self._schema)
-        return f"invalid against the schema: {fault}" if fault else None
+        return Unusable("invalid_schema", fault) if fault else None
 
     # text
 
@@ -191,7 +191,7 @@ def candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:
     """A call as the aggregators see it. An unusable reply has no key and no confidence."""
     reason = extractor.why_unusable(call.completion)
     if call.status != "ok" and reason is None:
-        reason = f"error: {call.status}"
+        reason = Unusable("error", call.status)
     if reason is not None:
         return Candidate(call=call, member=member, why_unusable=reason)
     return Candidate(

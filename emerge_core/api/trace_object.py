@@ -183,7 +183,7 @@ def _why(call: Call, candidate: Candidate | None) -> str | None:
     error = call.completion.error
     if error is not None:
         return error.line
-    return candidate.why_unusable if candidate else None
+    return str(candidate.why_unusable) if candidate and candidate.why_unusable else None
 
 
 def _selected(picked: list[Choice]) -> tuple[str, ...]:

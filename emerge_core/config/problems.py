@@ -86,6 +86,9 @@ def _problem(kind: str, place: Place, detail: Mapping[str, Any], raw: Any) -> Pr
     if kind == "literal_error":
         options = _options(tuple(detail["loc"]))
         fault = f"must be one of {', '.join(options)}" + did_you_mean(detail["input"], options)
+    elif kind == "unknown_name":
+        known = detail["ctx"]["known"].split(", ")
+        fault = detail["msg"] + did_you_mean(detail["input"], known)
     elif kind == "string_pattern_mismatch":
         fault = PATTERN_FAULTS.get(str(detail["loc"][-1]), NAME_RULE)
         if "answer_key" in place:

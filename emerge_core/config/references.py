@@ -6,19 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
+from emerge_core.aggregators.registry import AGGREGATORS
 from emerge_core.config.problems import Place, Problem, did_you_mean
 from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS, users_of
-
-# Options of an aggregator beside its name, and who uses them. Aggregators that fall back to voting
-# may end at consensus, and so may use the embedder.
-OPTION_USERS: Mapping[str, tuple[str, ...]] = {
-    "judge": ("judge",),
-    "two_orders": ("judge",),
-    "merger": ("merge", "adaptive"),
-    "embedder": ("vote", "consensus", "confidence", "judge", "merge", "adaptive"),
-    "near": ("adaptive",),
-}
+from emerge_core.strategies.registry import STRATEGIES
 
 
 def reference_problems(config: Config) -> list[Problem]:
@@ -92,23 +84,22 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[P
 
 
 def _strategy(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
-    if ensemble.strategy.name == "cascade":
-        if ensemble.escalate:
-            fault = "cannot go with strategy cascade, which asks stronger models itself"
-            yield Problem((*place, "escalate"), fault)
-        return
-    for option in sorted(ensemble.strategy.model_fields_set - {"name"}):
-        yield Problem(
-            (*place, "strategy", option), f"is not used by strategy {ensemble.strategy.name}, only by cascade"
-        )
+    name = ensemble.strategy.name
+    row = STRATEGIES[name]
+    if ensemble.escalate and not row.escalates:
+        yield Problem((*place, "escalate"), f"cannot go with strategy {name}, which {row.asks}")
+    for option in sorted(ensemble.strategy.model_fields_set - {"name", *row.options}):
+        users = [other for other, its in STRATEGIES.items() if option in its.options]
+        yield Problem((*place, "strategy", option), f"is not used by strategy {name}, only by {' and '.join(users)}")
 
 
 def _stragglers(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
     if ensemble.stragglers is None:
         return
     after, members = ensemble.stragglers.after, len(ensemble.members)
-    if ensemble.strategy.name == "cascade":
-        yield Problem(place, "cannot go with strategy cascade, which asks one member after the other")
+    row = STRATEGIES[ensemble.strategy.name]
+    if not row.parallel:
+        yield Problem(place, f"cannot go with strategy {ensemble.strategy.name}, which {row.asks}")
     if not ensemble.min_answers <= after < members:
         fault = f"must be from min_answers ({ensemble.min_answers}) to one less than there are members ({members})"
         yield Problem((*place, "after"), fault)
@@ -117,15 +108,13 @@ def _stragglers(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
 
 
 def _aggregator(config: Config, place: Place, aggregator: AggregatorConfig) -> Iterator[Problem]:
-    for option in sorted(aggregator.model_fields_set - {"name"}):
-        users = OPTION_USERS[option]
-        if aggregator.name not in users:
-            yield Problem(
-                (*place, option), f"is not used by aggregator {aggregator.name}, only by {' and '.join(users)}"
-            )
-    for needs, option, reason in (("judge", "judge", "that picks"), ("merge", "merger", "that writes the answer")):
-        if aggregator.name == needs and getattr(aggregator, option) is None:
-            yield Problem((*place, option), f"is missing: aggregator {needs} needs the name of the model {reason}")
+    name, row = aggregator.name, AGGREGATORS[aggregator.name]
+    for option in sorted(aggregator.model_fields_set - {"name", *row.options}):
+        users = [other for other, its in AGGREGATORS.items() if option in its.options]
+        yield Problem((*place, option), f"is not used by aggregator {name}, only by {' and '.join(users)}")
+    for option, does in row.needs.items():
+        if getattr(aggregator, option) is None:
+            yield Problem((*place, option), f"is missing: aggregator {name} needs the name of the model that {does}")
     for option, known in (("judge", config.models), ("merger", config.models), ("embedder", config.embedders)):
         name = getattr(aggregator, option)
         if name is not None:

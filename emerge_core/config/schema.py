@@ -6,26 +6,50 @@ Cross references (a member that names no model, and so on) are checked in `refer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
 
+from emerge_core.aggregators.registry import AGGREGATORS
 from emerge_core.provider_kinds import KINDS
+from emerge_core.strategies.registry import STRATEGIES
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-def _known_kind(name: str) -> str:
-    if name not in KINDS:
-        raise PydanticCustomError("literal_error", "not a kind of provider")
-    return name
+@dataclass(frozen=True)
+class NamedIn:
+    """A validator: the value is the name of a row in `table`. The table is read when a value is checked."""
+
+    table: Mapping[str, object]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.table)}
+
+    def _check(self, name: str) -> str:
+        if name not in self.table:
+            raise PydanticCustomError("unknown_name", "must be one of {known}", {"known": ", ".join(self.table)})
+        return name
 
 
-KindName = Annotated[str, AfterValidator(_known_kind)]  # a key of KINDS
+KindName = Annotated[str, NamedIn(KINDS)]
 
 
 class Section(BaseModel):
@@ -138,13 +162,13 @@ class MemberConfig(Section):
 
 
 class StrategyConfig(Section):
-    name: Literal["ensemble", "cascade"] = "ensemble"
+    name: Annotated[str, NamedIn(STRATEGIES)] = "ensemble"
     stop: Literal["substantive", "agree"] = "substantive"
     order: Literal["cost", "config"] = "cost"
 
 
 class AggregatorConfig(Section):
-    name: Literal["vote", "consensus", "confidence", "judge", "merge", "adaptive"] = "adaptive"
+    name: Annotated[str, NamedIn(AGGREGATORS)] = "adaptive"
     judge: Name | None = None  # judge: the model that picks
     two_orders: bool = False  # judge: ask in two orders, fall back where they differ
     merger: Name | None = None  # merge, adaptive: the model that writes

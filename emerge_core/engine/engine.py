@@ -24,7 +24,7 @@ from emerge_core.providers import load_adapters
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
 from emerge_core.telemetry import Lines, Recorder
-from emerge_core.types import Candidate, ChatRequest, Decision, EmbeddingRequest, Member, Sink, Trace
+from emerge_core.types import Candidate, ChatRequest, Decision, EmbeddingRequest, Member, Sink, Trace, Unusable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class Engine:
         async with self._closing(fanout, nothing_said, traced):
             call, vectors = await fanout.embed_all(name, request, last_resort=True)
         candidate = Candidate(
-            call=call, member=Member(model=name), why_unusable="no embeddings" if vectors is None else None
+            call=call, member=Member(model=name), why_unusable=Unusable("no_vectors") if vectors is None else None
         )
         decision = Decision(message=call.completion, selected=(call.id,), rule="embedder")
         trace = traced(Outcome(candidates=(candidate,), decision=None if vectors is None else decision))

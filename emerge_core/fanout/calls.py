@@ -1,8 +1,7 @@
-"""The calls of one request: made in parallel, under one deadline, within its ceilings.
+"""The upstream calls of one request: made in parallel, under one deadline, within the request's ceilings.
 
-Every call to an upstream, whatever its role, goes through one `FanOut`, and it alone has them entered
-in the trace. A failure never leaves it as an exception: it is a `Call` with a status and an error. Nothing
-that it started outlives `aclose`.
+Every call to an upstream, whatever its role, goes through one `FanOut`, which alone adds calls to the trace.
+An upstream's failure is never raised: it is a `Call` with a status and an error. No task outlives `aclose`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempt, Attempts, Budget
 from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.capabilities import tailor, unfit
-from emerge_core.fanout.ledger import Ledger, Started
+from emerge_core.fanout.ledger import Ledger, PendingCall
 from emerge_core.providers import Provider
 from emerge_core.providers.tool_ids import unique
 from emerge_core.types import (
@@ -36,12 +35,12 @@ from emerge_core.types import (
 
 
 class Connect(Protocol):
-    """Gives providers by name, and raises ConfigError where one is not set up."""
+    """Returns a provider by its name. Raises ConfigError if the provider is not set up."""
 
     def __call__(self, name: str) -> Provider: ...
 
     async def load(self, name: str) -> None:
-        """Makes what a provider needs ready, where that takes long. Raises nothing."""
+        """Load what the provider needs, if that takes long. Raises nothing."""
         ...
 
 
@@ -71,46 +70,46 @@ class FanOut:
     config: Config
     connect: Connect
     budget: Budget
-    live: Sink | None = None  # where a caller who streams hears the text of a live call
+    live: Sink | None = None  # receives the text of a live call; None if the caller does not stream
     breakers: Breakers = field(default_factory=Breakers)
     ledger: Ledger = field(init=False)
     busy: _Busy = field(default_factory=_Busy)
     _next_id: int = 0
-    _tasks: dict[asyncio.Task[Call], Started] = field(default_factory=dict)
+    _tasks: dict[asyncio.Task[Call], PendingCall] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.config, self.budget)
 
     @property
     def calls(self) -> Sequence[Call]:
-        """Those that have ended, in that order."""
+        """The calls that have ended, in the order in which they did."""
         return self.ledger.calls
 
     async def panel(
         self, members: Sequence[Member], request: ChatRequest, *, at_least: int = 1, live: bool = False
     ) -> AsyncGenerator[Call]:
-        """Ask all members at once and yield each call as it lands. Closing the iterator early
-        cancels the members still out and records them. Members that are down are skipped, as long as
-        `at_least` others are asked. `live` is for a panel of one, as in `ask`."""
+        """Ask all members at once and yield each call as it ends. Closing the iterator early cancels and
+        records the calls that are still running. Members whose breaker is open are skipped, as long as
+        `at_least` others are asked. `live` is for a panel of one, see `ask`."""
         tasks: set[asyncio.Task[Call]] = set()
-        down: list[tuple[Started, CallError]] = []
+        held_back: list[tuple[PendingCall, CallError]] = []  # their breakers are open
         skipped = []
         for member in members:
-            started = self._begin("member", member.model, request, member, live=live)
-            refusal = self.breakers.open(started.key)
-            if refusal and not unfit(started.request, started.model):
-                down.append((started, refusal))
-            elif refusal := self._refuse(started):
-                skipped.append(self.ledger.skipped(started, refusal))
+            pending = self._begin("member", member.model, request, member, live=live)
+            broken = self.breakers.open(pending.key)
+            if broken and not unfit(pending.request, pending.model):
+                held_back.append((pending, broken))
+            elif refusal := self._refuse(pending):
+                skipped.append(self.ledger.skipped(pending, refusal))
             else:
-                tasks.add(self._spawn(started, self._answer(started)))
-        for started, refusal in sorted(down, key=lambda pair: pair[1].retry_after_s or 0.0):
-            if len(tasks) < at_least:
-                refusal = self._refuse(started)
-            if refusal:
-                skipped.append(self.ledger.skipped(started, refusal))
+                tasks.add(self._spawn(pending, self._answer(pending)))
+        for pending, broken in sorted(held_back, key=lambda pair: pair[1].retry_after_s or 0.0):
+            if len(tasks) >= at_least:
+                skipped.append(self.ledger.skipped(pending, broken, breaker_open=True))
+            elif refusal := self._refuse(pending):
+                skipped.append(self.ledger.skipped(pending, refusal))
             else:
-                tasks.add(self._spawn(started, self._answer(started)))
+                tasks.add(self._spawn(pending, self._answer(pending)))
         try:
             for call in skipped:
                 yield call
@@ -132,14 +131,16 @@ class FanOut:
         live: bool = False,
         last_resort: bool = False,
     ) -> Call:
-        """One further call. Never raises for an upstream's failure. With `live` its text goes to the caller
-        as it comes, where he streams; not if it may call a tool or must be JSON, which is shown once valid.
-        A model that is down is asked only as the last resort."""
-        started = self._begin(role, model, request, member, live=live)
-        return await self._ask(started, self._answer(started), last_resort=last_resort)
+        """Make one further call. An upstream's failure is in the call's completion, never raised.
+
+        With `live` a caller that streams receives the text as it arrives, unless the reply may be a tool
+        call or must be JSON: those are sent once they are valid. A model whose breaker is open is asked
+        only with `last_resort`."""
+        pending = self._begin(role, model, request, member, live=live)
+        return await self._ask(pending, self._answer(pending), last_resort=last_resort)
 
     async def embed(self, embedder: str, texts: Sequence[str]) -> tuple[Call, list[list[float]] | None]:
-        """One embedding call for all texts; None instead of vectors where it failed."""
+        """Embed all texts in one call. The vectors are None if it failed."""
         return await self.embed_all(embedder, EmbeddingRequest(inputs=tuple(texts)))
 
     async def embed_all(
@@ -147,7 +148,7 @@ class FanOut:
     ) -> tuple[Call, list[list[float]] | None]:
         config = self.config.embedders[embedder]
         model = ModelConfig(provider=config.provider, model=config.model, price=config.price)
-        started = self._begin("embed", embedder, _as_prompt(request), None, model=model)
+        pending = self._begin("embed", embedder, _as_prompt(request), None, model=model)
         vectors: list[list[float]] | None = None
 
         async def attempt(timeout_s: float) -> Completion:
@@ -156,10 +157,10 @@ class FanOut:
             vectors = reply.vectors
             return Completion(usage=reply.usage, dropped_params=reply.dropped_params, rate_limits=reply.rate_limits)
 
-        return await self._ask(started, attempt, last_resort=last_resort), vectors
+        return await self._ask(pending, attempt, last_resort=last_resort), vectors
 
     async def aclose(self) -> None:
-        """Cancel and await whatever still runs, and record it."""
+        """Cancel, await and record the calls that are still running."""
         if self._tasks:
             await self._cancel(set(self._tasks))
 
@@ -172,11 +173,11 @@ class FanOut:
         *,
         model: ModelConfig | None = None,
         live: bool = False,
-    ) -> Started:
+    ) -> PendingCall:
         self._next_id += 1
         model = model or self.config.models[name]
         tailored, dropped = tailor(request, role, model, member)
-        return Started(
+        return PendingCall(
             id=str(self._next_id),
             role=role,
             name=name,
@@ -189,87 +190,88 @@ class FanOut:
             live=live and self.live is not None and not request.offers_tools and not request.wants_json,
         )
 
-    def _refuse(self, started: Started) -> CallError | None:
-        """Why this call must not be made; else None, and its worst cost is reserved."""
-        return unfit(started.request, started.model) or self.ledger.reserve(started)
+    def _refuse(self, pending: PendingCall) -> CallError | None:
+        """Why this call must not be made. None if it may be: its worst cost is then reserved."""
+        return unfit(pending.request, pending.model) or self.ledger.reserve(pending)
 
-    async def _ask(self, started: Started, attempt: Attempt, *, last_resort: bool) -> Call:
-        down = None if last_resort else self.breakers.open(started.key)
-        if refusal := down or self._refuse(started):
-            return self.ledger.skipped(started, refusal)
-        task = self._spawn(started, attempt)
+    async def _ask(self, pending: PendingCall, attempt: Attempt, *, last_resort: bool) -> Call:
+        if not last_resort and (broken := self.breakers.open(pending.key)):
+            return self.ledger.skipped(pending, broken, breaker_open=True)
+        if refusal := self._refuse(pending):
+            return self.ledger.skipped(pending, refusal)
+        task = self._spawn(pending, attempt)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             await self._cancel({task})
             raise
 
-    def _spawn(self, started: Started, attempt: Attempt) -> asyncio.Task[Call]:
-        started.attempts.trial = self.breakers.asking(started.key)
-        task = asyncio.create_task(self._run(started, attempt), name=f"call-{started.id}-{started.name}")
-        self._tasks[task] = started
+    def _spawn(self, pending: PendingCall, attempt: Attempt) -> asyncio.Task[Call]:
+        pending.attempts.trial = self.breakers.asking(pending.key)
+        task = asyncio.create_task(self._run(pending, attempt), name=f"call-{pending.id}-{pending.name}")
+        self._tasks[task] = pending
         return task
 
-    def _answer(self, started: Started) -> Attempt:
-        """One attempt at a chat's answer, told live if that is asked for."""
+    def _answer(self, pending: PendingCall) -> Attempt:
+        """One attempt at a chat completion, streamed to the caller if the call is live."""
 
         def emit(delta: Delta) -> None:
-            started.spoken += len(delta.text) + len(delta.refusal)
+            pending.streamed += len(delta.text) + len(delta.refusal)
             if self.live:
                 self.live(delta)
 
         async def attempt(timeout_s: float) -> Completion:
-            provider = self.connect(started.model.provider)
-            name, request = started.model.model, started.request
-            if not started.live:
+            provider = self.connect(pending.model.provider)
+            name, request = pending.model.model, pending.request
+            if not pending.live:
                 completion = await provider.complete(name, request, timeout_s=timeout_s)
                 return replace(completion, tool_calls=unique(completion.tool_calls, request))
             try:
                 return await provider.stream(name, request, timeout_s=timeout_s, emit=emit)
             except UpstreamError as failure:
-                raise _final(failure) if started.spoken else failure from None
+                raise _final(failure) if pending.streamed else failure from None
 
         return attempt
 
-    async def _run(self, started: Started, attempt: Attempt) -> Call:
-        await self.connect.load(started.model.provider)  # our time, not the model's
+    async def _run(self, pending: PendingCall, attempt: Attempt) -> Call:
+        await self.connect.load(pending.model.provider)  # an import: our time, not the model's
         with self.busy:
-            completion = await started.attempts.run(attempt)
+            completion = await pending.attempts.run(attempt)
         if task := asyncio.current_task():
             self._tasks.pop(task, None)
-        self._tell(started, completion.error)
-        return self.ledger.landed(started, completion)
+        self._report(pending, completion.error)
+        return self.ledger.landed(pending, completion)
 
-    def _tell(self, started: Started, error: CallError | None) -> None:
-        """The breakers learn how a call ended."""
-        attempts = started.attempts
+    def _report(self, pending: PendingCall, error: CallError | None) -> None:
+        """Report the end of a call to the breakers."""
+        attempts = pending.attempts
         if error is None:
-            self.breakers.succeeded(started.key)
+            self.breakers.succeeded(pending.key)
         elif attempts.hurried:
-            self.breakers.given_up(started.key, trial=attempts.trial)
+            self.breakers.given_up(pending.key, trial=attempts.trial)
         else:
-            self.breakers.failed(started.key, error, attempts.provider.breaker, trial=attempts.trial)
+            self.breakers.failed(pending.key, error, attempts.provider.breaker, trial=attempts.trial)
 
     async def _cancel(self, tasks: set[asyncio.Task[Call]]) -> None:
-        """Cancel, await and record. A task that finished in the meantime has recorded itself."""
+        """Cancel, await and record the tasks. One that finished in the meantime has recorded itself."""
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for task in tasks:
-            started = self._tasks.pop(task, None)
-            if started is None:
+            pending = self._tasks.pop(task, None)
+            if pending is None:
                 continue
-            self.breakers.given_up(started.key, trial=started.attempts.trial)
-            self.ledger.cancelled(started)
+            self.breakers.given_up(pending.key, trial=pending.attempts.trial)
+            self.ledger.cancelled(pending)
 
 
 def _final(failure: UpstreamError) -> UpstreamError:
-    """The failure of a call that was heard already: asking again would say another text after the first."""
+    """The failure of a call whose text went out already: a second attempt would continue with another text."""
     error = failure.error
     return UpstreamError(replace(error, message=f"the reply broke off: {error.message}", final=True))
 
 
 def _as_prompt(request: EmbeddingRequest) -> ChatRequest:
-    """What its tokens are estimated by."""
+    """A chat request with as many tokens, for the estimates."""
     texts = (text if isinstance(text, str) else " " * pricing.BYTES_PER_TOKEN * len(text) for text in request.inputs)
     return ChatRequest(messages=tuple({"role": "user", "content": text} for text in texts))

@@ -1,4 +1,4 @@
-"""What a model can take: which requests are not sent to it, and how the others are cut to it."""
+"""What a model can take: which requests it is not sent, and which parameters are left out of the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from emerge_core.types import CallError, ChatRequest, Member, Role
 
 
 def unfit(request: ChatRequest, model: ModelConfig) -> CallError | None:
-    """Why this model cannot take this request, by what the config says of it; None if it can."""
+    """Why this model cannot take this request, judged by its config; None if it can."""
     lacking = [
         name
         for name, needed, supported in (
@@ -36,7 +36,7 @@ def unfit(request: ChatRequest, model: ModelConfig) -> CallError | None:
 def tailor(
     request: ChatRequest, role: Role, model: ModelConfig, member: Member | None
 ) -> tuple[ChatRequest, tuple[str, ...]]:
-    """The request as this model gets it, and the names of parameters that it cannot be given."""
+    """The request as this model is sent it, and the names of the parameters that were left out."""
     changes: dict[str, object] = {}
     dropped: tuple[str, ...] = ()
     if member and member.temperature is not None:
@@ -48,5 +48,5 @@ def tailor(
     elif member and member.calibration:
         changes["logprobs"] = True
     if role == "judge" and model.supports.json_schema is False:
-        changes["response_format"] = None  # the verdict's form is in its instructions too
+        changes["response_format"] = None  # the instructions describe the verdict's form as well
     return (replace(request, **changes) if changes else request), dropped  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """The account of one request's calls: what each may cost, what it did cost, and its entry in the trace.
 
-A call gets one entry, when it has ended, whichever way: one that was cut off has a cost too, by estimate.
-The ceiling of cost is kept by reserving the worst cost of a call before it is made.
+Each call gets one entry, when it ends. A call that was cancelled or timed out is entered with an estimated
+cost. The cost ceiling holds because the worst cost of a call is reserved before the call is made.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempts, Budget
 from emerge_core.types import Call, CallError, ChatRequest, Completion, Cost, Member, Role, Status, Usage
 
-# A cost ceiling must be judged before the output exists; without max_tokens a reply is taken to be this long.
+# The cost of a call is reserved before its output exists: without max_tokens the reply is assumed to be this long.
 ASSUMED_OUTPUT_TOKENS = 1024
 
 
 @dataclass(slots=True, kw_only=True)
-class Started:
-    """A call that is under way: what its entry needs if it never finishes."""
+class PendingCall:
+    """A call that has not ended: what its entry in the trace needs, even if it never finishes."""
 
     id: str
     role: Role
@@ -34,29 +34,29 @@ class Started:
     attempts: Attempts
     live: bool
     reserved_usd: float = 0.0
-    spoken: int = 0  # characters that went to the caller as they came
+    streamed: int = 0  # characters that the caller has received already
 
     @property
     def key(self) -> str:
-        """What the breakers know its model by."""
+        """The name under which the breakers keep its model."""
         return f"embedder {self.name}" if self.role == "embed" else self.name
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Reserves in the request's budget, and enters its calls in the order in which they end."""
+    """Reserves cost in the request's budget and records its calls, in the order in which they end."""
 
     config: Config
     budget: Budget
     calls: list[Call] = field(default_factory=list)
 
-    def reserve(self, started: Started) -> CallError | None:
+    def reserve(self, pending: PendingCall) -> CallError | None:
         """Why the cost ceiling forbids this call; else None, and its worst cost is reserved."""
         if self.budget.max_cost_usd is None:
             return None
-        output = 0 if started.role == "embed" else started.request.max_tokens or ASSUMED_OUTPUT_TOKENS
+        output = 0 if pending.role == "embed" else pending.request.max_tokens or ASSUMED_OUTPUT_TOKENS
         expected = self._price(
-            started, Usage(input_tokens=pricing.estimate_input_tokens(started.request), output_tokens=output)
+            pending, Usage(input_tokens=pricing.estimate_input_tokens(pending.request), output_tokens=output)
         )
         if not expected.known:
             return CallError(kind="budget", message="its price is unknown, so the cost ceiling could not be kept")
@@ -66,70 +66,73 @@ class Ledger:
                 kind="budget", message=f"it may cost {expected.usd:.6f} USD and the ceiling leaves {max(left, 0):.6f}"
             )
         self.budget.reserved_usd += expected.usd
-        started.reserved_usd = expected.usd
+        pending.reserved_usd = expected.usd
         return None
 
-    def landed(self, started: Started, completion: Completion) -> Call:
-        """A call that ended by itself, well or badly."""
-        error, known = completion.error, not started.attempts.unsure
-        known = known and not (error and started.spoken)  # what was written is billed, by tokens that nobody told us
+    def landed(self, pending: PendingCall, completion: Completion) -> Call:
+        """Record a call that ended by itself, with a reply or an error."""
+        error, known = completion.error, not pending.attempts.unsure
+        known = known and not (error and pending.streamed)  # the part that arrived is billed; its usage is unknown
         if error is None:
-            cost = self._price(started, completion.usage)
-            return self._settle(started, "ok", completion, replace(cost, known=cost.known and known))
+            cost = self._price(pending, completion.usage)
+            return self._settle(pending, "ok", completion, replace(cost, known=cost.known and known))
         if error.kind != "timeout":
-            # A reply that did not arrive whole was generated, and billed by tokens that nobody told us.
-            return self._settle(started, "error", completion, Cost(known=known))
-        # An upstream that says by its status that it was too slow has not answered, and bills nothing.
-        cost = Cost(known=known) if error.status else self._estimate(started)
-        return self._settle(started, "timeout", completion, cost)
+            # A reply that broke off was generated and is billed, but its usage never arrived.
+            return self._settle(pending, "error", completion, Cost(known=known))
+        # An upstream that reports its own timeout, by a status, has not answered and bills nothing.
+        cost = Cost(known=known) if error.status else self._estimate(pending)
+        return self._settle(pending, "timeout", completion, cost)
 
-    def cancelled(self, started: Started) -> Call:
-        error = CallError(kind="cancelled", message="given up: nobody waited for it any more")
-        return self._settle(started, "cancelled", Completion(error=error), self._estimate(started))
+    def cancelled(self, pending: PendingCall) -> Call:
+        error = CallError(kind="cancelled", message="cancelled: the decision no longer depended on it")
+        return self._settle(pending, "cancelled", Completion(error=error), self._estimate(pending))
 
-    def skipped(self, started: Started, error: CallError) -> Call:
-        """A call that was not made."""
-        return self._enter(started, "skipped", Completion(error=error, attempts=0))
+    def skipped(self, pending: PendingCall, error: CallError, *, breaker_open: bool = False) -> Call:
+        """Record a call that was not made."""
+        return self._enter(pending, "skipped", Completion(error=error, attempts=0), breaker_open=breaker_open)
 
-    def _settle(self, started: Started, status: Status, completion: Completion, cost: Cost) -> Call:
-        self.budget.reserved_usd += cost.usd - started.reserved_usd
+    def _settle(self, pending: PendingCall, status: Status, completion: Completion, cost: Cost) -> Call:
+        self.budget.reserved_usd += cost.usd - pending.reserved_usd
         measured = replace(
             completion,
-            latency_ms=(perf_counter() - started.began) * 1000,
-            attempts=started.attempts.made,
+            latency_ms=(perf_counter() - pending.began) * 1000,
+            attempts=pending.attempts.made,
             cost=cost,
-            dropped_params=tuple(dict.fromkeys((*started.dropped, *completion.dropped_params))),
+            dropped_params=tuple(dict.fromkeys((*pending.dropped, *completion.dropped_params))),
         )
-        return self._enter(started, status, measured)
+        return self._enter(pending, status, measured)
 
-    def _enter(self, started: Started, status: Status, completion: Completion) -> Call:
+    def _enter(
+        self, pending: PendingCall, status: Status, completion: Completion, *, breaker_open: bool = False
+    ) -> Call:
         call = Call(
-            id=started.id,
-            role=started.role,
-            model=started.name,
-            provider=started.model.provider,
+            id=pending.id,
+            role=pending.role,
+            model=pending.name,
+            provider=pending.model.provider,
             status=status,
             completion=completion,
-            member=started.member,
-            live=started.spoken > 0,
+            member=pending.member,
+            live=pending.streamed > 0,
+            breaker_open=breaker_open,
         )
         self.calls.append(call)
         return call
 
-    def _price(self, started: Started, usage: Usage | None) -> Cost:
-        return pricing.price(started.model, self.config.providers[started.model.provider], usage)
+    def _price(self, pending: PendingCall, usage: Usage | None) -> Cost:
+        return pricing.price(pending.model, self.config.providers[pending.model.provider], usage)
 
-    def _estimate(self, started: Started) -> Cost:
-        """What a call that was cut off will have cost: its own input, and as much output as its
-        finished siblings' median or as was heard of it, never more than it was allowed."""
-        if not started.attempts.made:
+    def _estimate(self, pending: PendingCall) -> Cost:
+        """The likely cost of a call that did not finish: its own input, and as output the median of its
+        finished siblings or what was streamed of it, whichever is more, but at most its max_tokens."""
+        if not pending.attempts.made:
             return Cost()
         siblings = [call.completion.usage for call in self.calls if call.role == "member"]
         outputs = [usage.output_tokens for usage in siblings if usage]
-        output = max(median(outputs) if outputs else 0, started.spoken // pricing.BYTES_PER_TOKEN)
-        if started.role == "embed":
+        output = max(median(outputs) if outputs else 0, pending.streamed // pricing.BYTES_PER_TOKEN)
+        if pending.role == "embed":
             output = 0
-        if started.request.max_tokens is not None:
-            output = min(output, started.request.max_tokens)
-        usage = Usage(input_tokens=pricing.estimate_input_tokens(started.request), output_tokens=int(output))
-        return replace(self._price(started, usage), estimated=True)
+        if pending.request.max_tokens is not None:
+            output = min(output, pending.request.max_tokens)
+        usage = Usage(input_tokens=pricing.estimate_input_tokens(pending.request), output_tokens=int(output))
+        return replace(self._price(pending, usage), estimated=True)

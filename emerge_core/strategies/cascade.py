@@ -17,8 +17,9 @@ from emerge_core.aggregators.tally import agreement, groups, votes
 from emerge_core.answers import Extractor, candidate, hedges
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
-from emerge_core.strategies import Outcome, members_of
 from emerge_core.strategies.last_resort import last_resort
+from emerge_core.strategies.panel import members_of
+from emerge_core.strategies.registry import Outcome
 from emerge_core.types import Candidate, ChatRequest, Decision, Member
 
 
@@ -58,7 +59,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
     if not any(c.usable for c in candidates):
         resort = await last_resort(ensemble, candidates, request, extractor, fanout)
         return Outcome(candidates=candidates, decision=resort)
-    vote = await get_aggregator("vote")(candidates, request=request, options=ensemble.aggregator, asker=fanout)
+    vote = await get_aggregator("vote")(
+        candidates, request=request, options=ensemble.aggregator, asker=fanout, key_of=extractor.key
+    )
     return Outcome(candidates=candidates, decision=replace(vote, rule="cascade:exhausted"))
 
 

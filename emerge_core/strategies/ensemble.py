@@ -13,13 +13,15 @@ from contextlib import aclosing
 from dataclasses import replace
 from math import fsum
 
-from emerge_core.aggregators import get_aggregator
-from emerge_core.aggregators.tally import Verdict, decided, escalates
+from emerge_core.aggregators import AGGREGATORS, get_aggregator
+from emerge_core.aggregators.early_decision import Verdict, decided
+from emerge_core.aggregators.tally import escalates
 from emerge_core.answers import Extractor, candidate
 from emerge_core.config.schema import EnsembleConfig, EscalateConfig
 from emerge_core.fanout import FanOut
-from emerge_core.strategies import Outcome, members_of
 from emerge_core.strategies.last_resort import last_resort
+from emerge_core.strategies.panel import members_of
+from emerge_core.strategies.registry import Outcome
 from emerge_core.types import Candidate, ChatRequest, Decision, Member
 
 
@@ -28,7 +30,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
     decision: Decision | None = None
     if sum(c.usable for c in candidates) >= ensemble.min_answers:
         aggregate = get_aggregator(ensemble.aggregator.name)
-        decision = await aggregate(candidates, request=request, options=ensemble.aggregator, asker=fanout)
+        decision = await aggregate(
+            candidates, request=request, options=ensemble.aggregator, asker=fanout, key_of=extractor.key
+        )
         decision = replace(decision, early=early)
     if ensemble.escalate and _disagrees(ensemble.escalate, candidates, decision):
         return await _escalate(ensemble, ensemble.escalate, request, extractor, fanout, candidates, decision)
@@ -42,7 +46,12 @@ async def _ask_panel(
 ) -> tuple[tuple[Candidate, ...], bool]:
     """Every member's candidate in config order, and whether some of them were not waited for."""
     members = members_of(ensemble)
-    may_stop = ensemble.early_decision and ensemble.aggregator.name == "vote" and request.n == 1 and len(members) > 1
+    may_stop = (
+        ensemble.early_decision
+        and AGGREGATORS[ensemble.aggregator.name].decides_early
+        and request.n == 1
+        and len(members) > 1
+    )
     needed = max(ensemble.min_answers, request.n)
     stragglers = ensemble.stragglers
     landed: dict[int, Candidate] = {}
@@ -108,7 +117,7 @@ async def _escalate(
         return Outcome(candidates=candidates, decision=replace(kept, fallback=why) if kept else None)
     if not replaces and decision is not None:
         voted = await get_aggregator("vote")(
-            (*candidates, stronger), request=request, options=ensemble.aggregator, asker=fanout
+            (*candidates, stronger), request=request, options=ensemble.aggregator, asker=fanout, key_of=extractor.key
         )
         return Outcome(
             candidates=(*candidates, stronger),

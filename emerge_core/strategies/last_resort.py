@@ -1,9 +1,9 @@
-"""What is left to do where no reply is usable.
+"""What to do if no reply is usable.
 
-A reply that is invalid (not the JSON, or not the tool call, that was asked for) is shown once to the
-model that wrote it, with what is wrong about it. Else the caller gets, as with a single model, the
-reply that some model did give, with its true finish_reason: cut off by his max_tokens, refused, or
-filtered. That is not an upstream's failure; but JSON that is none is never an answer.
+If a reply is invalid (not the JSON or the tool call that the request demands), the model that wrote it is
+asked once more, with the fault named. Otherwise the caller gets what a single model would have given it:
+a reply that was cut off by max_tokens, refused or filtered, with its true finish_reason. Those are not
+upstream failures. Invalid JSON is never returned as an answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from emerge_core.answers import Extractor, candidate
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
-from emerge_core.types import Candidate, ChatRequest, Completion, Decision, JsonObject
+from emerge_core.types import Candidate, ChatRequest, Completion, Decision, JsonObject, Unusable, UnusableKind
 
 
 async def last_resort(
@@ -24,8 +24,8 @@ async def last_resort(
     extractor: Extractor,
     fanout: FanOut,
 ) -> Decision | None:
-    """The decision where no candidate is usable; None where every call failed, or stayed invalid, and
-    where one answer would not be enough."""
+    """The decision if no candidate is usable. None if every call failed or stayed invalid, or if more than
+    one answer is needed."""
     if ensemble.min_answers > 1:
         return None
     return await _repaired(candidates, request, extractor, fanout) or _as_it_is(candidates, request)
@@ -34,7 +34,7 @@ async def last_resort(
 async def _repaired(
     candidates: Sequence[Candidate], request: ChatRequest, extractor: Extractor, fanout: FanOut
 ) -> Decision | None:
-    """One more call, of the model with the most weight (a stronger one before the panel's)."""
+    """Ask the model with the most weight again; an escalation's target before the members."""
     invalid = [c for c in candidates if _is_invalid(c, request)]
     if not invalid:
         return None
@@ -46,8 +46,8 @@ async def _repaired(
 
 
 def task(flawed: Candidate, request: ChatRequest) -> ChatRequest:
-    """The conversation, continued by the invalid reply and the complaint about it. A tool call gets its
-    complaint as the tool's result: so models know it."""
+    """The conversation, continued by the invalid reply and the complaint about it. The complaint about a
+    tool call is sent as the tool's result, the form in which models expect it."""
     completion, complaint = flawed.completion, f"This is not valid: {flawed.why_unusable}."
     if completion.tool_calls:
         calls = [
@@ -67,29 +67,29 @@ def task(flawed: Candidate, request: ChatRequest) -> ChatRequest:
 
 
 def _is_invalid(flawed: Candidate, request: ChatRequest) -> bool:
-    reason = flawed.why_unusable or ""
-    return flawed.call.status == "ok" and (
-        reason.startswith("invalid") or (reason == "empty" and (request.wants_json or _demands_a_call(request)))
-    )
+    reason = flawed.why_unusable
+    if reason is None or flawed.call.status != "ok":
+        return False
+    return reason.invalid or (reason.kind == "empty" and (request.wants_json or _demands_a_call(request)))
 
 
 def _as_it_is(candidates: Sequence[Candidate], request: ChatRequest) -> Decision | None:
-    reasons = ["truncated", "refusal", "content filter"]
+    kinds: list[UnusableKind] = ["truncated", "refusal", "content_filter"]
     if request.wants_json:
-        reasons.remove("truncated")
+        kinds.remove("truncated")
     elif len(candidates) == 1 and not _demands_a_call(request):
-        reasons.append("empty")
-    for reason in reasons:
+        kinds.append("empty")
+    for kind in kinds:
         for found in sorted(candidates, key=lambda c: c.member.position):
-            if found.call.status == "ok" and found.why_unusable == reason:
-                message = _without_text(found.completion, reason) if request.wants_json else found.completion
-                return Decision(message=message, selected=(found.call.id,), rule=f"unusable:{reason}")
+            if found.call.status == "ok" and found.why_unusable and found.why_unusable.kind == kind:
+                message = _without_text(found.completion, kind) if request.wants_json else found.completion
+                return Decision(message=message, selected=(found.call.id,), rule=f"unusable:{Unusable(kind)}")
     return None
 
 
-def _without_text(completion: Completion, reason: str) -> Completion:
-    """Where JSON was asked for, a refusal stands in its own field, and what was filtered nowhere."""
-    refusal = completion.refusal or (completion.text if reason == "refusal" else None)
+def _without_text(completion: Completion, kind: UnusableKind) -> Completion:
+    """For a request that wants JSON: a refusal goes into its own field, filtered text is left out."""
+    refusal = completion.refusal or (completion.text if kind == "refusal" else None)
     return replace(completion, text=None, refusal=refusal, logprobs=None)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from emerge_core.aggregators import get_aggregator
+from emerge_core.answers import Extractor
 from emerge_core.config.schema import AggregatorConfig
 from emerge_core.types import (
     AnswerKey,
@@ -21,6 +22,8 @@ from emerge_core.types import (
     Member,
     Role,
     ToolCall,
+    Unusable,
+    UnusableKind,
 )
 
 ASKED = ChatRequest(messages=({"role": "user", "content": "Which one?"},))
@@ -35,7 +38,7 @@ def build(
     calls: Sequence[str] = (),
     weight: float = 1.0,
     confidence: float | None = None,
-    why: str | None = None,
+    why: UnusableKind | None = None,
     status: Any = "ok",
 ) -> Candidate:
     """`says` is the answer, None for prose; `calls` are written like "search:paris"; `why` makes it unusable."""
@@ -43,7 +46,7 @@ def build(
     member = Member(model=name, position=position, weight=weight)
     error = None
     if status != "ok":
-        why = why or status
+        why = why or "error"
         error = CallError(kind="timeout" if status == "timeout" else "server", message=f"{name} {status}")
     tools = tuple(
         ToolCall(id=f"{name}-{i}", name=call.split(":")[0], arguments=call.split(":")[1])
@@ -70,7 +73,7 @@ def build(
             member=member,
         ),
         member=member,
-        why_unusable=why,
+        why_unusable=Unusable(why, status if why == "error" else "") if why else None,
         key=None if why else key,
         confidence=None if why else confidence,
     )
@@ -112,11 +115,13 @@ def decide(
     *,
     asker: Scripted | None = None,
     request: ChatRequest = ASKED,
+    answer_key: Sequence[str] = (),
     **options: Any,
 ) -> Decision:
     config = AggregatorConfig.model_validate({"name": name, **options})
+    key_of = Extractor.of(request, answer_key).key
     aggregate = get_aggregator(name)
-    return asyncio.run(aggregate(candidates, request=request, options=config, asker=asker or Scripted()))
+    return asyncio.run(aggregate(candidates, request=request, options=config, asker=asker or Scripted(), key_of=key_of))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emerge_core.aggregators import NAMES, get_aggregator
+from emerge_core.aggregators import AGGREGATORS, get_aggregator
+from emerge_core.errors import ConfigError
+
+NAMES = tuple(AGGREGATORS)
 
 SAID: list[dict[str, Any]] = [
     *({"says": key, "confidence": sure} for key in "ABC" for sure in (None, 0.4, 0.8)),
@@ -38,11 +41,14 @@ def options(name: str) -> dict[str, Any]:
     return {"judge": {"judge": "wise"}, "merge": {"merger": "writer"}, "adaptive": {"merger": "writer"}}.get(name, {})
 
 
-def test_every_name_of_the_config_is_registered() -> None:
+def test_every_row_of_the_table_can_be_configured_and_loaded() -> None:
     from emerge_core.config.schema import AggregatorConfig
 
-    assert set(NAMES) == set(AggregatorConfig.model_fields["name"].annotation.__args__)  # type: ignore[union-attr]
-    with pytest.raises(KeyError):
+    for name, row in AGGREGATORS.items():
+        assert AggregatorConfig(name=name).name == name
+        assert callable(get_aggregator(name))
+        assert {*row.options, *row.needs} <= set(AggregatorConfig.model_fields)
+    with pytest.raises(ConfigError, match="there is no aggregator `committee`"):
         get_aggregator("committee")
 
 

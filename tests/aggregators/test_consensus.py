@@ -89,8 +89,8 @@ def test_vectors_are_equal_in_every_process() -> None:
 
 def test_numpy_is_imported_only_for_embeddings() -> None:
     code = (
-        "import sys; from emerge_core.aggregators import NAMES, get_aggregator; "
-        "[get_aggregator(name) for name in NAMES]; print('numpy' in sys.modules)"
+        "import sys; from emerge_core.aggregators import AGGREGATORS, get_aggregator; "
+        "[get_aggregator(name) for name in AGGREGATORS]; print('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from emerge_core.aggregators.prompting import mark
+from emerge_core.answers import Extractor
 from emerge_core.types import CallError, ChatRequest, Completion, ToolCall
 
 CALLER = ChatRequest(
@@ -115,3 +116,15 @@ def test_agreement_is_with_what_the_merger_says(cand: Any, decides: Any, scripte
     for said, share in (("B", 0.5), ("A", 0.25), ("C", 0.0)):
         decision = decides(panel, "merge", asker=scripted(f"The answer is {said}."), merger="writer", request=request)
         assert decision.agreement == share
+
+
+def test_the_merged_text_is_read_by_the_configured_answer_fields(cand: Any, decides: Any, scripted: Any) -> None:
+    """`answer_key` says what the vote is: the merged text agrees with those whose label is the same."""
+    request = ChatRequest(messages=({"role": "user", "content": "Label this."},))
+    extractor = Extractor.of(request, ["/label"])
+    texts = ['{"label": "spam", "why": "loud"}', '{"label": "spam", "why": "odd"}', '{"label": "ham", "why": "calm"}']
+    panel = [replace(cand(p, text=text), key=extractor.key(Completion(text=text))) for p, text in enumerate(texts)]
+    asker = scripted('{"label": "spam", "why": "loud and odd"}')
+    merged = decides(panel, "merge", asker=asker, request=request, answer_key=["/label"], merger="writer")
+    assert merged.rule == "merge:written"
+    assert merged.agreement == pytest.approx(2 / 3)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emerge_core.aggregators.tally import agreement, decided, escalates, groups, pick, votes
+from emerge_core.aggregators.early_decision import decided
+from emerge_core.aggregators.tally import agreement, escalates, groups, pick, votes
 from emerge_core.types import AnswerKey, Candidate, ChatRequest, Member
 
 

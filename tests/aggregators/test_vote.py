@@ -91,6 +91,6 @@ def test_when_text_wins_the_answers_are_counted_among_the_texts(cand: Any, decid
 
 
 def test_unusable_text_does_not_count_against_a_call(cand: Any, decides: Any) -> None:
-    required = [cand(p, text="I would search.", why="no tool call") for p in range(3)]
+    required = [cand(p, text="I would search.", why="invalid_tool_call") for p in range(3)]
     decision = decides([*required, cand(3, calls=["f:1"])], "vote")
     assert (decision.selected, decision.rule, decision.agreement) == (("c3",), "vote:single", 0.25)

@@ -8,7 +8,7 @@ import pytest
 
 from emerge_core.answers import Extractor, candidate, hedges, is_refusal
 from emerge_core.answers.json_schema import schema_fault
-from emerge_core.types import Call, CallError, ChatRequest, Completion, Member, ToolCall
+from emerge_core.types import Call, CallError, ChatRequest, Completion, Member, ToolCall, Unusable
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",
@@ -206,7 +206,8 @@ CASES: list[tuple[ChatRequest, Completion, str | None]] = [
 
 @pytest.mark.parametrize(("request_", "completion", "expected"), CASES)
 def test_why_a_reply_is_unusable(request_: ChatRequest, completion: Completion, expected: str | None) -> None:
-    assert Extractor.of(request_).why_unusable(completion) == expected
+    reason = Extractor.of(request_).why_unusable(completion)
+    assert (reason and str(reason)) == expected
 
 
 def test_a_broken_schema_faults_nothing() -> None:
@@ -235,8 +236,8 @@ def test_a_candidate_of_an_unusable_call_has_no_key_and_no_confidence() -> None:
     good = of(said("The answer is B."))
     assert (good.usable, good.key, good.confidence) == (True, ("letter", "B"), 0.8)
     bad = of(said("I'm sorry, but I can't help with that."))
-    assert (bad.usable, bad.why_unusable, bad.key, bad.confidence) == (False, "refusal", None, None)
+    assert (bad.usable, bad.why_unusable, bad.key, bad.confidence) == (False, Unusable("refusal"), None, None)
     failed = of(Completion(error=CallError(kind="server", message="500")), "error")
-    assert (failed.usable, failed.why_unusable) == (False, "error: server")
+    assert (failed.usable, failed.why_unusable) == (False, Unusable("error", "server"))
     cancelled = of(Completion(error=CallError(kind="cancelled", message="decided")), "cancelled")
     assert not cancelled.usable

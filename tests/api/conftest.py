@@ -32,6 +32,7 @@ from emerge_core.types import (
     Member,
     Sink,
     Trace,
+    Unusable,
     Usage,
     VoteGroup,
 )
@@ -93,7 +94,7 @@ def trace(
             Candidate(
                 call=call,
                 member=member,
-                why_unusable=why,
+                why_unusable=Unusable("error" if why == "error" else "empty") if why else None,
                 key=None if why else AnswerKey("number", str(key)),
                 confidence=None if why else 0.75,
             )

@@ -20,6 +20,7 @@ import pytest
 from emerge_core.aggregators import get_aggregator
 from emerge_core.aggregators.judge import verdict
 from emerge_core.aggregators.prompting import ALL_CHARACTERS, mark
+from emerge_core.answers import Extractor
 from emerge_core.config.schema import AggregatorConfig
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Decision, Member, Role
 
@@ -84,7 +85,8 @@ class Gullible:
 
 def judged(panel: Sequence[Candidate], request: ChatRequest, asker: Any) -> Decision:
     options = AggregatorConfig(name="judge", judge="wise")
-    return asyncio.run(get_aggregator("judge")(panel, request=request, options=options, asker=asker))
+    judge, key_of = get_aggregator("judge"), Extractor.of(request).key
+    return asyncio.run(judge(panel, request=request, options=options, asker=asker, key_of=key_of))
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[repr(attack)[:40] for attack in ATTACKS])

@@ -199,7 +199,7 @@ class Reader:
         return _Said(
             key=key if reason is None else None,
             usable=reason is None,
-            refused=reason == "refusal",
+            refused=reason is not None and reason.kind == "refusal",
             right=bool(reply.text) and self._scorer.right_key(question, reply.text, key),
             probability=np.nan if probability is None else probability,
         )

@@ -1,6 +1,6 @@
 """What early decision spares a caller: the engine's own rule on recorded answers and latencies.
 
-A panel is waited for until the members still out cannot change the outcome, as `aggregators.tally` says.
+A panel is waited for until the members still out cannot change the outcome, as `aggregators.early_decision` says.
 It changes no answer and, since cancelled calls are costed, hardly a cost: time is what it saves.
 """
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emerge_core.aggregators.tally import Verdict, decided
+from emerge_core.aggregators.early_decision import Verdict, decided
 from emerge_core.evals.offline.arrays import NO_KEY, Answers
 from emerge_core.evals.offline.ensembles import Ensemble
-from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member
+from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member, Unusable
 
 if TYPE_CHECKING:
     from emerge_core.evals.types import Floats
@@ -76,4 +76,4 @@ def _candidate(member: Member, kind: str, code: int) -> Candidate:
     call = Call(id=str(member.position), role="member", model=member.model, provider="", status="ok",
                 completion=Completion(text="", finish_reason="stop"), member=member)  # fmt: skip
     key = None if code in (NO_KEY, NOTHING) else AnswerKey(kind, f"answer{code}")
-    return Candidate(call=call, member=member, why_unusable="empty" if code == NOTHING else None, key=key)
+    return Candidate(call=call, member=member, why_unusable=Unusable("empty") if code == NOTHING else None, key=key)

@@ -34,7 +34,9 @@ def decided(answers: Answers, recordings: Path, question: int, members: list[int
         call = Call(id=str(place), role="member", model=member.model, provider="p", status="ok", completion=completion)
         panel.append(candidate(extractor, call, member))
     aggregate: Any = get_aggregator("vote")
-    made: Decision = asyncio.run(aggregate(panel, request=request, options=AggregatorConfig(name="vote"), asker=None))
+    made: Decision = asyncio.run(
+        aggregate(panel, request=request, options=AggregatorConfig(name="vote"), asker=None, key_of=None)
+    )
     return made
 
 
