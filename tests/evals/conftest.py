@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.simulated_recording import write_recording
+
 Row = Mapping[str, Any]
 
 SUMS = {"s1": ("What is 17 plus 25?", "42"), "s2": ("What is 6 times 9?", "54"), "s3": ("Halve the number 90.", "45")}
@@ -136,6 +138,12 @@ def own_recordings(tmp_path: Path) -> Iterator[Path]:
     root = tmp_path / "own"
     root.mkdir()
     yield make_recordings(root)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording of simulated models. Tests do not change it."""
+    return write_recording(tmp_path_factory.mktemp("simulated"))
 
 
 @pytest.fixture(scope="session")

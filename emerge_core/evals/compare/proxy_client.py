@@ -12,20 +12,25 @@ import httpx
 from emerge_core.evals.recordings.prompts import body_of
 from emerge_core.evals.recordings.recording import Question
 from emerge_core.evals.scoring.scorer import Scorer
+from emerge_core.types import Completion, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One question answered by one model or ensemble."""
 
-    right: bool
+    score: float  # 1 right, 0 wrong; of a graded reply anything between; NaN: not known
     failed: bool = False  # an error reply: never right
     cost_usd: float | None = None  # None: not known
     cost_estimated: bool = False
     calls: int = 0
     agreement: float | None = None
     escalated: bool = False
-    said: str | None = None
+    said: Completion | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.score > 0.5
 
 
 class UnansweredError(Exception):
@@ -72,16 +77,16 @@ class Asker:
         calls = [call for call in trace.get("calls", ()) if call["status"] != "skipped"]
         if self.strict and any(call["role"] in ("judge", "merge") and call["status"] != "ok" for call in calls):
             raise UnansweredError(name)
-        text = None if failed else parsed["choices"][0]["message"]["content"]
+        said = None if failed else _completion(parsed["choices"][0])
         return Outcome(
-            right=self.scorer.right(question.id, text) if text else False,
+            score=0.0 if said is None else self.scorer.score(question.id, said),
             failed=failed,
             cost_usd=self._cost(trace, calls),
             cost_estimated=bool(trace.get("cost_estimated")),
             calls=len(calls),
             agreement=trace.get("agreement"),
             escalated=bool(trace.get("escalated")),
-            said=text,
+            said=said,
         )
 
     def _cost(self, trace: dict[str, Any], calls: Sequence[dict[str, Any]]) -> float | None:
@@ -89,3 +94,18 @@ class Asker:
             return None
         cost: float = trace["cost_usd"]
         return cost
+
+
+def _completion(choice: dict[str, Any]) -> Completion:
+    """The reply as the extraction reads it."""
+    message = choice["message"]
+    calls = tuple(
+        ToolCall(id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])
+        for call in message.get("tool_calls") or ()
+    )
+    return Completion(
+        text=message.get("content"),
+        refusal=message.get("refusal"),
+        tool_calls=calls,
+        finish_reason=choice.get("finish_reason"),
+    )

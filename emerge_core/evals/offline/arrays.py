@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from functools import cached_property
+from math import exp, isnan, log
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from emerge_core.answers import Extractor, same
+from emerge_core.answers import Extractor, names_key, same
 from emerge_core.errors import EmergeError
+from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import (
     Question,
     RecordedModel,
@@ -37,7 +39,21 @@ UNKNOWN = RecordedModel()
 LETTER_SENTENCE = "The answer is ("  # of a recording that kept the letter alone: it carries the confidence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+PER_REPLY = (
+    "codes",
+    "usable",
+    "refused",
+    "score",
+    "confidence",
+    "prompt_tokens",
+    "tokens",
+    "latency_ms",
+    "called",
+    "names",
+)  # arrays of shape (models, questions)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answers:
     """Of each model and question one reply. Equal codes at one question are equal keys."""
 
@@ -48,13 +64,17 @@ class Answers:
     codes: Codes  # NO_KEY: states no answer
     usable: Booleans
     refused: Booleans  # answered by a refusal: it is what a caller gets where nothing is usable
-    right: Booleans
+    score: Floats  # 1 right, 0 wrong; of graded replies anything between
     confidence: Floats  # probability of the answer's tokens; NaN where none was recorded
     prompt_tokens: Integers
     tokens: Integers  # of the replies
     latency_ms: Floats  # NaN where none was recorded
     joined: Mapping[int, Booleans]  # by question: which models' short texts contain one another
+    offers_tools: Booleans  # (questions,)
+    called: Booleans  # usable replies that call tools
+    names: Codes  # of their tools: equal codes at one question are equal names; NO_KEY without calls
     texts: Mapping[str, Mapping[str, Reply]]  # by model and question id
+    graded: bool = False  # replies have a score from 0 to 1 instead of being right or wrong
     left_out: int = 0  # questions that some of the models did not answer
     sparse: tuple[str, ...] = ()  # models that answered too few questions to be compared
 
@@ -63,6 +83,12 @@ class Answers:
         found: Booleans = (self.codes[a] == self.codes[b]) & (self.codes[a] != NO_KEY)
         for question, matrix in self.joined.items():
             found[question] |= matrix[a, b]
+        return found
+
+    @cached_property
+    def right(self) -> Booleans:
+        """Which replies are right; of graded ones, those that score more than half."""
+        found: Booleans = self.score > 0.5
         return found
 
     def costs(self, model: int) -> Floats:
@@ -76,10 +102,8 @@ class Answers:
     def only(self, questions: Integers) -> Answers:
         """The same of some questions, by their numbers."""
         numbers = {int(old): new for new, old in enumerate(questions)}
-        part = {
-            name: getattr(self, name)[:, questions]
-            for name in ("codes", "usable", "refused", "right", "confidence", "prompt_tokens", "tokens", "latency_ms")
-        }
+        part = {name: getattr(self, name)[:, questions] for name in PER_REPLY}
+        part["offers_tools"] = self.offers_tools[questions]
         joined = {numbers[old]: matrix for old, matrix in self.joined.items() if old in numbers}
         return replace(self, questions=tuple(self.questions[old] for old in numbers), joined=joined, **part)
 
@@ -122,9 +146,11 @@ def read_answers(
     if missing:
         known = ", ".join(sorted(recordings.replies(task, questions)))
         raise EmergeError(f"no answers of {', '.join(missing)} are recorded in {task}; there are: {known}")
+    scorer = Scorer.of(recordings, task, needed=gold)
+    if scorer.graded:
+        replies = {name: _graded(scorer, of_model) for name, of_model in replies.items()}
     kept, sparse = _comparable(replies, keep=models or ())
     answered = [id_ for id_ in questions if any(id_ in replies[name] for name in replies)]
-    scorer = Scorer.of(recordings, task, needed=gold)
     answered = [id_ for id_ in answered if not gold or scorer.can_score(id_)]
     asked = [id_ for id_ in answered if all(id_ in replies[name] for name in kept)]
     if not asked:
@@ -143,6 +169,11 @@ def read_answers(
     )
 
 
+def _graded(scorer: Scorer, of_model: Mapping[str, Reply]) -> dict[str, Reply]:
+    """The replies of one model that have a grade."""
+    return {id_: reply for id_, reply in of_model.items() if not isnan(scorer.score(id_, reply.completion()))}
+
+
 def _comparable(
     replies: Mapping[str, Mapping[str, Reply]], keep: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -158,8 +189,9 @@ class _Said(NamedTuple):
     key: AnswerKey | None
     usable: bool
     refused: bool
-    right: bool
-    probability: float  # NaN where it is not recorded with the reply
+    score: float
+    probability: float  # NaN if none is recorded with the reply
+    names: AnswerKey | None  # of the tools that it calls
 
 
 class Reader:
@@ -184,9 +216,8 @@ class Reader:
             if reply.details is None:
                 read[reply.text] = said
             row.append(said)
-        numbers: dict[AnswerKey, int] = {}
-        self._codes.append([NO_KEY if said.key is None else numbers.setdefault(said.key, len(numbers)) for said in row])
-        if sum(key.kind == "text" for key in numbers) > 1:
+        self._codes.append(_numbered([said.key for said in row]))
+        if len({said.key for said in row if said.key and said.key.kind == "text"}) > 1:
             self._joined[number] = _containments([said.key for said in row])
         self._rows.append(row)
         self._replies.append(list(replies.values()))
@@ -200,8 +231,9 @@ class Reader:
             key=key if reason is None else None,
             usable=reason is None,
             refused=reason is not None and reason.kind == "refusal",
-            right=bool(reply.text) and self._scorer.right_key(question, reply.text, key),
+            score=self._scorer.score(question, completion, key),
             probability=np.nan if probability is None else probability,
+            names=names_key(completion.tool_calls) if completion.tool_calls and reason is None else None,
         )
 
     def answers(
@@ -226,12 +258,16 @@ class Reader:
             codes=np.array(self._codes, dtype=np.int16).T.copy(),
             usable=self._flags("usable"),
             refused=self._flags("refused"),
-            right=self._flags("right"),
+            score=np.array([[said.score for said in row] for row in self._rows], dtype=np.float64).T.copy(),
             confidence=np.array(confidences, dtype=np.float64).T.copy(),
             prompt_tokens=self._prompt_tokens(questions),
             tokens=np.array([[reply.tokens for reply in row] for row in self._replies]).T.copy(),
             latency_ms=self._latencies(),
             joined=self._joined,
+            offers_tools=np.array([_offers_tools(question) for question in questions], dtype=np.bool_),
+            called=np.array([[said.names is not None for said in row] for row in self._rows], dtype=np.bool_).T.copy(),
+            names=np.array([_numbered([said.names for said in row]) for row in self._rows], dtype=np.int16).T.copy(),
+            graded=self._scorer.graded,
             texts=texts,
             left_out=left_out,
             sparse=sparse,
@@ -253,6 +289,16 @@ class Reader:
 
     def _flags(self, name: str) -> Booleans:
         return np.array([[getattr(said, name) for said in row] for row in self._rows], dtype=np.bool_).T.copy()
+
+
+def _numbered(keys: Sequence[AnswerKey | None]) -> list[int]:
+    """Keys as numbers in order of appearance."""
+    numbers: dict[AnswerKey, int] = {}
+    return [NO_KEY if key is None else numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def _offers_tools(question: Question) -> bool:
+    return question.request is not None and request_of(question).offers_tools
 
 
 def _probability(reply: Reply, said: _Said) -> float:

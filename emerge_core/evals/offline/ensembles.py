@@ -68,7 +68,7 @@ class Outcomes:
     """(questions,): what an ensemble answers to each question."""
 
     winner: Integers  # row of the arrays whose reply it is, or NOBODY
-    right: Booleans
+    score: Floats  # of the winning reply; 0 if there is none
     agreement: Floats
     escalated: Booleans
     cost_usd: Floats  # NaN where it is not known
@@ -123,8 +123,8 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
     if ensemble.rule == "cascade":
         found = cascade(answers, (*ensemble.members, *ensemble.reserve), ensemble.weights)
         never = np.zeros(len(found.winner), dtype=np.bool_)
-        right = _right(answers, found.winner)
-        return Outcomes(found.winner, right, found.agreement, never, found.cost_usd, found.calls, found.latency_ms)
+        score = _score(answers, found.winner)
+        return Outcomes(found.winner, score, found.agreement, never, found.cost_usd, found.calls, found.latency_ms)
     members, rows = ensemble.members, np.array(ensemble.members)
     sure = confidences(answers, ensemble)
     place, agreement = _DECIDE[ensemble.rule](answers, members, ensemble.weights, sure)
@@ -144,7 +144,7 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
         cost = cost + np.where(asked, answers.costs(ensemble.target), 0.0)
         latency = latency + np.where(asked, answers.latency_ms[ensemble.target], 0.0)
         calls = calls + asked
-    return Outcomes(winner, _right(answers, winner), agreement, escalated, cost, calls, latency)
+    return Outcomes(winner, _score(answers, winner), agreement, escalated, cost, calls, latency)
 
 
 def _stronger(
@@ -184,6 +184,5 @@ def _rows(places: Integers, members: Sequence[int]) -> Integers:
     return np.where(places == NOBODY, NOBODY, np.array(members)[places])
 
 
-def _right(answers: Answers, winner: Integers) -> Booleans:
-    found: Booleans = answers.right[winner, np.arange(len(winner))] & (winner != NOBODY)
-    return found
+def _score(answers: Answers, winner: Integers) -> Floats:
+    return np.where(winner == NOBODY, 0.0, answers.score[winner, np.arange(len(winner))])

@@ -37,9 +37,11 @@ def adaptive(answers: Answers, members: Sequence[int], weights: Sequence[float],
     majority = 2 * (weight @ first) > weight.sum() + TOLERANCE
     among = np.where(majority, first, keyed)
     rated = (~among | ~np.isnan(confidence)).all(axis=0)
-    place = np.where(rated & keyed.any(axis=0), _surest(among, weight, confidence), voted.winner)
+    place = np.where(
+        rated & keyed.any(axis=0) & ~answers.offers_tools, _surest(among, weight, confidence), voted.winner
+    )
     mostly_prose = 2 * (weight @ keyed) <= weight @ usable + TOLERANCE
-    for question in np.flatnonzero(mostly_prose & keyed.any(axis=0) & (usable.sum(axis=0) > 1)):
+    for question in np.flatnonzero(mostly_prose & keyed.any(axis=0) & (usable.sum(axis=0) > 1) & ~answers.offers_tools):
         place[question] = middle(answers, members, weight, confidence, int(question))
     return _decided(answers, members, weight, place)
 
@@ -66,7 +68,7 @@ def nearness(answers: Answers, rows: Sequence[int]) -> Singles:
     near = np.zeros((len(rows), len(rows), len(answers.questions)), dtype=np.float32)
     for number, id_ in enumerate(answers.questions):
         able = [place for place, row in enumerate(rows) if answers.usable[row, number]]
-        texts = [answers.texts[answers.models[rows[place]]][id_].text.strip() for place in able]
+        texts = [consensus.content(answers.texts[answers.models[rows[place]]][id_].completion()) for place in able]
         distinct = tuple(dict.fromkeys(texts))
         where = [distinct.index(text) for text in texts]
         if able:
@@ -91,6 +93,10 @@ def _decided(answers: Answers, members: Sequence[int], weight: Floats, place: In
     own = np.take_along_axis(together(answers, members), place.clip(0)[None, None], axis=0)[0]
     with_key = np.take_along_axis(keyed, place.clip(0)[None], axis=0)[0]
     said = np.where(with_key, weight @ own, weight @ (usable & ~keyed))
-    agreement = np.where(keyed.any(axis=0), said / weight.sum(), np.nan)
+    texts = usable & ~answers.called[rows]
+    writes = np.take_along_axis(texts, place.clip(0)[None], axis=0)[0]
+    silent = answers.offers_tools & writes & (texts & ~keyed).any(axis=0)
+    said = np.where(silent, weight @ texts, said)
+    agreement = np.where(keyed.any(axis=0) | silent, said / weight.sum(), np.nan)
     nobody = np.where(refused.any(axis=0), refused.argmax(axis=0), NOBODY)
     return Vote(np.where(usable.any(axis=0), place, nobody), agreement)

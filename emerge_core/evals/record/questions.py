@@ -117,6 +117,8 @@ def _answers(place: str, raw: Mapping[str, Any]) -> list[str]:
 def _form(answers: list[str], row: Mapping[str, Any]) -> str:
     if row.get("choices"):
         return "letter"
+    if row.get("request", {}).get("tools"):
+        return "tool_calls"
     if all(_NUMBER.fullmatch(answer.strip()) for answer in answers):
         return "number"
     return "json" if all(answer.lstrip().startswith(("{", "[")) for answer in answers) else "short text"

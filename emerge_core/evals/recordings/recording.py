@@ -31,6 +31,7 @@ from emerge_core.evals.recordings.rows import (
     read_question,
     read_reply,
     read_sample,
+    read_verdict,
     text,
 )
 
@@ -127,13 +128,12 @@ class Recordings:
         return 1 + max((read_sample(place, row) for place, row in read_rows(self._replies_file(task))), default=0)
 
     def verdicts(self, task: str) -> Iterator[Verdict]:
-        """The judged rows of a task with full texts."""
+        """The judged or graded rows of a task that keeps replies whole; none of a task of letters."""
         if self._is_letters(task):
             return
         for place, row in read_rows(self._replies_file(task)):
-            if row.get("correct") is not None:
-                said = text(place, row, "response_text")
-                yield Verdict(text(place, row, "id"), said, bool(row["correct"]), row.get("scored_by"))
+            if (verdict := read_verdict(place, row)) is not None:
+                yield verdict
 
     def _is_letters(self, task: str) -> bool:
         return _file(self.directory / task, "responses") is None and task.endswith(LETTERS)

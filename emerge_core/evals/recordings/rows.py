@@ -78,8 +78,10 @@ class Verdict(NamedTuple):
 
     question: str
     text: str
-    correct: bool
-    by: str | None = None  # what judged, where the row says so
+    score: float  # 1 right, 0 wrong; of a graded reply anything between
+    by: str | None = None  # who judged, if the row says so
+    tool_calls: tuple[ToolCall, ...] = ()
+    graded: bool = False  # a grade from 0 to 1, not right or wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,25 @@ def read_reply(place: str, row: Row) -> Reply | None:
         tokens = _number(place, row, "completion_tokens_est")
     counted = estimated_tokens(said) if tokens is None else int(tokens)
     return Reply(said, counted, _confidence(place, row), details)
+
+
+def read_verdict(place: str, row: Row) -> Verdict | None:
+    """None for a row that nobody judged."""
+    correct, grade = row.get("correct"), _number(place, row, "score")
+    if (correct is None and grade is None) or row.get("error") is not None:
+        return None
+    if grade is not None and not 0 <= grade <= 1:
+        raise EmergeError(f"{place}: `score` must be between 0 and 1")
+    said = text(place, row, "response_text") if "response_text" in row or not row.get("tool_calls") else ""
+    details = _details(place, row)
+    return Verdict(
+        question=text(place, row, "id"),
+        text=said,
+        score=float(bool(correct)) if grade is None else grade,
+        by=row.get("scored_by"),
+        tool_calls=details.tool_calls if details else (),
+        graded=grade is not None,
+    )
 
 
 def read_letter(place: str, row: Row) -> Reply:

@@ -1,9 +1,10 @@
-"""Recognising a recorded request in whatever wire format it comes back.
+"""Recognises a recorded request in the wire format of any provider.
 
-Providers translate a conversation, each in its own way: system messages are joined or set apart,
-neighbours of one role merged, tool results told as the user's, JSON instructions appended to the
-system text. The fingerprint is made of what all of them leave alone: the turns, by speaker, with
-white space evened out, with tool calls and images. The system text is compared apart (`system_of`).
+Providers translate a conversation, each in its own way: they join system messages or set them apart, merge
+neighbours of one role, send tool results as the user's, append JSON instructions to the system text. The
+fingerprint covers what all of them keep: the turns by speaker, with white space normalised, with tool calls
+and images. The system text (`system_of`) and what the request demands of the reply (`demands_of`: its tools
+and the JSON schema) are compared apart.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from emerge_core.evals.replay.extra_text import normalised
@@ -37,6 +39,60 @@ def fingerprint(messages: Sequence[Message]) -> str:
 def system_of(messages: Sequence[Message]) -> str:
     """The text of the system messages, evened out."""
     return normalised(" ".join(text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")))
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a request offers and demands: tools as canonical JSON, the JSON schema or "json" for any object."""
+
+    tools: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()  # of the tools
+    schema: str | None = None
+    rewritten: bool = False  # the schema is in a provider's own subset, so it equals no recorded one
+
+
+def demands_of(body: Mapping[str, Any]) -> Demands:
+    """Read from the body of a request in OpenAI's, Anthropic's or Ollama's shape."""
+    functions = [] if body.get("tool_choice") == "none" else [_function(tool) for tool in _blocks(body.get("tools"))]
+    output = body.get("output_config")
+    native = output.get("format") if isinstance(output, Mapping) else None
+    return Demands(
+        tools=frozenset(json.dumps(function, sort_keys=True) for function in functions),
+        names=frozenset(str(function[0]) for function in functions),
+        schema="json" if native else _schema(body),
+        rewritten=bool(native),
+    )
+
+
+def called_in(messages: Sequence[Message]) -> set[str]:
+    """Names of the tools that a conversation has already called."""
+    uses = [block for message in messages for block in _blocks(message.get("content"))]
+    found = {str(block.get("name")) for block in uses if block.get("type") == "tool_use"}
+    for message in messages:
+        functions = [call.get("function") for call in _blocks(message.get("tool_calls"))]
+        found |= {str(function.get("name")) for function in functions if isinstance(function, Mapping)}
+    return found
+
+
+def _function(tool: Message) -> list[Any]:
+    function = tool.get("function") if isinstance(tool.get("function"), Mapping) else tool
+    assert isinstance(function, Mapping)  # noqa: S101
+    parameters = function.get("parameters") or function.get("input_schema")
+    shape = {"type": "object", **parameters} if isinstance(parameters, Mapping) else {"type": "object"}
+    return [function.get("name"), function.get("description"), shape]
+
+
+def _schema(body: Mapping[str, Any]) -> str | None:
+    asked = body.get("response_format")
+    if isinstance(asked, Mapping):
+        if asked.get("type") == "json_object":
+            return "json"
+        named = asked.get("json_schema")
+        return json.dumps(named.get("schema") or {}, sort_keys=True) if isinstance(named, Mapping) else None
+    asked = body.get("format")  # Ollama's
+    if isinstance(asked, Mapping):
+        return json.dumps(asked, sort_keys=True)
+    return "json" if asked == "json" else None
 
 
 def _texts(content: Any) -> Iterator[str]:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from emerge_core.evals.recordings.recording import Question, prompt_of
 from emerge_core.evals.replay.extra_text import normalised, shows_answers, surplus, system_surplus
-from emerge_core.evals.replay.fingerprint import fingerprint, system_of
+from emerge_core.evals.replay.fingerprint import Demands, called_in, demands_of, fingerprint, system_of
 from emerge_core.types import text_of
 
+NO_DEMANDS = Demands()
 ANCHOR = 16  # characters of a question's beginning by which it is looked up
 
 
@@ -38,9 +39,11 @@ class _Entry(NamedTuple):
 
 
 class _Request(NamedTuple):
+    """A question that is a whole request."""
+
     id: str
     system: str
-    wants_json: bool
+    demands: Demands
 
 
 class Matcher:
@@ -55,9 +58,9 @@ class Matcher:
         self._requests: dict[str, list[_Request]] = {}  # by fingerprint
         for question in questions:
             if question.request is not None:
-                messages, wants_json = question.request["messages"], "response_format" in question.request
+                messages = question.request["messages"]
                 known = self._requests.setdefault(fingerprint(messages), [])
-                known.append(_Request(question.id, system_of(messages), wants_json))
+                known.append(_Request(question.id, system_of(messages), demands_of(question.request)))
                 continue
             prompt = prompt_of(question)
             self._exact.setdefault(prompt.strip(), []).append(question.id)
@@ -68,9 +71,10 @@ class Matcher:
             elif entry.text:
                 self._short.append(entry)
 
-    def find(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The id of the question that the conversation ends in. Raises NoMatchError or AmbiguousError."""
-        if (request := self._request(messages)) is not None:
+    def find(self, messages: Sequence[Mapping[str, Any]], demands: Demands = NO_DEMANDS) -> str:
+        """The id of the question that the conversation ends in. `demands` are the request's tools and schema.
+        Raises NoMatchError or AmbiguousError."""
+        if (request := self._request(messages, demands)) is not None:
             return request
         if not messages or messages[-1].get("role") != "user":
             raise NoMatchError("the conversation does not end in a user message")
@@ -86,13 +90,12 @@ class Matcher:
             raise NoMatchError(f"the message is more than the question {question}: {more}")
         return question
 
-    def _request(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
-        """The request that the conversation is. A provider without a JSON mode asks for JSON at the end of the
-        system text."""
+    def _request(self, messages: Sequence[Mapping[str, Any]], demands: Demands) -> str | None:
+        """The recorded request that has these messages, tools and response format."""
         known = self._requests.get(fingerprint(messages), []) if self._requests else []
-        system = system_of(messages)
-        found = [each for each in known if each.system == system]
-        found = found or [each for each in known if each.wants_json and system.startswith(each.system)]
+        found = [each for each in known if _same_request(each, system_of(messages), called_in(messages), demands)]
+        exact = [each for each in found if each.demands == demands]
+        found = exact or found
         if len(found) > 1:
             raise AmbiguousError([each.id for each in found])
         return found[0].id if found else None
@@ -124,6 +127,24 @@ class Matcher:
             if anchor in self._anchored and anchor not in seen:
                 seen.add(anchor)
                 yield from self._anchored[anchor]
+
+
+def _same_request(recorded: _Request, system: str, called: set[str], demands: Demands) -> bool:
+    """Whether a request with the same turns asks the recorded one, as the providers' adapters send it.
+
+    An adapter whose API has no JSON mode asks for JSON at the end of the system text, or by a tool that takes
+    the whole reply; one whose API wants the tools of past calls declared adds those.
+    """
+    wanted = recorded.demands
+    instructed = wanted.schema is not None and system != recorded.system and system.startswith(recorded.system)
+    if system != recorded.system and not instructed:
+        return False
+    reply_tool = wanted.schema is not None and not wanted.tools and len(demands.tools) == 1
+    if wanted.tools != demands.tools and not reply_tool and (wanted.tools or not demands.names <= called):
+        return False
+    if demands.schema is None:
+        return wanted.schema is None or instructed or reply_tool
+    return wanted.schema is not None and (demands.rewritten or demands.schema == wanted.schema)
 
 
 def _fits(entry: _Entry, text: str) -> bool:

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import BaseRoute, Mount, Route
 
 from emerge_core.evals.recordings.recording import Recordings, Reply
+from emerge_core.evals.replay.fingerprint import demands_of
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 from emerge_core.evals.replay.wire import Answer, AnthropicWire, OpenAIWire, Wire, prompt_tokens
 from emerge_core.provider_kinds import KINDS
@@ -60,7 +61,7 @@ class ReplayTask:
         if of_model is None:
             raise RefusedError(404, f"model {body['model']!r} was not recorded in {self.name}", "model_not_found")
         try:
-            question = self._matcher.find(messages)
+            question = self._matcher.find(messages, demands_of(body))
         except NoMatchError as error:
             raise RefusedError(404, f"nothing recorded to answer with: {error}", "no_recording") from error
         except AmbiguousError as error:
@@ -145,13 +146,15 @@ def _chat(task: ReplayTask, wire: Wire, speed: float, sleep: Sleep) -> Callable[
 
 
 async def _paced(wire: Wire, answer: Answer, speed: float, sleep: Sleep) -> AsyncIterator[bytes]:
-    """The stream's pieces, each when its share of the tokens would have been generated."""
+    """The stream's pieces, each when its share of the reply would have been generated."""
+    whole_s = simulated_latency_s(answer.reply)
+    first_s = min(FIRST_TOKEN_S, whole_s)
     if speed:
-        await sleep(speed * FIRST_TOKEN_S)
+        await sleep(speed * first_s)
     out = 0.0
     for piece in wire.pieces(answer):
         if speed and piece.share > out:
-            await sleep(speed * (piece.share - out) * answer.reply.tokens * TOKEN_S)
+            await sleep(speed * (piece.share - out) * (whole_s - first_s))
             out = piece.share
         yield piece.data
 

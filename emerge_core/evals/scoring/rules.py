@@ -1,8 +1,8 @@
-"""Rules by which a reply is right, for answers whose key alone does not settle it.
+"""Rules that decide whether a reply is right, for answers that equal keys alone do not settle.
 
-The form of a question's answers (`answer_format`) names the rule: `contains` and `short text` look for
-an accepted answer in the reply's words, `json` compares values, a number may have a `tolerance`. All
-other forms are settled by equal answer keys.
+A question's `answer_format` names the rule: `contains` and `short text` look for an accepted answer among the
+reply's words, `json` compares values, `tool_calls` compares calls (see `tool_calls`), a number may have a
+`tolerance`. Every other form is settled by equal answer keys.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from emerge_core.types import AnswerKey
 
-SHORT_TEXT, CONTAINS, JSON = "short text", "contains", "json"
+SHORT_TEXT, CONTAINS, JSON, TOOL_CALLS = "short text", "contains", "json", "tool_calls"
 
 _ARTICLES = {"a", "an", "the"}
 _FENCED = re.compile(r"```[\w-]*\s*\n(.*?)```", re.S)

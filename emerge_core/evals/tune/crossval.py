@@ -67,7 +67,7 @@ class CrossValidation:
         self._candidates = candidates
         self._blocks = blocks
         self._partitions = list(folds(blocks, seeds=seeds))
-        self._measures: dict[tuple[Design, int, int], Booleans] = {}
+        self._measures: dict[tuple[Design, int, int], Floats] = {}
 
     def unseen(self, budgets: Sequence[Budget]) -> Floats:
         """(budgets, questions): how often, over the partitions, the ensemble that is chosen without a question
@@ -94,11 +94,11 @@ class CrossValidation:
                 unseen[fold.unseen] += right[best, fold.unseen]
         return int(right.sum(axis=1).argmax()), unseen / len(self._partitions)
 
-    def _measured(self, design: Design, seed: int, number: int, fold: Fold) -> Booleans:
+    def _measured(self, design: Design, seed: int, number: int, fold: Fold) -> Floats:
         found = self._measures.get((design, seed, number))
         if found is None:
             outcomes = evaluate(self._answers, fit(self._answers, design, fold.training))
-            found = self._measures[design, seed, number] = outcomes.right[fold.unseen]
+            found = self._measures[design, seed, number] = outcomes.score[fold.unseen]
         return found
 
     def chosen(self, budget: Budget) -> Ensemble:

@@ -5,13 +5,13 @@ import pytest
 from emerge_core.evals.compare.comparison import Comparison, table
 from emerge_core.evals.compare.proxy_client import Outcome
 
-RIGHT, WRONG = Outcome(right=True, cost_usd=0.001, calls=1), Outcome(right=False, cost_usd=0.002, calls=1)
-UNPRICED = Outcome(right=True, calls=1)
+RIGHT, WRONG = Outcome(score=1.0, cost_usd=0.001, calls=1), Outcome(score=0.0, cost_usd=0.002, calls=1)
+UNPRICED = Outcome(score=1.0, calls=1)
 
 
 def outcome(right: bool, *, agreement: float | None = 1.0, escalated: bool = False, failed: bool = False) -> Outcome:
     calls = 4 if escalated else 3
-    return Outcome(right, failed=failed, cost_usd=0.003, calls=calls, agreement=agreement, escalated=escalated)
+    return Outcome(float(right), failed=failed, cost_usd=0.003, calls=calls, agreement=agreement, escalated=escalated)
 
 
 def comparison(*, early_decision: bool = False) -> Comparison:

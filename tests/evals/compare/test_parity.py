@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,16 @@ from emerge_core.evals.offline.ensembles import Design, Ensemble, evaluate, fit
 from emerge_core.evals.offline.voting import NOBODY
 from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.tune.config_writer import NAME, config_of
+from emerge_core.types import ToolCall
 
 
 def quiet(name: str, count: int) -> Callable[[], object]:
     return lambda: None
+
+
+def spoken(calls: Sequence[ToolCall]) -> list[tuple[str, str]]:
+    """Without ids, which the proxy makes unique."""
+    return [(call.name, call.arguments) for call in calls]
 
 
 def agrees(directory: Path, answers: Answers, ensembles: list[Ensemble], limit: int | None = None) -> None:
@@ -46,9 +52,11 @@ def agrees(directory: Path, answers: Answers, ensembles: list[Ensemble], limit: 
             if winner == NOBODY:
                 assert outcome.failed, where
             else:
-                said = answers.texts[answers.models[winner]][answers.questions[place]].text
-                assert outcome.said == said, where
-            assert outcome.right == offline.right[place], where
+                reply = answers.texts[answers.models[winner]][answers.questions[place]].completion()
+                assert outcome.said is not None, where
+                assert (outcome.said.text or "") == (reply.text or ""), where
+                assert spoken(outcome.said.tool_calls) == spoken(reply.tool_calls), where
+            assert outcome.score == offline.score[place], where
             assert outcome.escalated == offline.escalated[place], where
             assert outcome.calls == offline.calls[place], where
             cost = np.nan if outcome.cost_usd is None else outcome.cost_usd
@@ -77,6 +85,13 @@ def test_letters_with_and_without_answers(mixed: Path) -> None:
     answers = read_answers(Recordings(mixed), "mixed_letters")
     every = np.arange(len(answers.questions))
     agrees(mixed, answers, [fit(answers, design, every) for design in of_every_kind((2, 0, 3), 4)])
+
+
+@pytest.mark.parametrize("task", ["sums", "picks", "facts", "calls", "essays"])
+def test_simulated_answers(simulated: Path, task: str) -> None:
+    answers = read_answers(Recordings(simulated), task, ("amber", "birch", "cedar", "titan"))
+    every = np.arange(len(answers.questions))
+    agrees(simulated, answers, [fit(answers, design, every) for design in of_every_kind((0, 1, 2), 3)], limit=25)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from emerge_core.errors import EmergeError
-from emerge_core.evals.record.questions import read_questions, task_name
+from emerge_core.evals.record.questions import question_row, read_questions, task_name
 
 ASKED = {"model": "gpt-4o", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
 
@@ -118,3 +118,11 @@ def test_files_without_questions(tmp_path: Path) -> None:
 def test_task_names_are_folders() -> None:
     assert task_name("../my task/1") == "my-task-1"
     assert task_name("..") == "questions"
+
+
+def test_answers_of_a_request_with_tools_are_calls() -> None:
+    tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+    request = {"messages": [{"role": "user", "content": "Find it."}], "tools": [tool]}
+    row = question_row("here", {"request": request, "answers": [[{"name": "find", "arguments": {}}], []]})
+    assert row["answer_format"] == "tool_calls"
+    assert row["answers"] == ['[{"name": "find", "arguments": {}}]', "[]"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emerge_core.evals.recordings.recording import Question
-from emerge_core.evals.replay.fingerprint import fingerprint, system_of
+from emerge_core.evals.replay.fingerprint import demands_of, fingerprint, system_of
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 from emerge_core.providers.anthropic import adapter as anthropic
 from emerge_core.providers.ollama import adapter as ollama
@@ -91,3 +91,52 @@ def test_one_request_twice_is_ambiguous() -> None:
     asked = {"messages": [{"role": "user", "content": "Hi"}]}
     with pytest.raises(AmbiguousError):
         Matcher([Question("a", "Hi", request=asked), Question("b", "Hi", request=asked)]).find(asked["messages"])
+
+
+def tool(name: str, about: str = "Finds.", **properties: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}}
+    return {"type": "function", "function": {"name": name, "description": about, "parameters": parameters}}
+
+
+ASKED = [{"role": "user", "content": "Find it."}]
+SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}, "additionalProperties": False}
+FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"messages": ASKED},
+    "one tool": {"messages": ASKED, "tools": [tool("find", what="string")]},
+    "another description": {"messages": ASKED, "tools": [tool("find", "Finds more.", what="string")]},
+    "another parameter": {"messages": ASKED, "tools": [tool("find", where="string")]},
+    "two tools": {"messages": ASKED, "tools": [tool("find", what="string"), tool("lose", what="string")]},
+    "a schema": {"messages": ASKED, "response_format": FORMAT},
+}
+
+
+def bodies(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The request as each provider's adapter sends it, the messages in one shape."""
+    chat = ChatRequest(
+        messages=tuple(request["messages"]),
+        tools=tuple(request.get("tools", ())),
+        response_format=request.get("response_format"),
+    )
+    to_anthropic = anthropic.to_wire("claude-3-5-haiku-latest", chat).body
+    system = [{"role": "system", "content": to_anthropic["system"]}] if "system" in to_anthropic else []
+    return [
+        openai.to_wire("m", chat)[0],
+        ollama.to_wire("m", chat)[0],
+        {**to_anthropic, "messages": [*system, *to_anthropic["messages"]]},
+    ]
+
+
+@pytest.mark.parametrize("asked", VARIANTS)
+def test_one_text_with_different_tools_or_formats_is_several_questions(asked: str) -> None:
+    matcher = Matcher(Question(name, "Find it.", (), request) for name, request in VARIANTS.items())
+    for body in bodies(VARIANTS[asked]):
+        assert matcher.find(body["messages"], demands_of(body)) == asked
+
+
+@pytest.mark.parametrize("asked", [name for name in VARIANTS if name != "plain"])
+def test_a_request_is_not_answered_by_one_with_other_tools(asked: str) -> None:
+    matcher = Matcher([Question("plain", "Find it.", (), VARIANTS["plain"])])
+    for body in bodies(VARIANTS[asked])[:2]:
+        with pytest.raises(NoMatchError):
+            matcher.find(body["messages"], demands_of(body))

@@ -37,7 +37,7 @@ def check(answers: Answers, candidates: Candidates, numbers: range | list[int]) 
     for number in numbers:
         design = candidates.design(number)
         outcomes = evaluate(answers, fit(answers, design, every))
-        assert candidates.right[number].sum() == outcomes.right.sum(), design
+        assert candidates.right[number].sum() == outcomes.score.sum(), design
         assert candidates.cost[number] == pytest.approx(outcomes.cost_usd.mean(), rel=1e-5), design
         expected = outcomes.latency_ms.mean()
         assert candidates.latency[number] == pytest.approx(expected, rel=1e-5, nan_ok=True), design
@@ -74,7 +74,7 @@ def test_blocks_hold_the_right_questions(letters: Answers) -> None:
     candidates = search(letters, Space((0, 1, 2), (3, 4)), blocks)
     every = np.arange(len(letters.questions))
     for number in range(0, len(candidates), 5):
-        right = evaluate(letters, fit(letters, candidates.design(number), every)).right
+        right = evaluate(letters, fit(letters, candidates.design(number), every)).score
         assert candidates.right[number].tolist() == [right[part].sum() for part in blocks.parts]
 
 
