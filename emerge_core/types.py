@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from emerge_core.errors import RequestError
 
@@ -22,8 +22,11 @@ JsonObject = Mapping[str, Any]
 
 RateLimits = tuple[tuple[str, str], ...]  # an upstream's, as OpenAI's headers: x-ratelimit-…
 
-Role = Literal["member", "judge", "merge", "embed", "escalation", "repair"]
+Role = Literal["member", "judge", "merge", "embed", "escalation", "adjudication", "repair"]
 Status = Literal["ok", "error", "timeout", "cancelled", "skipped"]
+
+Form = Literal["tools", "json", "choices", "short", "open_ended"]  # what a request asks for: see answers.question
+FORMS: tuple[Form, ...] = get_args(Form)  # in order of precedence
 
 ErrorKind = Literal[
     "invalid_request",  # the upstream refuses the request as it is: asking again is useless

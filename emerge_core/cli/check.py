@@ -20,6 +20,7 @@ from emerge_core.config import (
     resolve_key,
     warnings,
 )
+from emerge_core.config.schema import PANEL, EscalateConfig
 from emerge_core.errors import ConfigError
 from emerge_core.evals.tables import columns
 from emerge_core.pricing import list_price
@@ -153,10 +154,21 @@ def _strategy(ensemble: EnsembleConfig) -> str:
     if strategy.name == "cascade":
         return f"cascade by {strategy.order}, stops at the first {STOPS[strategy.stop]}"
     early = "early decision" if ensemble.early_decision else "no early decision"
-    if not (escalate := ensemble.escalate):
-        return f"ensemble, {early}"
-    then = "its answer replaces the panel's" if escalate.final == "replace" else "its answer joins the vote"
-    return f"ensemble, {early}; below agreement {escalate.below_agreement:g} asks {escalate.to}: {then}"
+    return "; ".join([f"ensemble, {early}", *map(_step, ensemble.escalate)])
+
+
+def _step(step: EscalateConfig) -> str:
+    below = f"below agreement {step.below_agreement:g}"
+    if step.final == "abstain":
+        return f"{below} abstains"
+    return f"{below} asks {'every member' if step.to == PANEL else step.to}: {FINALS[step.final]}"
+
+
+FINALS = {
+    "replace": "its answer replaces the panel's",
+    "vote": "its answer joins the vote",
+    "adjudicate": "shown the distinct answers, its verdict decides",
+}
 
 
 STOPS = {"substantive": "answer of substance", "agree": "two answers that agree"}
@@ -175,7 +187,7 @@ def _limits(ensemble: EnsembleConfig) -> str:
 def _helpers(ensemble: EnsembleConfig) -> Iterator[tuple[str, str]]:
     aggregator = ensemble.aggregator
     targets = (
-        ("escalation", ensemble.escalate.to if ensemble.escalate else None),
+        *(("escalation", target) for target in ensemble.targets),
         ("judge", aggregator.judge),
         ("merger", aggregator.merger),
         ("embedder", aggregator.embedder),

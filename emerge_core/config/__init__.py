@@ -3,7 +3,8 @@
 from emerge_core.config.advice import warnings
 from emerge_core.config.detect import default_config, detect_config
 from emerge_core.config.keys import KeyResolver, resolve_key
-from emerge_core.config.load import ensemble_of, load_config, parse_config
+from emerge_core.config.load import load_config, parse_config
+from emerge_core.config.names import ensemble_of, resolve_name
 from emerge_core.config.schema import (
     AggregatorConfig,
     Config,
@@ -39,5 +40,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "resolve_key",
+    "resolve_name",
     "warnings",
 ]

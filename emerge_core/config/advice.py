@@ -35,8 +35,9 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[s
     if ensemble.max_calls < len(panel):
         yield f"{name}: max_calls {ensemble.max_calls} leaves some of the {len(panel)} members unasked"
     if ensemble.escalate:
-        if ensemble.escalate.to in panel:
-            yield f"{name}: the escalation target {ensemble.escalate.to} is in the panel already"
+        for target in ensemble.targets:
+            if target in panel:
+                yield f"{name}: the escalation target {target} is in the panel already"
         if len(panel) == 1:
             yield f"{name}: a panel of one agrees with itself: it escalates only when it gives no answer"
     elif len(panel) == 2 and aggregator.name in ("vote", "adaptive"):

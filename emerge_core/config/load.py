@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from emerge_core.config.problems import config_error, schema_problems
 from emerge_core.config.references import reference_problems
-from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig
+from emerge_core.config.schema import Config
 from emerge_core.config.yaml_text import read_yaml
 from emerge_core.errors import ConfigError
 
@@ -37,18 +37,3 @@ def load_config(path: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     return parse_config(text, source=str(path))
-
-
-def ensemble_of(config: Config, name: str) -> EnsembleConfig | None:
-    """What a client calls by `name`: an ensemble, or a model as an ensemble of one."""
-    if name in config.ensembles:
-        return config.ensembles[name]
-    model = config.models.get(name)
-    if model is None:
-        return None
-    own_s = model.timeout_at(config.providers[model.provider]) or 0.0
-    return EnsembleConfig(
-        members=(MemberConfig(model=name),),
-        aggregator=AggregatorConfig(name="vote"),
-        deadline_s=min(max(25.0, own_s), 900.0),  # alone, a slow model may take its own time
-    )

@@ -27,12 +27,27 @@ class Problem(NamedTuple):
 
 def config_error(problems: Iterable[Problem], *, source: str, document: Document) -> ConfigError:
     lines = []
-    for place, fault in problems:
+    for at, fault in problems:
+        place = _as_written(at, document.value)
         line = document.line(place)
         where = shown_place(place) + (f" (line {line})" if line else "")
         lines.append(f"  {where}: {fault}" if where else f"  {fault}")
     count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
     return ConfigError("\n".join([f"{source}: {count}", *lines]))
+
+
+def _as_written(place: Place, raw: Any) -> Place:
+    """The place without the index of an only entry that stands there by itself, such as `escalate: {to: …}`."""
+    written: list[str | int] = []
+    for step in place:
+        if step == 0 and isinstance(raw, dict):
+            continue
+        written.append(step)
+        try:
+            raw = raw[step]
+        except (KeyError, IndexError, TypeError):
+            raw = None
+    return tuple(written)
 
 
 def shown_place(place: Place) -> str:

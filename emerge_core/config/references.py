@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from emerge_core.aggregators.registry import AGGREGATORS
 from emerge_core.config.problems import Place, Problem, did_you_mean
-from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig, ProviderConfig
+from emerge_core.config.schema import (
+    PANEL,
+    AggregatorConfig,
+    Config,
+    EnsembleConfig,
+    EscalateConfig,
+    MemberConfig,
+    ProviderConfig,
+)
 from emerge_core.provider_kinds import KINDS, users_of
 from emerge_core.strategies.registry import STRATEGIES
+from emerge_core.types import FORMS
 
 
 def reference_problems(config: Config) -> list[Problem]:
@@ -21,6 +30,7 @@ def reference_problems(config: Config) -> list[Problem]:
         *_models(config),
         *(found for name, ensemble in config.ensembles.items() for found in _ensemble(config, name, ensemble)),
         *_default(config),
+        *_aliases(config),
     ]
 
 
@@ -67,13 +77,17 @@ def _models(config: Config) -> Iterator[Problem]:
 
 def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[Problem]:
     place = ("ensembles", name)
+    if ensemble.routes:
+        yield from _routes(config, place, ensemble)
+        return
+    if not ensemble.members:
+        yield Problem((*place, "members"), "is missing")
     for index, member in enumerate(ensemble.members):
         yield from _unknown((*place, "members", index), "model", member.model, config.models)
         yield from _calibration((*place, "members", index, "calibration"), member)
     yield from _aggregator(config, (*place, "aggregator"), ensemble.aggregator)
-    if ensemble.escalate:
-        yield from _unknown((*place, "escalate", "to"), "model", ensemble.escalate.to, config.models)
-    if ensemble.min_answers > len(ensemble.members):
+    yield from _escalation(config, (*place, "escalate"), ensemble.escalate)
+    if ensemble.members and ensemble.min_answers > len(ensemble.members):
         fault = f"is more than the ensemble has members ({len(ensemble.members)})"
         yield Problem((*place, "min_answers"), fault)
     yield from _strategy(place, ensemble)
@@ -81,6 +95,42 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[P
     for index, pointer in enumerate(ensemble.answer_key):
         if re.search(r"~(?![01])", pointer):
             yield Problem((*place, "answer_key", index), "in a JSON pointer a ~ is written ~0")
+
+
+def _routes(config: Config, place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
+    for option in sorted(ensemble.model_fields_set - {"routes"}):
+        yield Problem((*place, option), "cannot stand beside routes: the ensemble that serves a form has its own")
+    for form, target in ensemble.routes.items():
+        at = (*place, "routes", form)
+        if form not in FORMS:
+            yield Problem(at, f"must be one of {', '.join(FORMS)}{did_you_mean(form, FORMS)}")
+        yield from _unknown(at, "ensemble or model", target, {**config.ensembles, **config.models})
+        if target in config.ensembles and config.ensembles[target].routes:
+            what = "itself" if target == place[-1] else f"{target}, which has routes itself"
+            yield Problem(at, f"routes to {what}: name an ensemble with members, or a model")
+
+
+def _escalation(config: Config, place: Place, steps: Sequence[EscalateConfig]) -> Iterator[Problem]:
+    for index, step in enumerate(steps):
+        at, last = (*place, index), index == len(steps) - 1
+        if step.final == "abstain":
+            if step.to is not None:
+                yield Problem((*at, "to"), "is not used by final abstain, which asks no model")
+            if not last:
+                yield Problem(at, "must be the last step: nothing can follow final abstain")
+            continue
+        if step.to is None:
+            yield Problem((*at, "to"), f"is missing: name the model that final {step.final} asks, or {PANEL}")
+        elif step.to == PANEL and step.final != "adjudicate":
+            yield Problem((*at, "final"), f"must be adjudicate where `to` is {PANEL}")
+        elif step.to != PANEL:
+            yield from _unknown((*at, "to"), "model", step.to, config.models)
+        if not last and step.to != PANEL and step.final != "vote":
+            yield Problem(at, f"must be the last step: only `to: {PANEL}` and final vote may be followed by another")
+    for index, (earlier, later) in enumerate(pairwise(steps), start=1):
+        if later.below_agreement > earlier.below_agreement:
+            fault = f"must not be above the {earlier.below_agreement:g} of the step before it"
+            yield Problem((*place, index, "below_agreement"), fault)
 
 
 def _strategy(place: Place, ensemble: EnsembleConfig) -> Iterator[Problem]:
@@ -135,3 +185,13 @@ def _calibration(place: Place, member: MemberConfig) -> Iterator[Problem]:
 def _default(config: Config) -> Iterator[Problem]:
     if config.default is not None:
         yield from _unknown(("default",), "ensemble or model", config.default, {**config.ensembles, **config.models})
+    if config.baseline is not None:
+        yield from _unknown(("baseline",), "model", config.baseline, config.models)
+
+
+def _aliases(config: Config) -> Iterator[Problem]:
+    for alias, target in config.aliases.items():
+        known = {**config.ensembles, **config.models}
+        if alias in known:
+            yield Problem(("aliases", alias), "is the name of an ensemble or model already: clients get that one")
+        yield from _unknown(("aliases", alias), "ensemble or model", target, known)

@@ -29,6 +29,7 @@ from emerge_core.strategies.registry import STRATEGIES
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
+UsagePolicy = Literal["selected", "sum"]
 
 
 @dataclass(frozen=True)
@@ -176,10 +177,15 @@ class AggregatorConfig(Section):
     near: Probability = 0.5  # adaptive: mean similarity from which prose counts as close in meaning
 
 
+PANEL = "panel"  # as an escalation's target: every member
+
+
 class EscalateConfig(Section):
-    to: Name
+    """One step of what follows a dispute. `to` is a model, or `panel`: every member judges the dispute."""
+
+    to: Name | None = None  # None for `abstain` only
     below_agreement: Annotated[float, Field(gt=0, le=1)] = 1.0
-    final: Literal["replace", "vote"] = "replace"
+    final: Literal["replace", "vote", "adjudicate", "abstain"] = "replace"
 
 
 class StragglersConfig(Section):
@@ -190,7 +196,12 @@ class StragglersConfig(Section):
 
 
 class EnsembleConfig(Section):
-    members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=32)]
+    """A panel, its strategy and its aggregator; or `routes` alone, which name the ensemble for each form."""
+
+    members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=32)] = ()
+    routes: Annotated[
+        dict[str, Name], Field(min_length=1)
+    ] = {}  # form of the request → ensemble or model; a form not named: the first
     strategy: StrategyConfig = StrategyConfig()
     aggregator: AggregatorConfig = AggregatorConfig()
     deadline_s: Annotated[float, Field(gt=0, le=900)] = 25.0
@@ -198,9 +209,19 @@ class EnsembleConfig(Section):
     max_calls: Annotated[int, Field(ge=1, le=200)] = 24  # upstream attempts in one request, retries included
     early_decision: bool = True
     stragglers: StragglersConfig | None = None  # None: every member is waited for until the deadline
-    escalate: EscalateConfig | None = None
+    escalate: Annotated[tuple[EscalateConfig, ...], Field(min_length=1, max_length=8)] = ()  # one step, or several
     answer_key: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ()
-    usage: Literal["sum", "selected"] = "sum"
+    usage: UsagePolicy | None = None  # None: as the config says for all
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The models that escalation steps ask, without repetition."""
+        return tuple(dict.fromkeys(step.to for step in self.escalate if step.to and step.to != PANEL))
+
+    @field_validator("escalate", mode="before")
+    @classmethod
+    def _one_step_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
 
     @field_validator("members", mode="before")
     @classmethod
@@ -216,12 +237,16 @@ class EnsembleConfig(Section):
 
 
 class Config(Section):
-    """A whole config. Names of models, embedders and ensembles are keys of the mappings."""
+    """A whole config. Names of models, embedders, ensembles and aliases are keys of the mappings."""
 
     providers: dict[Name, ProviderConfig]
     models: dict[Name, ModelConfig]
     embedders: dict[Name, EmbedderConfig] = {}
     ensembles: dict[Name, EnsembleConfig] = {}
     default: Name | None = None
+    aliases: dict[Annotated[str, Field(min_length=1, max_length=128)], Name] = {}  # `*` stands for any characters
+    baseline: Name | None = None  # a model: the trace tells what each request would have cost there
+    usage: UsagePolicy = "selected"  # `usage` of a reply: the selected call's tokens, or all that were consumed
+    abstention: Annotated[str, Field(min_length=1)] = "The models do not agree on an answer."
     trace: Literal["off", "summary", "full"] = "summary"
     log_content: bool = False  # with `trace: full`: prompts and answers too go to the log

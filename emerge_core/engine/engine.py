@@ -193,7 +193,7 @@ def _trace(
         calls=calls,
         candidates=outcome.candidates,
         decision=decision if enough else None,
-        usage_policy=ensemble.usage,
+        usage_policy=ensemble.usage or fanout.config.usage,
         latency_ms=latency_s * 1000,
         overhead_ms=max(latency_s - fanout.busy.total_s, 0.0) * 1000,
     )

@@ -34,8 +34,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
             candidates, request=request, options=ensemble.aggregator, asker=fanout, key_of=extractor.key
         )
         decision = replace(decision, early=early)
-    if ensemble.escalate and _disagrees(ensemble.escalate, candidates, decision):
-        return await _escalate(ensemble, ensemble.escalate, request, extractor, fanout, candidates, decision)
+    step = ensemble.escalate[0] if ensemble.escalate else None
+    if step and _disagrees(step, candidates, decision):
+        return await _escalate(ensemble, step, request, extractor, fanout, candidates, decision)
     if not any(c.usable for c in candidates):
         decision = await last_resort(ensemble, candidates, request, extractor, fanout)
     return Outcome(candidates=candidates, decision=decision)
@@ -56,7 +57,7 @@ async def _ask_panel(
     stragglers = ensemble.stragglers
     landed: dict[int, Candidate] = {}
     verdict: Verdict = "wait"
-    alone = len(members) == 1 and ensemble.escalate is None  # its text is the answer
+    alone = len(members) == 1 and not ensemble.escalate  # its text is the answer
     grace = asyncio.timeout(None)
     try:
         async with grace, aclosing(fanout.panel(members, request, at_least=needed, live=alone)) as panel:
@@ -69,8 +70,8 @@ async def _ask_panel(
                         list(landed.values()),
                         out,
                         request=request,
-                        below_agreement=ensemble.escalate.below_agreement if ensemble.escalate else None,
-                        final=ensemble.escalate.final if ensemble.escalate else "replace",
+                        below_agreement=ensemble.escalate[0].below_agreement if ensemble.escalate else None,
+                        final="vote" if ensemble.escalate and ensemble.escalate[0].final != "replace" else "replace",
                         min_answers=ensemble.min_answers,
                     )
                     if verdict != "wait":
@@ -104,6 +105,7 @@ async def _escalate(
     decision: Decision | None,
 ) -> Outcome:
     replaces = escalate.final == "replace" or decision is None
+    assert escalate.to is not None  # noqa: S101
     call = await fanout.ask("escalation", escalate.to, request, live=replaces, last_resort=decision is None)
     # In a final vote the stronger model is one more member: of mean weight, last in the order.
     weight = fsum(c.member.weight for c in candidates) / len(candidates)

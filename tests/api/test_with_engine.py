@@ -32,8 +32,9 @@ def test_three_calls_one_answer(through: Any, upstream: Any, says: Any) -> None:
         )
     assert completion.choices[0].message.content == "The answer is 42."
     assert completion.usage
-    assert completion.usage.total_tokens == 330
+    assert completion.usage.total_tokens == 110  # the selected call's
     emerge: Any = completion.model_extra and completion.model_extra["emerge"]
+    assert emerge["usage"]["sum"]["total_tokens"] == 330
     assert [call["status"] for call in emerge["calls"]] == ["ok"] * 3
     assert emerge["agreement"] == 0.666666667
     assert emerge["cost_usd"] == pytest.approx(3 * (100 + 2 * 10) / 1e6)

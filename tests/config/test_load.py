@@ -57,8 +57,7 @@ def test_a_whole_config_is_read() -> None:
     assert emerge.members[1].weight == 1.4
     assert emerge.members[2].calibration == ((0.5, 0.31), (0.9, 0.74), (1.0, 0.93))
     assert emerge.aggregator.name == "adaptive"
-    assert emerge.escalate is not None
-    assert emerge.escalate.final == "vote"
+    assert [step.final for step in emerge.escalate] == ["vote"]
     assert config.ensembles["careful"].aggregator.judge == "sonnet"
     assert config.ensembles["cheap"].strategy.stop == "agree"
     assert config.providers["local"].base_url == "http://127.0.0.1:11434"

@@ -29,7 +29,7 @@ class Panel:
 def panel_of(config: Config) -> Panel:
     """Models that only judge or merge need no recorded answers, and are in none of the lists."""
     members = {member.model for ensemble in config.ensembles.values() for member in ensemble.members}
-    targets = {ensemble.escalate.to for ensemble in config.ensembles.values() if ensemble.escalate}
+    targets = {name for ensemble in config.ensembles.values() for name in ensemble.targets}
     helpers = {name for ensemble in config.ensembles.values() for name in _helpers(ensemble)}
     asked = [name for name in config.models if name in members | targets or name not in helpers]
     simulated = tuple(name for name in asked if _is_simulated(config, name))

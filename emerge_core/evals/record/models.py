@@ -38,7 +38,7 @@ def tiers_of(config: Config) -> dict[str, str]:
     judge or merger, is frontier. A model in no ensemble has none."""
     found: dict[str, str] = {}
     for each in config.ensembles.values():
-        asked = (each.escalate.to if each.escalate else None, each.aggregator.judge, each.aggregator.merger)
+        asked = (*each.targets, each.aggregator.judge, each.aggregator.merger)
         found = {name: FRONTIER for name in asked if name} | found | {member.model: MEMBER for member in each.members}
     return found
 

@@ -206,7 +206,7 @@ def test_the_written_config_is_whole_and_names_what_was_recorded(made: Path) -> 
     assert config.default == "emerge"
     assert ensemble.escalate
     assert {config.models[member.model].model for member in ensemble.members} == {"ada", "bea", "cat"}
-    assert config.models[ensemble.escalate.to].price
+    assert config.models[ensemble.targets[0]].price
     assert tuned.config == as_json(tuned)["frontier"][tuned.chosen]["config"]
 
 
