@@ -199,9 +199,8 @@ class EnsembleConfig(Section):
     """A panel, its strategy and its aggregator; or `routes` alone, which name the ensemble for each form."""
 
     members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=32)] = ()
-    routes: Annotated[
-        dict[str, Name], Field(min_length=1)
-    ] = {}  # form of the request → ensemble or model; a form not named: the first
+    # Form of the request → ensemble or model that serves it. The first one serves the forms that are not named.
+    routes: Annotated[dict[str, Name], Field(min_length=1)] = {}
     strategy: StrategyConfig = StrategyConfig()
     aggregator: AggregatorConfig = AggregatorConfig()
     deadline_s: Annotated[float, Field(gt=0, le=900)] = 25.0
