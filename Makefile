@@ -21,10 +21,14 @@ run: $(READY)
 test: $(READY) tools
 	$(BIN)/pytest -n 2 --dist loadfile
 
-lint: $(READY) tools
+lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The template, by SAM and cfn-lint.
+.PHONY: lint-aws
+lint-aws: tools
 	@test ! -x $(TOOLS)/bin/sam || AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 
 format: $(READY)
