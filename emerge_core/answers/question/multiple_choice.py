@@ -66,6 +66,10 @@ class Option:
     words: tuple[str, ...]
     number: Fraction | None
 
+    @classmethod
+    def of(cls, letter: str, text: str) -> Option:
+        return cls(letter, text, tuple(words(text)), numbers.parse(text))
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -81,18 +85,8 @@ class Options:
     def find(cls, text: str, *, loose: bool = True) -> Options | None:
         """The last run of lines `A. …`, `A) …`, `(A) …` that starts at A and has at least two of them; if
         `loose`, also of lines `a) …`, and of `(A) … (B) …` in one line."""
-        text = text[-MAX_SCANNED:]
-        best = _last_run(_OPTION_LINE, text)
-        if not best and loose:
-            best = _last_run(_LOWER_LINE, text) or _last_run(_INLINE, text)
-        if not best:
-            return None
-        return cls(
-            tuple(
-                Option(letter, option_text, tuple(words(option_text)), numbers.parse(option_text))
-                for letter, option_text in best
-            )
-        )
+        found = _find_options(text, loose)
+        return cls(tuple(Option.of(letter, option_text) for letter, option_text in found)) if found else None
 
     def vote(self, value: str) -> str | None:
         """The letter that a stated answer votes for, or None."""
@@ -209,6 +203,19 @@ class Options:
             return widest.letter if inside and sum(o.words == widest.words for o in holding) == 1 else None
         held = [option.letter for option in self.items if find_run(said, list(option.words)) >= 0]
         return held[0] if len(held) == 1 else None
+
+
+def option_letters(text: str, *, loose: bool = True) -> str:
+    """The letters of the options that a request offers, in order; empty if there are none. See `Options.find`."""
+    return "".join(letter for letter, _ in _find_options(text, loose))
+
+
+def _find_options(text: str, loose: bool) -> list[tuple[str, str]]:
+    text = text[-MAX_SCANNED:]
+    found = _last_run(_OPTION_LINE, text)
+    if not found and loose:
+        found = _last_run(_LOWER_LINE, text) or _last_run(_INLINE, text)
+    return found
 
 
 def _last_run(pattern: re.Pattern[str], text: str) -> list[tuple[str, str]]:

@@ -60,12 +60,21 @@ class Question:
 
     @cached_property
     def options(self) -> Options | None:
-        return Options.find(self.text, loose=not self.exact and _CHOOSE.search(self.text) is not None)
+        return Options.find(self.text, loose=self.chooses)
+
+    @cached_property
+    def chooses(self) -> bool:
+        """Whether letters that are no list of lines are options too."""
+        return not self.exact and _CHOOSE.search(self.text) is not None
+
+    @cached_property
+    def shows_code(self) -> bool:
+        return _CODE.search(self.text) is not None
 
     @cached_property
     def exact(self) -> bool:
         """Whether the answer is data or text to the letter: the request shows code and asks what it gives."""
-        return _CODE.search(self.text) is not None and _VERBATIM.search(self.text) is not None
+        return self.shows_code and _VERBATIM.search(self.text) is not None
 
     @cached_property
     def numeric(self) -> bool:
