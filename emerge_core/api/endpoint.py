@@ -15,10 +15,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from emerge_core.api.body import Body, one_of
 from emerge_core.api.chat.parse import read, read_limits
 from emerge_core.api.client_watch import ClientGoneError, Work, attended
 from emerge_core.api.errors import INTERNAL, error_response, invalid
+from emerge_core.api.fields import Body, one_of
 from emerge_core.api.limits import MAX_BODY, too_large
 from emerge_core.api.trace_object import TraceLevel, emerge_object, headers_of
 from emerge_core.config import ensemble_of

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from emerge_core.api.body import Body
 from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body
 from emerge_core.errors import RequestError
 
 MAX_BODY = 4_500_000  # bytes: what fits through API Gateway and Lambda with room for the envelope

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from emerge_core.api.body import Body, boolean, items, mapping, one_of, shown, string, text
 from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, boolean, items, mapping, one_of, shown, string, text
+from emerge_core.api.json_schemas import why_invalid
 from emerge_core.api.limits import MAX_TOOLS, bound_schema
-from emerge_core.api.schemas import why_invalid
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emerge_core.api import limits
-from emerge_core.api.body import shown
 from emerge_core.api.chat.parse import read, read_chat, read_json
-from emerge_core.api.schemas import MAX_PATTERN
+from emerge_core.api.fields import shown
+from emerge_core.api.json_schemas import MAX_PATTERN
 from emerge_core.errors import RequestError
 
 USER = {"role": "user", "content": "hi"}

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from emerge_core.api.body import Body
 from emerge_core.api.chat.events import ChunkStream
 from emerge_core.api.chat.parse import Asked, read_chat
 from emerge_core.api.client_watch import Work
 from emerge_core.api.endpoint import Endpoint
 from emerge_core.api.errors import json_response
+from emerge_core.api.fields import Body
 from emerge_core.api.trace_object import TraceLevel, completion_json, encode, headers_of
 from emerge_core.types import Decision, Trace
 

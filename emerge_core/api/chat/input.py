@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from emerge_core.api.body import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _PARTS = {

@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
-from emerge_core.api.body import Body, boolean, integer, number, shown, text
 from emerge_core.api.chat.input import read_messages
 from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, boolean, integer, number, shown, text
 from emerge_core.api.limits import MAX_DEPTH, MAX_N, bound_request, bound_structure
 from emerge_core.api.tools import read_response_format, read_tool_choice, read_tools
 from emerge_core.engine.engine import Limits

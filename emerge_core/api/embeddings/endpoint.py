@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from emerge_core.api.body import Body, integer, one_of, shown, text
 from emerge_core.api.chat.parse import read
 from emerge_core.api.choices import Choice
 from emerge_core.api.endpoint import (
@@ -22,6 +21,7 @@ from emerge_core.api.endpoint import (
     trace_level,
 )
 from emerge_core.api.errors import invalid, json_response
+from emerge_core.api.fields import Body, integer, one_of, shown, text
 from emerge_core.api.trace_object import emerge_object, headers_of
 from emerge_core.types import Decision, EmbeddingRequest, Sink, Trace
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from emerge_core.api.body import Body
 from emerge_core.api.choices import choices
 from emerge_core.api.client_watch import Work
 from emerge_core.api.endpoint import Endpoint
 from emerge_core.api.errors import json_response
+from emerge_core.api.fields import Body
 from emerge_core.api.responses.encode import finished, frame_of
 from emerge_core.api.responses.events import ResponseStream
 from emerge_core.api.responses.parse import AskedResponse, read_response

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from emerge_core.api.body import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.chat.input import check_audio, check_file, image_url
 from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
 
 _ROLES = ("user", "assistant", "system", "developer")

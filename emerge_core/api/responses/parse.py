@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from emerge_core.api.body import Body, boolean, integer, items, mapping, number, one_of, shown, string, text
 from emerge_core.api.chat.parse import MAX_TOKENS
 from emerge_core.api.errors import invalid
+from emerge_core.api.fields import Body, boolean, integer, items, mapping, number, one_of, shown, string, text
 from emerge_core.api.responses.input import read_input
 from emerge_core.api.tools import check_json_schema, chosen_tool, functions, read_tool_choice
 from emerge_core.types import ChatRequest
