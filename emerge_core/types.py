@@ -485,11 +485,9 @@ class Trace:
         """The sum over every call that reported usage."""
         return sum((call.completion.usage or Usage() for call in self.calls), Usage())
 
-    @property
-    def selected_usage(self) -> Usage:
-        """The sum over the selected calls (one, except for n > 1)."""
-        selected = self.decision.selected if self.decision else ()
-        return sum((call.completion.usage or Usage() for call in self.calls if call.id in selected), Usage())
+    def usage_of(self, call_ids: Sequence[str]) -> Usage:
+        """The sum over these calls."""
+        return sum((call.completion.usage or Usage() for call in self.calls if call.id in call_ids), Usage())
 
 
 KeyOf = Callable[[Completion], "AnswerKey | None"]  # what a reply to the request says; see `AnswerKey`

@@ -1,12 +1,7 @@
-"""The OpenAI surface as a FastAPI application.
-
-Endpoints are plain functions of a request that return finished bytes: bodies are checked by `parse`,
-so that every error is OpenAI's shape, and nothing is validated twice.
-"""
+"""The HTTP API as a FastAPI application: its routes, and the errors that belong to no endpoint."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,14 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emerge_core.api.auth import Keyring
-from emerge_core.api.chat.endpoint import Chat
-from emerge_core.api.embeddings.endpoint import EmbeddingsEndpoint
-from emerge_core.api.endpoint import Engine, unknown_model
+from emerge_core.api.chat import ChatEndpoint
+from emerge_core.api.embeddings import EmbeddingsEndpoint
+from emerge_core.api.endpoint import Engine
 from emerge_core.api.errors import as_request_error, error_response, json_response
-from emerge_core.api.middleware import Surface
-from emerge_core.api.openapi.document import document
-from emerge_core.api.responses import Responses
-from emerge_core.config.schema import Config, EmbedderConfig, ModelConfig
+from emerge_core.api.middleware import RequestMiddleware
+from emerge_core.api.models import ModelEndpoints
+from emerge_core.api.openapi import document
+from emerge_core.api.responses import ResponsesEndpoint
+from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError, EmergeError, RequestError
 
 _NOT_SERVED = {
@@ -39,81 +35,63 @@ def create_app(
     keepalive_s: float = 10.0,
     details: Callable[[], Mapping[str, Any]] = dict,
 ) -> FastAPI:
-    """The application. With `api_keys`, every route but /healthz wants one of them. The engine is
-    closed at shutdown. `details` is what /v1/emerge/status says beside what serves."""
-    started = int(time.time())
+    """The application, which closes the engine at its shutdown.
+
+    If there are `api_keys`, every route but /healthz requires one of them. `details` returns fields that
+    /v1/emerge/status shows beside those of the engine. `keepalive_s` is the longest silence of a stream.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await engine.aclose()
 
-    async def list_models(_: Request) -> Response:
-        models = [_model_json(name, owner, started) for name, owner in _models(engine.config).items()]
-        return json_response({"object": "list", "data": models})
-
-    async def get_model(request: Request) -> Response:
-        config, name = engine.config, request.path_params["id"]
-        owner = _models(config).get(name)
-        if owner is None:
-            raise unknown_model(config, name)
-        return json_response(_model_json(name, owner, started))
-
-    def serving() -> Config | None:
+    def config() -> Config | None:
         try:
             return engine.config
         except ConfigError:
             return None
 
     async def healthz(_: Request) -> Response:
-        config = serving()
-        healthy = config is not None and bool(config.models)
+        serving = config()
+        healthy = serving is not None and bool(serving.models)
         return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
 
     async def status(_: Request) -> Response:
-        config = serving()
-        served: dict[str, Any] = {}
-        if config:
-            served = {kind: list(getattr(config, kind)) for kind in ("ensembles", "models", "embedders")}
-            served["breakers"] = engine.breakers()
-        return json_response({"status": "ok" if config else "degraded", **served, **details()})
+        serving = config()
+        state: dict[str, Any] = {}
+        if serving:
+            state = {kind: list(getattr(serving, kind)) for kind in ("ensembles", "models", "embedders")}
+            state["breakers"] = engine.breakers()
+        return json_response({"status": "ok" if serving else "degraded", **state, **details()})
 
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
     app.router.redirect_slashes = False
-    app.add_route("/v1/chat/completions", _posted(Chat(engine, keepalive_s=keepalive_s)), methods=["POST"])
-    app.add_route("/v1/responses", _posted(Responses(engine, keepalive_s=keepalive_s)), methods=["POST"])
-    app.add_route("/v1/embeddings", _posted(EmbeddingsEndpoint(engine)), methods=["POST"])
-    app.add_route("/v1/models", list_models, methods=["GET"])
-    app.add_route("/v1/models/{id:path}", get_model, methods=["GET"])
-    app.add_route("/v1/emerge/status", status, methods=["GET"])
-    app.add_route("/healthz", healthz, methods=["GET"])
+    models = ModelEndpoints(engine)
+    for path, method, endpoint in (
+        ("/v1/chat/completions", "POST", ChatEndpoint(engine, keepalive_s=keepalive_s)),
+        ("/v1/responses", "POST", ResponsesEndpoint(engine, keepalive_s=keepalive_s)),
+        ("/v1/embeddings", "POST", EmbeddingsEndpoint(engine)),
+        ("/v1/models", "GET", models.list_all),
+        ("/v1/models/{id:path}", "GET", models.retrieve),
+        ("/v1/emerge/status", "GET", status),
+        ("/healthz", "GET", healthz),
+    ):
+        app.add_route(path, _as_function(endpoint), methods=[method])
     app.add_exception_handler(EmergeError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_middleware(Surface, keyring=Keyring(api_keys))
+    app.add_middleware(RequestMiddleware, keyring=Keyring(api_keys))
     return app
 
 
-def _posted(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """The router takes functions for endpoints, and other callables for whole applications."""
+def _as_function(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """The router takes a function as an endpoint, and any other callable as a whole application."""
 
-    async def post(request: Request) -> Response:
+    async def handle(request: Request) -> Response:
         return await endpoint(request)
 
-    return post
-
-
-def _models(config: Config) -> dict[str, str]:
-    """Every name that `model` may be, with its owner: ensembles first, embedders last."""
-    owners = dict.fromkeys(config.ensembles, "emerge")
-    named: dict[str, ModelConfig | EmbedderConfig] = {**config.embedders, **config.models}
-    for name in (*config.models, *config.embedders):
-        owners.setdefault(name, named[name].provider)
-    return owners
-
-
-def _model_json(name: str, owner: str, created: int) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": created, "owned_by": owner}
+    return handle
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
@@ -122,7 +100,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
-    """The router's own: unknown path, wrong method."""
+    """The router's own errors: unknown path, wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101  (what it is registered for)
     path, method = request.url.path, request.method
     if error.status_code == 405:

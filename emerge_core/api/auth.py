@@ -1,4 +1,4 @@
-"""The keys that clients must show, where any are configured."""
+"""The keys that clients must send, if any are configured."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from emerge_core.errors import ConfigError, RequestError
 
 
 class Keyring:
-    """Holds digests only. Every key is compared, in constant time, whether or not one matched before."""
+    """Holds digests of the keys only. A presented key is compared with each of them in constant time."""
 
     def __init__(self, keys: Sequence[str]) -> None:
+        """Raises ConfigError for an empty key, which must mean neither "any key" nor "no key needed"."""
         if any(not key.strip() for key in keys):
-            # An empty entry must not silently turn into "anyone", nor into "no keys, so no check".
             raise ConfigError("EMERGE_API_KEYS holds an empty key: separate keys by single commas, or unset it")
         self._digests = tuple(_digest(key.strip().encode()) for key in keys)
 
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
     def refusal(self, authorization: bytes | None) -> RequestError | None:
-        """Why this `Authorization` header opens nothing, or None where it does."""
+        """Why a request with this `Authorization` header is refused, or None if it is accepted."""
         if not self._digests:
             return None
         scheme, _, token = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer" or not token.strip():
             return _unauthorized("No API key was given. Send it as `Authorization: Bearer <key>`.")
-        shown = _digest(token.strip())
-        matches = sum(hmac.compare_digest(shown, digest) for digest in self._digests)
+        presented = _digest(token.strip())
+        matches = sum(hmac.compare_digest(presented, digest) for digest in self._digests)
         return None if matches else _unauthorized("The API key is not valid. Use one of the server's own keys.")
 
 

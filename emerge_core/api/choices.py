@@ -15,8 +15,8 @@ class Choice(NamedTuple):
 
 
 def choices(trace: Trace, decision: Decision, n: int) -> list[Choice]:
-    """One per distinct key by weight, then the remaining usable members in config order. Where members
-    failed there may be fewer than `n`: a reply is never shown twice, and nothing is made up."""
+    """One per distinct key by weight, then the remaining usable members in config order. There are fewer than `n`
+    if members failed: no reply is shown twice."""
     picked = [Choice(decision.message, decision.selected)]
     if n == 1:
         return picked
@@ -32,6 +32,11 @@ def choices(trace: Trace, decision: Decision, n: int) -> list[Choice]:
     return picked[:n]
 
 
+def selected_calls(picked: Sequence[Choice]) -> tuple[str, ...]:
+    """The ids of the calls behind the choices."""
+    return tuple(call_id for choice in picked for call_id in choice.call_ids)
+
+
 def message_of(completion: Completion) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
@@ -39,15 +44,19 @@ def message_of(completion: Completion) -> dict[str, Any]:
         "refusal": completion.refusal,
     }
     if completion.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in completion.tool_calls
-        ]
+        message["tool_calls"] = tool_calls_json(completion)
     return message
 
 
+def tool_calls_json(completion: Completion) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in completion.tool_calls
+    ]
+
+
 def content_of(completion: Completion) -> str | None:
-    """Null beside tool calls and refusals, where there is no text; else at least an empty string."""
+    """The text; null if there is none beside tool calls or a refusal, else at least an empty string."""
     if completion.tool_calls or completion.refusal is not None:
         return completion.text or None
     return completion.text or ""
@@ -58,7 +67,7 @@ def finish_reason_of(completion: Completion) -> str:
 
 
 def logprobs_of(tokens: Sequence[TokenLogprob] | None, request: ChatRequest) -> Mapping[str, Any] | None:
-    """Only for those who asked: what was asked upstream for the sake of confidence is not shown."""
+    """None unless the client asked: those requested upstream to compute a confidence are not shown."""
     if not request.logprobs or tokens is None:
         return None
     shown = request.top_logprobs or 0

@@ -20,7 +20,7 @@ INTERNAL = RequestError(
 
 
 def invalid(param: str | None, message: str, *, code: str | None = None) -> RequestError:
-    """A 400 that names the faulty field in the caller's terms."""
+    """A 400 that names the faulty field as the client wrote it."""
     return RequestError(message, param=param, code=code)
 
 
@@ -32,6 +32,7 @@ def as_request_error(error: EmergeError) -> RequestError:
 
 
 def error_body(error: RequestError, emerge: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The error in OpenAI's shape."""
     fields: dict[str, Any] = {
         "message": error.message,
         "type": error.type,
@@ -62,5 +63,5 @@ def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mappin
 
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
-    """Compact UTF-8. A model may have written half of a surrogate pair: it becomes "?", not a crash."""
+    """Compact UTF-8. Half of a surrogate pair, which a model may have written, becomes "?"."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

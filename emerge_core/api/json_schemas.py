@@ -1,4 +1,4 @@
-"""JSON schemas that callers send: is this one valid, and can it be checked without the network?"""
+"""Checks JSON schemas that clients send: valid, bounded, and complete without the network."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ANCHORS = ("$anchor", "$dynamicAnchor", "$id")
 
 
 def why_invalid(schema: Mapping[str, Any]) -> str | None:
-    """The fault of a JSON schema in one line, or None for a valid one. Agents send the same schemas
-    at every turn, so verdicts are kept by content."""
+    """The fault of a JSON schema in one line, or None for a valid one. Agents send the same schemas at every turn,
+    so verdicts are cached by content."""
     return _verdict(text_of(schema))
 
 
@@ -32,7 +32,7 @@ def _verdict(text: str) -> str | None:
         return fault
     subschemas = list(_subschemas(schema))
     patterns = (each for part in subschemas for each in _patterns(part))
-    return next(filter(None, map(_pattern_fault, patterns)), None) or _dangling(subschemas, schema)
+    return next(filter(None, map(_pattern_fault, patterns)), None) or _unresolved_reference(subschemas, schema)
 
 
 def _pattern_fault(text: str) -> str | None:
@@ -52,24 +52,24 @@ def _patterns(part: Mapping[str, Any]) -> Iterator[str]:
     return (text for text in texts if isinstance(text, str))
 
 
-def _dangling(subschemas: list[dict[str, Any]], schema: Any) -> str | None:
+def _unresolved_reference(subschemas: list[dict[str, Any]], schema: Any) -> str | None:
     """References must resolve within the schema: a server must not fetch what a request points to."""
     anchors: dict[str, Any] = {}
     for part in subschemas:
         for name in (part.get(kind) for kind in _ANCHORS):
             if isinstance(name, str):
                 anchors.setdefault(name, part)
-    leads_on: set[str] = set()  # references that are known to lead to a schema
+    resolved: set[str] = set()  # references known to lead to a schema
     for part in subschemas:
         for reference in (part.get("$ref"), part.get("$dynamicRef")):
-            if isinstance(reference, str) and (fault := _fault_of(reference, schema, anchors, leads_on)):
+            if isinstance(reference, str) and (fault := _fault_of(reference, schema, anchors, resolved)):
                 return fault
     return None
 
 
-def _fault_of(reference: str, schema: Any, anchors: Mapping[str, Any], leads_on: set[str]) -> str | None:
+def _fault_of(reference: str, schema: Any, anchors: Mapping[str, Any], resolved: set[str]) -> str | None:
     seen: set[str] = set()
-    while reference not in leads_on:
+    while reference not in resolved:
         if reference in seen:
             return f"$ref {reference!r} only refers to itself"
         seen.add(reference)
@@ -79,7 +79,7 @@ def _fault_of(reference: str, schema: Any, anchors: Mapping[str, Any], leads_on:
         if not isinstance(target, dict) or not isinstance(target.get("$ref"), str):
             break
         reference = target["$ref"]
-    leads_on |= seen
+    resolved |= seen
     return None
 
 

@@ -34,8 +34,8 @@ _IMAGE = ("image_url", "input_image")
 
 
 def bound_structure(raw: bytes) -> None:
-    """Refuses JSON of more objects, lists or values than any client sends: the parser would make each of
-    them, holding everybody else up. Strings do not count, however much code they quote."""
+    """Raises RequestError for JSON with more objects, lists or values than any client sends: parsing it would hold
+    up other requests. Strings do not count, however much code they quote."""
     if _containers(raw) <= MAX_CONTAINERS and raw.count(b",") <= MAX_VALUES:
         return
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -58,7 +58,7 @@ def too_large() -> RequestError:
 
 def bound_request(body: Body) -> None:
     """Raises RequestError, a 400 with `param`, at the first thing that is too many or too long, in chat
-    completions' shape or in responses'. What has a wrong type is passed over: it is somebody else's to refuse."""
+    completions' shape or in responses'. Values of a wrong type are ignored here: the parser refuses them."""
     images = 0
     for name in ("messages", "input"):
         listed = _list(body.get(name))
@@ -79,7 +79,7 @@ def bound_request(body: Body) -> None:
 
 
 def bound_schema(schema: Body, place: str) -> None:
-    """Raises RequestError for a schema that would take long to check, or to check a reply against."""
+    """Raises RequestError for a schema that is too large to be checked, or to check replies against, in little time."""
     if _parts(schema, place, MAX_SCHEMA_DEPTH) > MAX_SCHEMA_PARTS:
         raise invalid(place, f"`{place}` holds more than {MAX_SCHEMA_PARTS} objects and lists: simplify it.")
 

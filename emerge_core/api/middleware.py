@@ -1,4 +1,4 @@
-"""What surrounds every route: path prefixes, keys, request ids, timing, and the last resort for errors."""
+"""What every request passes through: path prefixes, keys, request ids, timing, and the handler of last resort."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _OPEN = "/healthz"
 _ROOTS = (_OPEN, "/openapi.json")
 
 
-def routed(path: str) -> str:
-    """The path that is routed: what precedes `/v1/` (an API Gateway stage, a proxy's mount point) is dropped."""
+def route_path(path: str) -> str:
+    """The path without what precedes `/v1/`: an API Gateway stage, or a reverse proxy's mount point."""
     if path.startswith("/v1/"):
         return path
     start = path.find("/v1/")
@@ -30,8 +30,8 @@ def routed(path: str) -> str:
     return next((root for root in _ROOTS if path.endswith(root)), path)
 
 
-class Surface:
-    """ASGI middleware. The key is checked against the very path that the router then sees."""
+class RequestMiddleware:
+    """ASGI middleware. The key is checked for the same path that the router then matches."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self.app = app
@@ -41,7 +41,7 @@ class Surface:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = time.perf_counter()
+        began = time.perf_counter()
         given_id = authorization = None
         for name, value in scope["headers"]:
             if name == b"x-request-id":
@@ -50,15 +50,15 @@ class Surface:
                 authorization = value
         sane = given_id is not None and _SANE_ID.fullmatch(given_id)
         request_id = given_id.decode() if given_id and sane else f"req_{uuid.uuid4().hex}"
-        path = routed(scope["path"])
+        path = route_path(scope["path"])
         scope = {**scope, "path": path, "root_path": "", "state": {"request_id": request_id}}
-        underway = False
+        responding = False
 
-        async def send_named(message: Message) -> None:
-            nonlocal underway
+        async def send_with_headers(message: Message) -> None:
+            nonlocal responding
             if message["type"] == "http.response.start":
-                underway = True
-                elapsed_ms = int((time.perf_counter() - started) * 1000)
+                responding = True
+                elapsed_ms = int((time.perf_counter() - began) * 1000)
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
@@ -69,14 +69,14 @@ class Surface:
         refusal = None if path == _OPEN else self.keyring.refusal(authorization)
         if refusal:
             response = error_response(refusal, headers={"www-authenticate": "Bearer"})
-            await response(scope, receive, send_named)
+            await response(scope, receive, send_with_headers)
             return
         try:
-            await self.app(scope, receive, send_named)
+            await self.app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            log.info("client left before its request was read", extra={"request_id": request_id})
+            log.info("client disconnected while it sent its request", extra={"request_id": request_id})
         except Exception:
             log.exception("unhandled error", extra={"request_id": request_id})
-            if underway:
+            if responding:
                 raise  # too late for an error reply: the server must cut the connection
-            await error_response(INTERNAL)(scope, receive, send_named)
+            await error_response(INTERNAL)(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""Checks what shapes the answer: tools, the choice among them, and the response format."""
+"""Checks the fields that shape the answer: tools, the choice among them, and the response format."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def read_tools(value: Any) -> tuple[Body, ...]:
 
 
 def functions(value: Any, find: Callable[[Body, str], tuple[Body, str]]) -> Iterator[tuple[Body, Body]]:
-    """Each of the listed tools with its function. `find` says which part of a tool that is, and its place:
-    the forms of the API differ in it."""
+    """Each of the tools with its function. `find` returns the function's part of a tool and its place, which differ
+    between the surfaces."""
     if value is None:
         return
     names: set[str] = set()
@@ -37,7 +37,7 @@ def _nested(tool: Body, place: str) -> tuple[Body, str]:
 
 
 def _check_function(function: Body, place: str, names: set[str]) -> None:
-    """`names` are those of the functions before it; this one's is added."""
+    """`names` holds the names of the functions before this one, whose name is added."""
     name = _name(function, place)
     if name in names:
         raise invalid(f"{place}.name", f"`{place}.name` {shown(name)} is taken by an earlier tool: rename one.")
@@ -49,7 +49,7 @@ def _check_function(function: Body, place: str, names: set[str]) -> None:
 
 
 def read_tool_choice(value: Any, tools: tuple[Body, ...]) -> str | Body | None:
-    """Without tools "none" and "auto" say nothing and are taken as absent; more cannot be fulfilled."""
+    """Without tools, "none" and "auto" count as absent, and anything else is refused."""
     if value is None or (not tools and value in ("none", "auto")):
         return None
     place = "tool_choice"
@@ -84,7 +84,7 @@ def read_response_format(value: Any) -> Body | None:
         raise invalid(place, f'`{place}` must be an object such as {{"type": "json_object"}}, not {shown(value)}.')
     kind = one_of(value.get("type"), ("text", "json_object", "json_schema"), f"{place}.type")
     if kind == "text":
-        return None  # the default, and so nothing to tell a provider
+        return None  # the default: nothing is sent to a provider
     if kind == "json_schema":
         check_json_schema(mapping(value, "json_schema", f"{place}.json_schema"), f"{place}.json_schema")
     return value

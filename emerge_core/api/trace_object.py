@@ -1,69 +1,17 @@
-"""From a trace to the wire: the `chat.completion` object, the `emerge` object, and the headers."""
+"""The `emerge` object and the response headers: what happened in a request, and what it cost."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from emerge_core.api.choices import Choice, choices, finish_reason_of, logprobs_of, message_of
-from emerge_core.types import Call, Candidate, ChatRequest, Decision, Trace, Usage
+from emerge_core.api.choices import Choice, selected_calls, tool_calls_json
+from emerge_core.types import Call, Candidate, ChatRequest, Trace, Usage
 
 TraceLevel = Literal["off", "summary", "full"]
 
 
-class Encoded(NamedTuple):
-    """A decided trace in the parts that both forms, JSON and SSE, are made of."""
-
-    id: str
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: dict[str, Any]
-    emerge: dict[str, Any] | None
-
-
-def encode(trace: Trace, decision: Decision, request: ChatRequest, level: TraceLevel) -> Encoded:
-    picked = choices(trace, decision, request.n)
-    return Encoded(
-        id=completion_id(),
-        created=int(time.time()),
-        model=trace.name,
-        choices=picked,
-        usage=usage_json(trace.usage if trace.usage_policy == "sum" else _usage_of(trace, _selected(picked))),
-        emerge=emerge_object(trace, level, picked, request),
-    )
-
-
-def completion_id() -> str:
-    return f"chatcmpl-{uuid.uuid4().hex}"
-
-
-def completion_json(encoded: Encoded, request: ChatRequest) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "id": encoded.id,
-        "object": "chat.completion",
-        "created": encoded.created,
-        "model": encoded.model,
-        "choices": [
-            {
-                "index": index,
-                "message": message_of(choice.completion),
-                "logprobs": logprobs_of(choice.completion.logprobs, request),
-                "finish_reason": finish_reason_of(choice.completion),
-            }
-            for index, choice in enumerate(encoded.choices)
-        ],
-        "usage": encoded.usage,
-        "system_fingerprint": None,
-    }
-    if encoded.emerge is not None:
-        body["emerge"] = encoded.emerge
-    return body
-
-
-def headers_of(trace: Trace, picked: list[Choice] | None = None) -> dict[str, str]:
-    """What a client may want to know without reading the body. Cost in US dollars, without exponent."""
+def response_headers(trace: Trace, picked: list[Choice] | None = None) -> dict[str, str]:
+    """The `x-emerge-…` headers, for clients that do not read the body. Costs are US dollars, without exponent."""
     headers = {
         "x-emerge-ensemble": trace.name,
         "x-emerge-cost-usd": f"{trace.cost.usd:.9f}",
@@ -71,7 +19,7 @@ def headers_of(trace: Trace, picked: list[Choice] | None = None) -> dict[str, st
         **_rate_limits(trace),
     }
     if picked:
-        headers["x-emerge-selected"] = ",".join(_selected(picked))
+        headers["x-emerge-selected"] = ",".join(selected_calls(picked))
     agreement = trace.decision.agreement if trace.decision else None
     if agreement is not None:
         headers["x-emerge-agreement"] = f"{rounded(agreement)}"
@@ -79,7 +27,7 @@ def headers_of(trace: Trace, picked: list[Choice] | None = None) -> dict[str, st
 
 
 def _rate_limits(trace: Trace) -> dict[str, str]:
-    """The upstream's, where only one was asked: the limits of several are nobody's."""
+    """The upstream's own headers, if only one was asked: with several there is no single rate limit to report."""
     asked = [call.completion for call in trace.calls if call.status != "skipped"]
     if len(asked) != 1:
         return {}
@@ -89,11 +37,11 @@ def _rate_limits(trace: Trace) -> dict[str, str]:
 def emerge_object(
     trace: Trace, level: TraceLevel, picked: list[Choice] | None = None, request: ChatRequest | None = None
 ) -> dict[str, Any] | None:
-    """What happened and what it cost. For a failure too: then nothing is selected."""
+    """The object, or None if `level` is off. Nothing is selected in the object of a failure."""
     if level == "off":
         return None
     decision, cost = trace.decision, trace.cost
-    selected = _selected(picked or [])
+    selected = selected_calls(picked or [])
     candidates = {candidate.call.id: candidate for candidate in trace.candidates}
     wants_logprobs = request is not None and request.logprobs
     return {
@@ -115,7 +63,7 @@ def emerge_object(
         "cost_usd": rounded(cost.usd),
         "cost_known": cost.known,
         "cost_estimated": cost.estimated,
-        "usage": {"sum": usage_json(trace.usage), "selected": usage_json(_usage_of(trace, selected))},
+        "usage": {"sum": usage_json(trace.usage), "selected": usage_json(trace.usage_of(selected))},
         "latency_ms": round(trace.latency_ms, 3),
         "overhead_ms": round(trace.overhead_ms, 3),
         "calls": [
@@ -140,7 +88,7 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 
 def rounded(value: float | None) -> float | None:
-    """Without the noise of binary fractions."""
+    """Rounded to nine digits, without the noise of binary fractions."""
     return None if value is None else round(value, 9)
 
 
@@ -157,7 +105,7 @@ def _call_json(call: Call, candidate: Candidate | None, level: TraceLevel, *, la
         "provider": call.provider,
         "status": call.status,
         "usable": candidate.usable if candidate else call.status == "ok",
-        "error": _why(call, candidate),
+        "error": _error_line(call, candidate),
         "finish_reason": completion.finish_reason,
         "attempts": completion.attempts,
         "latency_ms": round(completion.latency_ms, 3),
@@ -174,21 +122,13 @@ def _call_json(call: Call, candidate: Candidate | None, level: TraceLevel, *, la
     if level == "full":
         fields["text"] = completion.text
         if completion.tool_calls:
-            fields["tool_calls"] = message_of(completion)["tool_calls"]
+            fields["tool_calls"] = tool_calls_json(completion)
     return fields
 
 
-def _why(call: Call, candidate: Candidate | None) -> str | None:
-    """One line: the upstream's error, else why a reply that came was of no use."""
+def _error_line(call: Call, candidate: Candidate | None) -> str | None:
+    """One line: the upstream's error, else why the reply was not usable."""
     error = call.completion.error
     if error is not None:
         return error.line
     return str(candidate.why_unusable) if candidate and candidate.why_unusable else None
-
-
-def _selected(picked: list[Choice]) -> tuple[str, ...]:
-    return tuple(call_id for choice in picked for call_id in choice.call_ids)
-
-
-def _usage_of(trace: Trace, call_ids: tuple[str, ...]) -> Usage:
-    return sum((call.completion.usage or Usage() for call in trace.calls if call.id in call_ids), Usage())

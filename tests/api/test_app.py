@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from emerge_core.api import create_app
-from emerge_core.api.middleware import routed
+from emerge_core.api.middleware import route_path
 from emerge_core.errors import ConfigError, RequestError
 from emerge_core.types import Cost
 
@@ -323,7 +323,7 @@ def test_an_empty_key_in_the_list_is_an_error_and_no_open_door(engine: Any) -> N
     ],
 )
 def test_prefixes_are_transparent(path: str, to: str) -> None:
-    assert routed(path) == to
+    assert route_path(path) == to
 
 
 def test_a_completion_behind_a_stage(http: httpx.Client) -> None:

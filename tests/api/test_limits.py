@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emerge_core.api import limits
-from emerge_core.api.chat.parse import read, read_chat, read_json
+from emerge_core.api.body import parse_body, parse_json
+from emerge_core.api.chat.parse import read_chat
 from emerge_core.api.fields import shown
 from emerge_core.api.json_schemas import MAX_PATTERN
 from emerge_core.errors import RequestError
@@ -101,9 +103,9 @@ def test_the_last_that_passes_and_the_first_that_does_not(
     enough: dict[str, Any], excess: dict[str, Any], place: str
 ) -> None:
     whole = {"model": "emerge", "messages": [USER]}
-    asyncio.run(read(json.dumps({**whole, **enough}).encode(), read_chat))
+    asyncio.run(parse_body(json.dumps({**whole, **enough}).encode(), read_chat))
     with pytest.raises(RequestError) as refused:
-        asyncio.run(read(json.dumps({**whole, **excess}).encode(), read_chat))
+        asyncio.run(parse_body(json.dumps({**whole, **excess}).encode(), read_chat))
     assert (refused.value.status, refused.value.param) == (400, place)
     assert len(refused.value.message) < 300
 
@@ -124,15 +126,15 @@ def test_a_body_of_too_many_parts_is_refused_unparsed(raw: bytes, what: str, mon
     def loads(*_: Any, **__: Any) -> Any:
         raise AssertionError("it was parsed")
 
-    monkeypatch.setattr("emerge_core.api.chat.parse.json.loads", loads)
+    monkeypatch.setattr("emerge_core.api.body.json.loads", loads)
     with pytest.raises(RequestError, match=what):
-        read_json(raw)
+        parse_json(raw)
 
 
 def test_code_in_a_message_counts_as_one_string() -> None:
     code = 'if (a[{",' * 200_000
     raw = json.dumps({"messages": [{"role": "user", "content": code + '\\"[\\\\'}]}).encode()
-    assert read_json(raw)["messages"][0]["content"].startswith(code)
+    assert parse_json(raw)["messages"][0]["content"].startswith(code)
 
 
 _JSON = st.recursive(
@@ -188,14 +190,14 @@ def test_a_value_is_shown_without_being_written_out(value: Any) -> None:
 )
 def test_bad_json_is_a_400_in_few_words(raw: bytes) -> None:
     with pytest.raises(RequestError) as refused:
-        read_json(raw)
+        parse_json(raw)
     assert refused.value.status == 400
     assert len(refused.value.message) < 300
 
 
 def test_of_a_name_given_twice_the_last_value_counts() -> None:
     """One value goes on, so that no upstream can read another than the one that was checked."""
-    assert read_json(b'{"a": 1, "a": 2}') == {"a": 2}
+    assert parse_json(b'{"a": 1, "a": 2}') == {"a": 2}
 
 
 def test_a_large_body_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,9 +207,9 @@ def test_a_large_body_is_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -
         seen.append(threading.get_ident())
         return {"model": "m", "messages": [USER]}
 
-    monkeypatch.setattr("emerge_core.api.chat.parse.read_json", watched)
+    monkeypatch.setattr("emerge_core.api.body.parse_json", watched)
     for raw in (b"{}", b" " * 100_000):
-        asyncio.run(read(raw, read_chat))
+        asyncio.run(parse_body(raw, read_chat))
     assert [ident == threading.get_ident() for ident in seen] == [True, False]
 
 
@@ -225,3 +227,26 @@ def test_over_http(serve: Callable[..., str]) -> None:
         error = reply.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers", "status", "what"),
+    [
+        (gzip.compress(b'{"model": "emerge"}'), {"content-encoding": "gzip"}, 415, "compressed"),
+        (gzip.compress(b'{"model": "emerge"}'), {}, 415, "compressed"),
+        (b"anything", {"content-encoding": "br"}, 415, "compressed"),
+        (b"\xef\xbb\xbf{}", {}, 400, "byte order mark"),
+    ],
+)
+def test_an_encoding_that_is_not_read_is_named(
+    http: httpx.Client, raw: bytes, headers: dict[str, str], status: int, what: str
+) -> None:
+    reply = http.post("/v1/chat/completions", content=raw, headers=headers)
+    assert reply.status_code == status
+    assert what in reply.json()["error"]["message"]
+
+
+def test_a_model_path_without_a_name_says_so(http: httpx.Client) -> None:
+    reply = http.get("/v1/models/")
+    assert reply.status_code == 404
+    assert "names no model" in reply.json()["error"]["message"]

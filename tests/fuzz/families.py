@@ -18,7 +18,7 @@ from emerge_core.answers import Extractor, hedges, is_refusal
 from emerge_core.answers.forms.json_keys import parse_fenced
 from emerge_core.answers.json_schema import schema_fault
 from emerge_core.answers.question.question import Question
-from emerge_core.api.chat.parse import read_json
+from emerge_core.api.body import parse_json
 from emerge_core.api.limits import bound_structure
 from emerge_core.api.sse import pieces
 from emerge_core.config import parse_config
@@ -104,7 +104,7 @@ def _body(text: str) -> object:
     with suppress(RequestError):
         bound_structure(raw)
     with suppress(RequestError):
-        return read_json(b'{"a": "' + raw + b'"}')
+        return parse_json(b'{"a": "' + raw + b'"}')
     return None
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from emerge_core.api import create_app
-from emerge_core.api.chat.parse import read_json
+from emerge_core.api.body import parse_json
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import RequestError
@@ -136,7 +136,7 @@ def test_any_bytes(client: Client, path: str, raw: bytes) -> None:
 @fuzzed(200, raw=raws)
 def test_reading_json(raw: bytes) -> None:
     with suppress(RequestError):
-        assert isinstance(read_json(raw), dict)
+        assert isinstance(parse_json(raw), dict)
 
 
 @pytest.mark.parametrize(("path", "body"), [(path, body) for path, bodies in BODIES.items() for body in bodies])

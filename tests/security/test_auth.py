@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from emerge_core.api import auth, create_app
-from emerge_core.api.middleware import routed
+from emerge_core.api.middleware import route_path
 from emerge_core.config import default_config
 from emerge_core.engine.engine import Engine
 
@@ -113,7 +113,7 @@ def paths(app: Any) -> list[str]:
 
 
 def is_healthz(path: str) -> bool:
-    return routed(unquote(path.partition("?")[0])) == "/healthz"
+    return route_path(unquote(path.partition("?")[0])) == "/healthz"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -131,7 +131,7 @@ def test_without_a_key_nothing_answers_but_healthz(app: Any, method: str) -> Non
 def test_only_paths_that_end_in_healthz_and_name_no_version_are_open() -> None:
     opened = [path for path in ODD if is_healthz(path)]
     assert opened == ["/healthz?/v1/models"]
-    assert [routed(path) for path in ("/healthz", "//healthz", "/prod/healthz")] == ["/healthz"] * 3
+    assert [route_path(path) for path in ("/healthz", "//healthz", "/prod/healthz")] == ["/healthz"] * 3
 
 
 def test_the_key_opens_every_route(app: Any) -> None:

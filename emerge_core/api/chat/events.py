@@ -1,4 +1,4 @@
-"""The streamed form of a chat completion: OpenAI's chunks."""
+"""The events of a streamed chat completion: OpenAI's chunks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from emerge_core.api.chat.parse import Asked
+from emerge_core.api.chat.encode import completion_id, encode
+from emerge_core.api.chat.parse import ChatParams
 from emerge_core.api.choices import Choice, content_of, finish_reason_of, logprobs_of
 from emerge_core.api.errors import error_body
 from emerge_core.api.sse import PIECES, EventStream, data, pieces
-from emerge_core.api.trace_object import completion_id, encode
 from emerge_core.errors import RequestError
 from emerge_core.types import Decision, Delta, Trace
 
@@ -18,26 +18,26 @@ DONE = b"data: [DONE]\n\n"
 
 
 class ChunkStream(EventStream):
-    """The role comes first, then the text (live or whole) and the calls, the finish reason, and last, on
-    request, the usage. The very last chunk carries the `emerge` object."""
+    """The role comes first, then the text (live or whole) and the tool calls, the finish reason, and the usage if
+    the client asked for it. The last chunk carries the `emerge` object."""
 
-    def __init__(self, asked: Asked, **options: Any) -> None:
+    def __init__(self, params: ChatParams, **options: Any) -> None:
         super().__init__(**options)
-        self._request = asked.request
-        self._include_usage = asked.include_usage
-        self._text: list[str] = []  # heard so far
+        self._request = params.request
+        self._include_usage = params.include_usage
+        self._text: list[str] = []  # streamed so far
         self._refusal: list[str] = []
         self._frame: dict[str, Any] = {
             "id": completion_id(),
             "object": "chat.completion.chunk",
             "created": int(time.time()),
-            "model": asked.model,
+            "model": params.model,
             "system_fingerprint": None,
         }
-        if asked.include_usage:
+        if params.include_usage:
             self._frame["usage"] = None
 
-    def heard(self, delta: Delta) -> Iterator[bytes]:
+    def delta_events(self, delta: Delta) -> Iterator[bytes]:
         if not self._text and not self._refusal:
             yield self._chunk(_choice(0, {"role": "assistant", "content": "", "refusal": None}))
         self._text.append(delta.text)
@@ -47,7 +47,7 @@ class ChunkStream(EventStream):
         if delta.refusal:
             yield self._chunk(_choice(0, {"refusal": delta.refusal}))
 
-    def answer(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
+    def final_events(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
         encoded = encode(trace, decision, self._request, self.level)
         emerge = {} if encoded.emerge is None else {"emerge": encoded.emerge}
         last = len(encoded.choices) - 1
@@ -61,7 +61,7 @@ class ChunkStream(EventStream):
             yield data({**self._frame, "choices": [], "usage": encoded.usage, **emerge})
         yield DONE
 
-    def failure(self, error: RequestError, emerge: Mapping[str, Any] | None) -> Iterator[bytes]:
+    def error_events(self, error: RequestError, emerge: Mapping[str, Any] | None) -> Iterator[bytes]:
         yield data(error_body(error, emerge))
 
     def _chunk(self, choice: dict[str, Any], **more: Any) -> bytes:
@@ -85,12 +85,12 @@ class ChunkStream(EventStream):
                 yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
 
     def _rest(self, choice: Choice) -> Iterator[tuple[dict[str, Any], None]]:
-        """What of the answer was not heard: nothing, but for a refusal that an upstream states at its end."""
+        """What the deltas did not carry: nothing, or a refusal that an upstream states only at the end."""
         text, refusal = content_of(choice.completion) or "", choice.completion.refusal or ""
-        heard, declined = "".join(self._text), "".join(self._refusal)
-        if not text.startswith(heard) or not refusal.startswith(declined):
-            raise RuntimeError("the answer is not what was streamed")
-        if text := text.removeprefix(heard):
+        streamed, declined = "".join(self._text), "".join(self._refusal)
+        if not text.startswith(streamed) or not refusal.startswith(declined):
+            raise RuntimeError("the answer differs from what was streamed")
+        if text := text.removeprefix(streamed):
             yield {"content": text}, None
         if refusal := refusal.removeprefix(declined):
             yield {"refusal": refusal}, None

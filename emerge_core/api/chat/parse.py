@@ -1,29 +1,21 @@
-"""From the bytes of a body to a `ChatRequest`.
+"""From the body of POST /v1/chat/completions to a `ChatRequest`.
 
-Plain checks, not a tree of models: this runs before every request, and a faulty field must be named
-as the caller knows it. What we do not interpret passes through in `ChatRequest.extra`.
+Plain checks, not a tree of models: this runs before every request, and an error must name the faulty field as
+the client wrote it. Fields that we do not interpret pass through in `ChatRequest.extra`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from emerge_core.api.chat.input import read_messages
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, integer, number, shown, text
-from emerge_core.api.limits import MAX_DEPTH, MAX_N, bound_request, bound_structure
+from emerge_core.api.limits import MAX_N
 from emerge_core.api.tools import read_response_format, read_tool_choice, read_tools
-from emerge_core.engine.engine import Limits
 from emerge_core.types import ChatRequest
 
-T = TypeVar("T")
-
 MAX_TOKENS = 2**31 - 1
-_INLINE = 32_000  # bytes of a body that is read at once; larger ones in a thread, so that others are not held up
 
 _OBSOLETE = {"functions": "tools", "function_call": "tool_choice"}
 _INTERPRETED = frozenset(
@@ -33,8 +25,8 @@ _INTERPRETED = frozenset(
 )
 
 
-class Asked(NamedTuple):
-    """A chat completion as it was asked for: of whom, what, and in which form."""
+class ChatParams(NamedTuple):
+    """A parsed body of chat completions."""
 
     model: str
     request: ChatRequest
@@ -42,38 +34,7 @@ class Asked(NamedTuple):
     include_usage: bool
 
 
-async def read(raw: bytes, form: Callable[[Body], T]) -> T:
-    """What `form` reads from a body. Raises RequestError as `read_json` and `form` do."""
-
-    def reading() -> T:
-        body = read_json(raw)
-        bound_request(body)
-        return form(body)
-
-    return reading() if len(raw) <= _INLINE else await asyncio.to_thread(reading)
-
-
-def read_json(raw: bytes) -> dict[str, Any]:
-    """The body's JSON object. Strict: no NaN, no infinity, no half surrogate pairs, bounded nesting."""
-    bound_structure(raw)
-    try:
-        body = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
-        if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth_exceeds(body, MAX_DEPTH):
-            raise RecursionError
-        if b"\\ud" in raw or b"\\uD" in raw:
-            json.dumps(body, ensure_ascii=False).encode("utf-8")
-    except RecursionError:
-        raise invalid("body", f"The body is nested too deeply: at most {MAX_DEPTH} levels.") from None
-    except UnicodeError:
-        raise invalid("body", "The body is not valid Unicode: send JSON in UTF-8.") from None
-    except ValueError as error:
-        raise invalid("body", f"The body is not valid JSON: {str(error)[:200]}.") from None
-    if not isinstance(body, dict):
-        raise invalid("body", f"The body must be a JSON object, not {shown(body)}.")
-    return body
-
-
-def read_chat(body: Body) -> Asked:
+def read_chat(body: Body) -> ChatParams:
     """Raises RequestError, a 400 with `param`, at the first fault."""
     model = text(body, "model", "model")
     for name, successor in _OBSOLETE.items():
@@ -83,7 +44,7 @@ def read_chat(body: Body) -> Asked:
     stream = boolean(body, "stream") or False
     include_usage = _include_usage(body, stream)
     tools = read_tools(body.get("tools"))
-    max_tokens, said = _max_tokens(body)
+    max_tokens, max_tokens_param = _max_tokens(body)
     logprobs = boolean(body, "logprobs") or False
     top_logprobs = integer(body, "top_logprobs", 0, 20)
     if top_logprobs is not None and not logprobs:
@@ -95,7 +56,7 @@ def read_chat(body: Body) -> Asked:
         parallel_tool_calls=boolean(body, "parallel_tool_calls") if tools else None,
         response_format=read_response_format(body.get("response_format")),
         max_tokens=max_tokens,
-        max_tokens_param=said,
+        max_tokens_param=max_tokens_param,
         temperature=number(body, "temperature", 0, 2),
         top_p=number(body, "top_p", 0, 1),
         presence_penalty=number(body, "presence_penalty", -2, 2),
@@ -107,15 +68,7 @@ def read_chat(body: Body) -> Asked:
         top_logprobs=top_logprobs,
         extra={name: value for name, value in body.items() if name not in _INTERPRETED and value is not None},
     )
-    return Asked(model, request, stream, include_usage)
-
-
-def read_limits(headers: Mapping[str, str]) -> Limits:
-    """The ceilings that the caller lowers for this request."""
-    return Limits(
-        deadline_s=_positive(headers, "x-emerge-deadline", "seconds"),
-        max_cost_usd=_positive(headers, "x-emerge-max-cost", "US dollars"),
-    )
+    return ChatParams(model, request, stream, include_usage)
 
 
 def _refuse_audio_replies(body: Body) -> None:
@@ -156,43 +109,5 @@ def _stop(value: Any) -> tuple[str, ...]:
     return tuple(stops)
 
 
-def _positive(headers: Mapping[str, str], name: str, unit: str) -> float | None:
-    value = headers.get(name)
-    if value is None:
-        return None
-    try:
-        figure = float(value)
-    except ValueError:
-        figure = math.nan
-    if not (math.isfinite(figure) and figure > 0):
-        raise invalid(name, f"The header {name} must be a number of {unit} above 0, not {shown(value)}.")
-    return figure
-
-
 def _or(value: int | None, default: int) -> int:
     return default if value is None else value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"the number {digits[:40]} is too large")
-    return value
-
-
-def _depth_exceeds(body: Any, limit: int) -> bool:
-    level = [body]
-    for _ in range(limit):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return False
-    return True

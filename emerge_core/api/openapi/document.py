@@ -1,5 +1,5 @@
-"""The OpenAPI document. Written by hand, because bodies are checked by hand: what stands here is what
-the readers accept and the encoders write. The bodies' shapes are in `openapi_schemas`."""
+"""The OpenAPI document. It is written by hand because bodies are parsed by hand: it states what the parsers accept
+and the encoders write. The shapes of the bodies are in `schemas`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""POST /v1/responses, stateless: read into a `ChatRequest`, answered as chat completions are, written as a response."""
+"""POST /v1/responses, OpenAI's second surface, without state: nothing is stored between requests."""
 
-from emerge_core.api.responses.endpoint import Responses
+from emerge_core.api.responses.endpoint import ResponsesEndpoint
 
-__all__ = ["Responses"]
+__all__ = ["ResponsesEndpoint"]

@@ -1,4 +1,4 @@
-"""From a trace to the wire: the `response` object and its output items."""
+"""From a trace to a `response` object and its output items."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from emerge_core.api.choices import choices, logprobs_of
-from emerge_core.api.responses.parse import AskedResponse
+from emerge_core.api.choices import choices, logprobs_of, selected_calls
+from emerge_core.api.responses.parse import ResponseParams
 from emerge_core.api.trace_object import TraceLevel, emerge_object
 from emerge_core.errors import RequestError
 from emerge_core.types import Completion, Decision, Trace, Usage
@@ -17,16 +17,16 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 
 class Frame(NamedTuple):
-    """What is the same in every event of one response."""
+    """What every event of one response has in common."""
 
     id: str
     created_at: int
     message_id: str
-    asked: AskedResponse
+    params: ResponseParams
 
 
-def frame_of(asked: AskedResponse) -> Frame:
-    return Frame(f"resp_{uuid.uuid4().hex}", int(time.time()), f"msg_{uuid.uuid4().hex}", asked)
+def frame_of(params: ResponseParams) -> Frame:
+    return Frame(f"resp_{uuid.uuid4().hex}", int(time.time()), f"msg_{uuid.uuid4().hex}", params)
 
 
 def in_progress(frame: Frame) -> dict[str, Any]:
@@ -38,15 +38,17 @@ def in_progress(frame: Frame) -> dict[str, Any]:
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
-        "model": frame.asked.model,
+        "model": frame.params.model,
         "output": [],
         "usage": None,
-        **frame.asked.repeated,
+        **frame.params.repeated,
     }
 
 
 def finished(frame: Frame, trace: Trace, decision: Decision, level: TraceLevel) -> dict[str, Any]:
     completion = decision.message
+    picked = choices(trace, decision, 1)
+    usage = trace.usage if trace.usage_policy == "sum" else trace.usage_of(selected_calls(picked))
     reason = _INCOMPLETE.get(completion.finish_reason or "")
     status = "incomplete" if reason else "completed"
     response = {
@@ -54,9 +56,9 @@ def finished(frame: Frame, trace: Trace, decision: Decision, level: TraceLevel) 
         "status": status,
         "incomplete_details": {"reason": reason} if reason else None,
         "output": _output(frame, completion, status),
-        "usage": usage_json(trace.usage if trace.usage_policy == "sum" else trace.selected_usage),
+        "usage": usage_json(usage),
     }
-    emerge = emerge_object(trace, level, choices(trace, decision, 1), frame.asked.request)
+    emerge = emerge_object(trace, level, picked, frame.params.request)
     return response if emerge is None else {**response, "emerge": emerge}
 
 
@@ -108,7 +110,7 @@ def _output(frame: Frame, completion: Completion, status: str) -> list[dict[str,
 def _content(frame: Frame, completion: Completion) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if completion.text or completion.refusal is None:
-        logprobs = logprobs_of(completion.logprobs, frame.asked.request)
+        logprobs = logprobs_of(completion.logprobs, frame.params.request)
         parts.append(
             {
                 "type": "output_text",

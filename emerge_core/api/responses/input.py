@@ -1,6 +1,6 @@
-"""From the items of `input` to messages: what was said, what was called, and what the calls gave.
+"""From the items of `input` to messages in chat's shape.
 
-A function call belongs to the assistant's message before it, as OpenAI lists them one after the other.
+Items list a message and its function calls one after the other: a call joins the assistant message before it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _ITEMS = ("message", "function_call", "function_call_output", "reasoning")
 
 
 def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
-    """Messages in chat's shape, the instructions first. Reasoning items are left out: only the model
-    that wrote them can read them."""
+    """The messages, the instructions first. Reasoning items are left out: only the model that wrote them can read
+    them. Raises RequestError, a 400 that names the item."""
     if value is None:
         raise invalid("input", "`input` is missing: send a string or a list of items.")
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
@@ -39,11 +39,11 @@ def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
         if kind == "message":
             messages.append(_message(item, place))
         elif kind == "function_call":
-            _calling(messages).append(_call(item, place, called))
+            _open_calls(messages).append(_call(item, place, called))
         elif kind == "function_call_output":
             messages.append(_result(item, place, called))
     if not any(message["role"] != "system" for message in messages):
-        raise invalid("input", "`input` says nothing to answer: send at least one message.")
+        raise invalid("input", "`input` holds no message to answer: send at least one.")
     return tuple(messages)
 
 
@@ -70,7 +70,7 @@ def _message(item: Body, place: str) -> dict[str, Any]:
 
 
 def _content(content: Any, role: str, place: str) -> str | list[dict[str, Any]]:
-    """A text as it is, also where it came as the only part; else chat's parts."""
+    """A string for a text, even if it came as the only part; else parts in chat's shape."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -109,8 +109,8 @@ def _file(part: Body, place: str) -> dict[str, Any]:
     return {"type": "file", "file": {name: part[name] for name in known if part.get(name) is not None}}
 
 
-def _calling(messages: list[dict[str, Any]]) -> list[Any]:
-    """The tool calls of the assistant's last message, which is the one before, or a new one."""
+def _open_calls(messages: list[dict[str, Any]]) -> list[Any]:
+    """The tool calls of the assistant message before, or of a new one."""
     if not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": None})
     calls: list[Any] = messages[-1].setdefault("tool_calls", [])

@@ -1,4 +1,4 @@
-"""From the body of POST /v1/responses to a `ChatRequest`, and what its reply repeats of it."""
+"""From the body of POST /v1/responses to a `ChatRequest`, and the settings that the reply repeats."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _STATEFUL = {
     "conversation": "Send the conversation's items in `input` instead",
     "prompt": "Send `instructions` and `input` instead",
 }
-_CHATS = {"messages": "input", "max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
-_CHATS |= {"response_format": "text.format", "reasoning_effort": "reasoning.effort", "functions": "tools"}
+_CHAT_FIELDS = {"messages": "input", "max_tokens": "max_output_tokens", "max_completion_tokens": "max_output_tokens"}
+_CHAT_FIELDS |= {"response_format": "text.format", "reasoning_effort": "reasoning.effort", "functions": "tools"}
 _SETTINGS = (
     "instructions max_output_tokens max_tool_calls metadata prompt_cache_key safety_identifier service_tier "
     "temperature top_logprobs top_p user"
@@ -30,14 +30,14 @@ _INTERPRETED = (
     "max_tool_calls metadata model parallel_tool_calls previous_response_id prompt reasoning store stream "
     "stream_options temperature text tool_choice tools top_logprobs top_p truncation"
 )
-# Anything else is passed on to the providers that know it, as with chat completions.
-_OWN = frozenset(_INTERPRETED.split())
+# Any other field is passed on to the providers that know it, as with chat completions.
+_CONSUMED = frozenset(_INTERPRETED.split())
 _OF_FUNCTION = ("name", "description", "parameters", "strict")
 _OF_SCHEMA = ("name", "description", "schema", "strict")
 
 
-class AskedResponse(NamedTuple):
-    """A response as it was asked for. `repeated` are the settings that its reply repeats."""
+class ResponseParams(NamedTuple):
+    """A parsed body of responses. `repeated` are the settings that the reply repeats."""
 
     model: str
     request: ChatRequest
@@ -45,17 +45,17 @@ class AskedResponse(NamedTuple):
     repeated: dict[str, Any]
 
 
-def read_response(body: Body) -> AskedResponse:
+def read_response(body: Body) -> ResponseParams:
     """Raises RequestError, a 400 with `param`, at the first fault."""
     model = text(body, "model", "model")
-    _refuse_what_is_not_this(body)
+    _refuse_foreign_fields(body)
     stream = boolean(body, "stream") or False
     instructions = string(body, "instructions", "instructions", required=False)
     effort, verbosity = _reasoning_effort(body), _verbosity(body)
     offered = _tools(body.get("tools"))
     tools, choice = _choice(body.get("tool_choice"), offered)
     top_logprobs = integer(body, "top_logprobs", 0, 20)
-    extra = {name: value for name, value in body.items() if name not in _OWN and value is not None}
+    extra = {name: value for name, value in body.items() if name not in _CONSUMED and value is not None}
     if effort is not None:
         extra["reasoning_effort"] = effort
     if verbosity is not None:
@@ -74,11 +74,11 @@ def read_response(body: Body) -> AskedResponse:
         top_logprobs=top_logprobs,
         extra=extra,
     )
-    return AskedResponse(model, request, stream, _repeated(body, effort))
+    return ResponseParams(model, request, stream, _repeated(body, effort))
 
 
-def _refuse_what_is_not_this(body: Body) -> None:
-    for name, successor in _CHATS.items():
+def _refuse_foreign_fields(body: Body) -> None:
+    for name, successor in _CHAT_FIELDS.items():
         if body.get(name) is not None:
             raise invalid(name, f"`{name}` is a field of chat completions: send `{successor}` here.")
     for name, instead in _STATEFUL.items():
@@ -171,7 +171,7 @@ def _format(body: Body) -> Body | None:
 
 
 def _repeated(body: Body, effort: str | None) -> dict[str, Any]:
-    """As OpenAI repeats them, with its defaults where there are any that hold here."""
+    """As OpenAI repeats them, with those of its defaults that apply here."""
     reasoning = body.get("reasoning") or {}
     answer_text = body.get("text") or {}
     return {

@@ -169,4 +169,4 @@ def test_an_answer_that_is_not_what_was_heard_is_an_error(
     reply = post(http)
     assert chunks_of(reply)[-1]["error"]["code"] == "internal_error"
     assert "[DONE]" not in reply.text
-    assert "not what was streamed" in caplog.text
+    assert "differs from what was streamed" in caplog.text

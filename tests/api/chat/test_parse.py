@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emerge_core.api.chat.parse import read_chat, read_json, read_limits
+from emerge_core.api.body import parse_json
+from emerge_core.api.chat.parse import read_chat
+from emerge_core.api.request_headers import read_limits
 from emerge_core.errors import RequestError
 from emerge_core.types import ChatRequest
 
@@ -322,12 +324,12 @@ def test_schemas_that_can_be_checked_here_are_taken(schema: dict[str, Any]) -> N
 )
 def test_a_body_that_is_no_json_object_is_refused(raw: bytes, says: str) -> None:
     with pytest.raises(RequestError, match=says) as caught:
-        read_json(raw)
+        parse_json(raw)
     assert (caught.value.status, caught.value.param) == (400, "body")
 
 
 def test_braces_in_text_are_not_nesting_and_whole_surrogate_pairs_are_text() -> None:
-    assert read_json(b'{"a": "' + b"{[" * 500 + b'", "b": "\\ud83d\\ude00"}') == {"a": "{[" * 500, "b": "😀"}
+    assert parse_json(b'{"a": "' + b"{[" * 500 + b'", "b": "\\ud83d\\ude00"}') == {"a": "{[" * 500, "b": "😀"}
 
 
 def test_limits_come_from_headers() -> None:
@@ -337,7 +339,7 @@ def test_limits_come_from_headers() -> None:
 
 
 @pytest.mark.parametrize("name", ["x-emerge-deadline", "x-emerge-max-cost"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", ""])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon", "", "1_0", "٣", "0x1", "1e999", "1 0"])
 def test_a_malformed_limit_is_refused(name: str, value: str) -> None:
     with pytest.raises(RequestError, match=name) as caught:
         read_limits({name: value})
@@ -372,7 +374,7 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_whatever_is_sent_is_taken_or_refused_but_never_a_crash(changes: dict[str, Any]) -> None:
     with suppress(RequestError):
-        read_chat(read_json(json.dumps(body(**changes)).encode()))
+        read_chat(parse_json(json.dumps(body(**changes)).encode()))
 
 
 @given(JSON)

@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from emerge_core.api.embeddings.endpoint import read_embeddings
+from emerge_core.api.embeddings.parse import read_embeddings
 from emerge_core.errors import RequestError
 
 
