@@ -14,8 +14,10 @@ _BOOLEAN = re.compile(r"\b(?:yes|no|true|false)\b", re.I)
 
 
 def answer_span(text: str, start: int, end: int, key: AnswerKey) -> tuple[int, int]:
-    """The part of a statement that is the answer itself: what follows ("B, because …") does not count,
-    so that the length of a reply does not enter."""
+    """The part of a statement that is the answer itself.
+
+    What follows ("B, because …") does not count, so that confidence does not depend on the length of a reply.
+    """
     found: re.Match[str] | None = None
     if key.kind == "letter":
         found = re.compile(rf"(?<![^\W_]){key.value}(?![^\W_])").search(text, start, end)
@@ -33,9 +35,9 @@ def answer_span(text: str, start: int, end: int, key: AnswerKey) -> tuple[int, i
 
 
 def span_probability(tokens: Sequence[TokenLogprob], text: str, start: int, end: int) -> float | None:
-    """The joint probability of the tokens that overlap `text[start:end]`, or None where they cannot be found.
+    """The joint probability of the tokens that overlap `text[start:end]`, or None if they cannot be found.
 
-    A provider may have trimmed the text: it is then looked up in the tokens' own text.
+    If the provider trimmed the text, the span is searched in the text of the tokens.
     """
     whole = "".join(token.token for token in tokens)
     shift = 0 if whole.startswith(text) else whole.find(text)
@@ -56,7 +58,7 @@ def span_probability(tokens: Sequence[TokenLogprob], text: str, start: int, end:
 
 
 def calibrated(member: Member, probability: float) -> float | None:
-    """The accuracy of the first bin that reaches up to the probability."""
+    """The accuracy of the first calibration bin whose upper bound is at least the probability."""
     for bound, accuracy in member.calibration:
         if bound >= probability:
             return accuracy

@@ -1,7 +1,7 @@
-"""The answer key of a reply: what it says, in a form in which equal answers are equal.
+"""Extraction of answer keys: what a reply says, in a form in which equal answers compare equal.
 
-An `Extractor` is built once per request and holds what the request tells: options, schema, tools,
-the configured answer fields. It never looks at a gold answer, a task or a model.
+An `Extractor` is built once per request from the request's options, schema, tools and the configured answer fields.
+It never sees a reference answer, a task or a model.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from emerge_core.answers.forms.to_key import gold_key, short_string, statement_k
 from emerge_core.answers.forms.tool_calls import Tools
 from emerge_core.answers.json_schema import schema_fault
 from emerge_core.answers.question.question import Question
-from emerge_core.answers.reading.boilerplate import spoken
+from emerge_core.answers.reading.boilerplate import without_end_token
 from emerge_core.answers.reading.explicit import Statement, is_placeholder, statements
-from emerge_core.answers.reading.implied import SENTENCE_GAP, Reading, unstated
+from emerge_core.answers.reading.implied import SENTENCE_GAP, Reading, implied_answer
 from emerge_core.answers.usable import is_refusal
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member, Unusable
 
-MAX_READ = 500_000  # characters: a reply that is longer than any model's output has no answer looked for in it
+MAX_READ = 500_000  # characters; longer than any model's output, so longer replies are not searched
 
 
 class Extractor:
-    """Reads replies to one request."""
+    """Reads the replies to one request. Not thread-safe: it remembers the reply that it read last."""
 
     def __init__(self, request: ChatRequest, answer_key: Sequence[str] = ()) -> None:
         self._question = Question.of(request.last_user_text)
@@ -44,7 +44,7 @@ class Extractor:
         return cls(request, answer_key)
 
     def key(self, completion: Completion) -> AnswerKey | None:
-        """What the reply says, or None where it states no answer (long prose, a refusal, an error)."""
+        """The key of the reply, or None if it states no answer (long prose, a refusal, an error)."""
         if not completion.ok:
             return None
         if completion.tool_calls:
@@ -88,7 +88,7 @@ class Extractor:
         return member.reliability if probability is None else calibrated(member, probability)
 
     def probability(self, completion: Completion) -> float | None:
-        """The joint probability of the tokens that state the answer; None where it cannot be told."""
+        """The joint probability of the tokens that state the answer, or None if it is unknown."""
         if not completion.logprobs or not completion.text:
             return None
         spans = self._spans(completion)
@@ -96,7 +96,7 @@ class Extractor:
         return prod(probability or 0.0 for probability in found) if found and None not in found else None
 
     def gold_key(self, text: str) -> AnswerKey | None:
-        """The key of a gold answer, in the same normal forms."""
+        """The key of a reference answer, in the same normal forms."""
         if self._wants_json:
             found = json_keys.parse_fenced(text)
             if found and isinstance(found[0], (dict, list)):
@@ -146,7 +146,7 @@ class Extractor:
             key = self._json_key(found[0])
             return Reading(key, 0, len(text), True) if key else None
         if not self._question.exact:
-            text = spoken(text)
+            text = without_end_token(text)
         whole_end = len(text.rstrip())
         for statement in statements(text):
             if is_placeholder(statement.value, exact=self._question.exact):
@@ -156,12 +156,12 @@ class Extractor:
             key = statement_key(self._question, statement)
             if key is None:
                 if (statement.closed and statement.source == "json") or self._names_several(statement):
-                    return None  # it did state an answer, but none to vote on
+                    return None  # it states an answer, but not one to vote on
                 continue
             if cut and not statement.closed and statement.end >= whole_end and key.kind not in ("letter", "boolean"):
                 continue  # "The answer is 12": perhaps of 125
             return Reading(key, statement.start, statement.end, True)
-        return unstated(self._question, text, cut, self._json_key)
+        return implied_answer(self._question, text, cut, self._json_key)
 
     def _names_several(self, statement: Statement) -> bool:
         options = self._question.options
@@ -179,7 +179,7 @@ class Extractor:
 
 
 def _whole_sentence(statement: Statement) -> Statement:
-    """The statement of a cut reply, up to the end of its first sentence if that is there."""
+    """The statement of a truncated reply, up to the end of its first sentence if it has one."""
     match = SENTENCE_GAP.search(statement.value)
     if match is None:
         return statement
@@ -188,7 +188,7 @@ def _whole_sentence(statement: Statement) -> Statement:
 
 
 def candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:
-    """A call as the aggregators see it. An unusable reply has no key and no confidence."""
+    """The candidate for a call. An unusable reply has neither key nor confidence."""
     reason = extractor.why_unusable(call.completion)
     if call.status != "ok" and reason is None:
         reason = Unusable("error", call.status)

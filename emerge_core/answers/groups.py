@@ -1,4 +1,4 @@
-"""Which keys are the same vote, and who speaks for a group."""
+"""Groups of equal answers, and the candidate that speaks for a group."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ def same(a: AnswerKey, b: AnswerKey) -> bool:
 
 
 def group_keys(keys: Sequence[AnswerKey]) -> list[int]:
-    """A group number per key, counted from 0 in order of first appearance. Sameness is transitive
-    here, so the partition does not depend on the order."""
+    """A group number for each key, counted from 0 in order of first appearance.
+
+    Groups are closed under `same`, so the partition does not depend on the order of the keys.
+    """
     parent = list(range(len(keys)))
 
     def root(index: int) -> int:
@@ -33,8 +35,8 @@ def group_keys(keys: Sequence[AnswerKey]) -> list[int]:
 
 
 def strongest(candidates: Sequence[Candidate]) -> Candidate:
-    """Who speaks for candidates that said the same: the heaviest, then the most confident (if every one
-    has a confidence), then the first in config order."""
+    """The candidate that speaks for a group: the heaviest, then the most confident (if all have a confidence), then
+    the first in config order."""
     rated = all(candidate.confidence is not None for candidate in candidates)
     return min(
         candidates,

@@ -76,7 +76,7 @@ def text_of(schema: Mapping[str, Any]) -> str:
 
 
 @lru_cache(maxsize=_KEPT)
-def why_broken(text: str) -> str | None:
+def schema_error(text: str) -> str | None:
     """The fault of a JSON schema, given as its text, by the rules of its dialect; None for a valid one."""
     schema = json.loads(text)
     dialect = _dialect(schema)
@@ -122,7 +122,7 @@ def _first_fault(validator: Any, value: Any, steps: int) -> str | None:
 @lru_cache(maxsize=_KEPT)
 def _validator(text: str) -> Any:
     """The schema's validator; None for a schema that is broken."""
-    if why_broken(text) is not None:
+    if schema_error(text) is not None:
         return None
     schema = json.loads(text)
     return _bounded(_dialect(schema), '"patternProperties"' in text)(schema, registry=_registry())

@@ -1,6 +1,6 @@
 """Refusals and hedges: what a reply says about itself, outside quotes and code.
 
-How long a reply is says nothing: "B" and "42" are full answers.
+Length does not matter: "B" and "42" are full answers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _POLICY = re.compile(
 
 _ANYWAY = re.compile(r"\b(?:but|however|instead),? here(?:'s| is| are)\b", re.I)  # declines, and answers after all
 
-# Doubts that count wherever they stand.
+# Doubts that count anywhere.
 _STRONG = re.compile(
     _any(
         r"\bI(?:'m| am) (?:not (?:[\w%]+ ){0,2}?(?:sure|certain|confident)|unsure|uncertain|guessing)\b",
@@ -87,7 +87,7 @@ _STRONG = re.compile(
     ),
     re.I,
 )
-# Doubts that count only where the reply opens or closes: in between they belong to the reasoning.
+# Doubts that count only in the first or last sentence: in between they belong to the reasoning.
 _WEAK = re.compile(
     _any(
         r"\b(?:might|may|could|would) (?:well |also |possibly )?be\b",
@@ -106,7 +106,7 @@ def unquoted(text: str) -> str:
 
 
 def is_refusal(text: str) -> bool:
-    """Whether the reply declines to answer, in its own words."""
+    """Whether the reply declines to answer."""
     head = unquoted(text[: 2 * _HEAD]).lstrip(" \t\r\n*_#…")[:_HEAD]
     opening = " ".join(_SENTENCE_END.split(head)[:3])
     if _ANYWAY.search(opening):
@@ -115,7 +115,7 @@ def is_refusal(text: str) -> bool:
 
 
 def hedges(text: str) -> bool:
-    """Whether the reply doubts its own answer: plainly anywhere, or mildly where it opens or closes."""
+    """Whether the reply doubts its own answer: strongly anywhere, or mildly in its first or last sentence."""
     own = unquoted(text if len(text) <= 40_000 else f"{text[:20_000]}\n{text[-20_000:]}")
     if _STRONG.search(own):
         return True

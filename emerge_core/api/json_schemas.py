@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from emerge_core.answers.json_schema import pattern, text_of, why_broken
+from emerge_core.answers.json_schema import pattern, schema_error, text_of
 
 MAX_PATTERN = 1_000  # characters of one regular expression
 
@@ -28,7 +28,7 @@ def _verdict(text: str) -> str | None:
     schema = json.loads(text)
     if not isinstance(schema.get("$schema", ""), str):
         return "$schema is not a string"
-    if fault := why_broken(text):
+    if fault := schema_error(text):
         return fault
     subschemas = list(_subschemas(schema))
     patterns = (each for part in subschemas for each in _patterns(part))

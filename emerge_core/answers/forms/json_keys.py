@@ -1,7 +1,7 @@
-"""Keys of JSON answers: what they decide, without what they explain.
+"""Keys of JSON answers: the decisions in them, without the explanations.
 
-The vote is over the enum, number, boolean, null and short-string leaves, with their paths; free
-text (a reasoning field) is left out. `answer_key` paths say otherwise.
+The key is made of the enum, number, boolean, null and short-string leaves with their paths; free text (a reasoning
+field) is left out. Configured `answer_key` paths replace this rule.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _refuse(constant: str) -> Any:
 
 
 def parse(text: str) -> tuple[Any] | None:
-    """The JSON value that the text is, in a tuple of one; None where it is none."""
+    """The parsed JSON value in a tuple of one, or None if the text is not valid JSON."""
     try:
         return (json.loads(text, parse_constant=_refuse),)
     except (ValueError, RecursionError):
@@ -34,7 +34,7 @@ def parse(text: str) -> tuple[Any] | None:
 
 
 def parse_fenced(text: str) -> tuple[Any] | None:
-    """As `parse`, also when a code fence stands around the JSON."""
+    """Like `parse`, but a code fence may enclose the JSON."""
     found = parse(text)
     if found is None and (inner := _in_fence(text)) is not None:
         found = parse(inner)
@@ -42,8 +42,10 @@ def parse_fenced(text: str) -> tuple[Any] | None:
 
 
 def _in_fence(text: str) -> str | None:
-    """What stands in a code fence that is the whole text. By hand: a pattern for it takes quadratic time
-    on long runs of spaces or ticks."""
+    """The content of a code fence that encloses the whole text, or None.
+
+    Not a regular expression: one takes quadratic time on long runs of spaces or ticks.
+    """
     opening, line_end, rest = text.strip().partition("\n")
     language = opening.lstrip("`")
     inner = rest.rstrip("`")
@@ -54,7 +56,7 @@ def _in_fence(text: str) -> str | None:
 
 
 def canonical(value: Any) -> str:
-    """One spelling per JSON value: sorted names, `1.0` as `1`."""
+    """The canonical spelling of a JSON value: sorted names, `1.0` as `1`."""
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -69,7 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def at_path(value: Any, pointer: str) -> Any:
-    """What a JSON pointer points at, or `_MISSING`."""
+    """The value at a JSON pointer, or `_MISSING`."""
     if pointer in ("", "/"):
         return value
     for part in pointer.removeprefix("/").split("/"):
@@ -84,7 +86,7 @@ def at_path(value: Any, pointer: str) -> Any:
 
 
 def _enum_paths(schema: Any, path: str = "", depth: int = 0) -> Iterator[str]:
-    """Paths (array items as `*`) whose schema names the values: these count at any length."""
+    """Yield the paths (array items as `*`) whose schema lists the allowed values: these count at any length."""
     if not isinstance(schema, Mapping) or depth > 20:
         return
     if "enum" in schema or "const" in schema:
@@ -119,9 +121,9 @@ def json_key(
     enums: frozenset[str],
     normal: Callable[[str], str],
 ) -> AnswerKey | None:
-    """The key of a parsed JSON answer, or None where nothing in it can be voted on.
+    """The key of a parsed JSON answer, or None if nothing in it can be voted on.
 
-    `normal` gives a short string's normal form.
+    `normal` returns the normal form of a short string.
     """
     if paths:
         chosen = {path: at_path(value, path) for path in paths}
@@ -143,7 +145,7 @@ def json_key(
 
 
 def voted_spans(text: str, value: Any, paths: Sequence[str], enums: frozenset[str]) -> list[tuple[int, int]]:
-    """Where the voted leaves stand in the text of a JSON answer; empty where one cannot be found."""
+    """The positions of the voted leaves in the text of a JSON answer; empty if one cannot be found."""
     spans: list[tuple[int, int]] = []
     at = 0
     for path, pattern, leaf in _leaves(value, "", ""):
@@ -175,6 +177,6 @@ def _leaf(value: Any, normal: Callable[[str], str]) -> Any:
 
 
 def _number(value: float) -> Any:
-    """Numbers by value, and spelled as the number in a text answer is."""
+    """A number by value, spelled like a number in a text answer."""
     exact = Fraction(repr(value)) if abs(value) < 1e300 else None
     return int(exact) if exact is not None and exact.denominator == 1 else numbers.canonical(exact) if exact else value

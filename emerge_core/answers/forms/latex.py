@@ -1,4 +1,4 @@
-"""LaTeX around an answer: wrappers are taken off, fractions and symbols become plain characters."""
+"""LaTeX in answers: removes wrappers, and turns fractions and symbols into plain characters."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _VULGAR = re.compile(r"(\d?)[ \u00a0]?([¼½¾⅐-⅞])")
 
 
 def _typed(text: str) -> str:
-    """Raised digits and one-character fractions as they are typed: `10⁸` is `10^8`, `1½` is `1 1/2`."""
+    """Spell superscripts and one-character fractions in ASCII: `10⁸` as `10^8`, `1½` as `1 1/2`."""
     text = _SUPERSCRIPT.sub(lambda match: "^" + match.group().translate(_UNRAISED), text)
     return _VULGAR.sub(
         lambda match: f"{match[1]} {unicodedata.normalize('NFKC', match[2]).replace('⁄', '/')}".lstrip(), text
@@ -58,8 +58,10 @@ def _fraction(match: re.Match[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """The text with wrappers such as `\\text{…}` and `\\boxed{…}`, spacing commands and `$` pairs taken
-    off. Nothing else is evaluated: `\\sqrt{2}` stays as it is."""
+    """Remove wrappers such as `\\text{…}` and `\\boxed{…}`, spacing commands and `$` pairs.
+
+    Nothing else is evaluated: `\\sqrt{2}` stays as it is.
+    """
     text = text.replace("{,}", ",")
     if not text.isascii():
         text = _typed(text)
@@ -94,7 +96,7 @@ _BRACED_CHAR = re.compile(r"\{(\w)\}")
 
 
 def expression(text: str) -> str | None:
-    """The normal form of a short formula that is no plain number, or None where it is none."""
+    """The normal form of a short formula that is not a plain number, or None if the text is not a formula."""
     text = plain(text)
     if not 0 < len(text) <= 160 or not _MATH.search(text):
         return None

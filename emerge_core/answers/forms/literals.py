@@ -1,7 +1,7 @@
 """Answers that are data or code, compared by value: `[ -4, 4 ]` is `[-4, 4]`, `1.0` is `1`.
 
-Texts are kept to the letter. The quotes around a whole text answer do not count, since models that
-reply in JSON leave them out as often as not; quotes inside a list or a dict do.
+Strings are compared character by character. Quotes around a whole string answer do not count, because models that
+reply in JSON often leave them out; quotes inside a list or a dict do count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _JSON_WORD = re.compile(r"\b(?:true|false|null)\b")
 
 
 def evaluate(text: str) -> tuple[Any] | None:
-    """The literal's value in a tuple of one, or None where the text is no Python or JSON literal."""
+    """The literal's value in a tuple of one, or None if the text is not a Python or JSON literal."""
     text = text.strip()
     if not text or len(text) > MAX_CHARS or _too_deep(text):
         return None
@@ -60,7 +60,7 @@ def _too_deep(text: str) -> bool:
 
 
 def spelled(value: Any) -> str:
-    """One spelling per value."""
+    """The canonical spelling of a value."""
     if isinstance(value, bool) or value is None:
         return repr(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -79,7 +79,7 @@ def spelled(value: Any) -> str:
 
 
 def literal_key(text: str) -> AnswerKey:
-    """The key of an answer to the letter: a literal's value, else the text itself."""
+    """The key of an exact answer: the value of a literal, else the text itself."""
     for _ in range(3):
         found = evaluate(text)
         if found is not None and not isinstance(found[0], str):
@@ -102,7 +102,7 @@ def _quoted(text: str) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    """An unquoted text in which the model wrote `\\n` for a newline, as it would inside quotes."""
+    """Resolve escapes such as `\\n` in a text that the model left unquoted."""
     if "\\" not in text:
         return text
     for quote in "'\"":

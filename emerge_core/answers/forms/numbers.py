@@ -1,8 +1,8 @@
-"""Numbers in all their clothes, as exact fractions.
+"""Numbers in every common notation, as exact fractions.
 
-`parse` reads a text that *is* a number, with its currency, thousands separators, percent sign or
-unit; anything more ("5 hours 30 minutes", "8 of 10", "2√3", "July 4") is not a number here, for a
-wrong key is worse than none. `mentioned` lists the numbers that occur in a sentence.
+`parse` reads a text that *is* a number, with a currency, thousands separators, a percent sign or a unit. Anything
+more ("5 hours 30 minutes", "8 of 10", "2√3", "July 4") is not a number, because a wrong key is worse than none.
+`mentioned` lists the numbers that occur in a sentence.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ _DASHES = str.maketrans({"−": "-", "–": "-", "‒": "-", "—": "-", "\u00a0
 
 
 def canonical(value: Fraction) -> str:
-    """`12`, `-7/2`: one spelling per value."""
+    """The canonical spelling of a value: `12`, `-7/2`."""
     return str(value)
 
 
@@ -144,8 +144,7 @@ def _thousands(rest: str) -> Fraction | None:
 
 
 def _unit(rest: str) -> Fraction | None:
-    """The factor that what follows a number stands for: 1 for a unit, 1000 for "thousand", None where
-    it is more than a unit."""
+    """The factor for the text after a number: 1 for a unit, 1000 for "thousand", None if it is more than a unit."""
     rest = _TAIL_NOTE.sub("", rest)
     factor = Fraction(1)
     if not rest or _COUNTER.fullmatch(rest):

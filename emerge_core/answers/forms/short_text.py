@@ -24,12 +24,12 @@ _NUMERAL = re.compile(r"\d+|[ivx]{1,5}|one|two|three|four|five|six|seven|eight|n
 _WORD = re.compile(r"[^\W_]+")
 _INITIALS = re.compile(r"\b(?:[^\W\d_]\.){2,}")
 _APOSTROPHE = re.compile(r"(?<=\w)['’`](?=\w)")
-TICKS = "✅☑✔❌✓✗✘\ufe0f"  # beside an answer, and no part of it
+TICKS = "✅☑✔❌✓✗✘\ufe0f"  # decoration around an answer
 _MARKUP = f" \t\r\n*_`#>~{TICKS}"
 
 
 def bare(text: str) -> str:
-    """The text without the markdown, quotes and closing punctuation around it."""
+    """Strip the markdown, quotes and closing punctuation around a text."""
     previous = None
     while previous != text:
         previous = text
@@ -42,7 +42,7 @@ def bare(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words that count: folded, without articles (unless nothing else is left)."""
+    """The words of a text without case, accents and articles (articles are kept if nothing else is left)."""
     text = unicodedata.normalize("NFKD", text).casefold()
     text = "".join(char for char in text if not unicodedata.combining(char))
     text = _INITIALS.sub(lambda match: match.group().replace(".", ""), text.replace("&", " and "))
@@ -51,7 +51,7 @@ def words(text: str) -> list[str]:
 
 
 def text_value(text: str) -> str | None:
-    """The normal form of a short text, or None where it is too long, or empty."""
+    """The normal form of a short text, or None if it is empty or too long."""
     if len(text) > MAX_CHARS:
         return None
     found = words(text)
@@ -59,7 +59,7 @@ def text_value(text: str) -> str | None:
 
 
 def find_run(needle: list[str], hay: list[str]) -> int:
-    """Where the words of `needle` stand in a row in `hay`, or -1."""
+    """The index at which `needle` occurs in `hay` as consecutive words, or -1."""
     first = needle[0]
     for index in range(len(hay) - len(needle) + 1):
         if hay[index] == first and hay[index : index + len(needle)] == needle:
@@ -68,7 +68,7 @@ def find_run(needle: list[str], hay: list[str]) -> int:
 
 
 def contains(a: str, b: str) -> bool:
-    """Whether one of two normal forms holds the other and adds nothing that changes its meaning."""
+    """Whether one of two normal forms contains the other and adds nothing that changes its meaning."""
     short, long = sorted((a.split(), b.split()), key=len)
     if not short or all(word in _FUNCTION or len(word) == 1 for word in short):
         return False

@@ -1,4 +1,4 @@
-"""From a stated value to its key, by what the question wants and what the value looks like."""
+"""Turns a stated value into its key, according to the question and to what the value looks like."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from emerge_core.answers.forms.short_text import TICKS, bare, text_value
 from emerge_core.answers.question.labels import label_in
 from emerge_core.answers.question.question import Question
 from emerge_core.answers.reading.explicit import Statement, is_placeholder
-from emerge_core.answers.reading.sentence import added_to
+from emerge_core.answers.reading.sentence import new_words
 from emerge_core.types import AnswerKey
 
 _TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah", "yep", "yup"))
 _FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't", "nope"))
-# "The answer is correct": about an answer, and none.
+# "The answer is correct" is about an answer, and does not give one.
 _REMARKS = re.compile(r"correct|incorrect|right|wrong|clear|simple|straightforward|obvious|given", re.I)
 _LEADING_BOOLEAN = re.compile(
     r"(?P<word>yes|no|true|false)[*_]{0,3}(?:\s*(?:[,;:—–!(]|\.(?!\s*\d)|-\s|\n|because\b|since\b|as\b)"
@@ -84,7 +84,7 @@ def label_key(question: Question, value: str) -> AnswerKey | None:
 
 
 def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
-    """The key of an explicit statement, or None where it says nothing that can be voted on."""
+    """The key of an explicit statement, or None if it says nothing that can be voted on."""
     if question.options is not None:
         return _letter(question, statement)
     if statement.source == "hashes":  # "#### 72", but also a heading such as "#### Step 2"
@@ -93,14 +93,14 @@ def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
     if question.exact:
         return _exact(statement)
     if statement.source == "subject":
-        return None  # a letter, but nobody offered letters
+        return None  # a letter, but the request offers no options
     if statement.closed:
         return value_key(question, statement.value)
     return _open(question, statement.value)
 
 
 def value_key(question: Question, value: str) -> AnswerKey | None:
-    """The key of a value whose both ends are known."""
+    """The key of a value whose start and end are both known."""
     if value.strip() in ("''", '""'):
         return AnswerKey("literal", "''")
     inner = bare(plain(bare(value)))
@@ -121,13 +121,13 @@ def value_key(question: Question, value: str) -> AnswerKey | None:
 
 
 def gold_key(question: Question, text: str) -> AnswerKey | None:
-    """The key of a gold answer: a value as it stands."""
+    """The key of a reference answer."""
     if question.options is not None:
         letter = question.options.vote(text)
         return AnswerKey("letter", letter) if letter else None
     if question.exact:
         return literal_key(text)
-    return value_key(Question(""), text)  # a gold answer is no sentence that replies to the question
+    return value_key(Question(""), text)  # a reference answer is not a sentence that replies to the question
 
 
 def short_string(question: Question, text: str) -> str:
@@ -180,7 +180,7 @@ def _named_span(value: str) -> list[str]:
 
 
 def _open(question: Question, value: str) -> AnswerKey | None:
-    """A value that starts at the statement and ends somewhere in its line."""
+    """The key of a value that ends somewhere in its line."""
     parts = [value, *_cuts(value)]
     for part in parts:
         inner = bare(plain(bare(part)))
@@ -208,7 +208,7 @@ def _open(question: Question, value: str) -> AnswerKey | None:
 
 
 def _cuts(value: str) -> list[str]:
-    """The value up to the end of its sentence, and up to the end of its first clause."""
+    """The value up to the end of its sentence, and up to the end of its first clause, if it has several."""
     match = _SENTENCE_END.search(value)
     sentence = value[: match.start()] if match else value
     clause = _CLAUSE_END.search(sentence, 1) if sentence else None
@@ -221,7 +221,7 @@ def _number(value: str) -> AnswerKey | None:
 
 
 def _literal_prefix(value: str) -> str | None:
-    """The whole bracket or quote that a sentence begins with: "[1, 2], because …"."""
+    """The complete bracket or quote that begins a sentence: "[1, 2], because …"."""
     value = value.lstrip("`*")
     if not value or value[0] not in "[({'\"":
         return None
@@ -253,8 +253,7 @@ def _formula(value: str) -> AnswerKey | None:
 
 
 def _number_of_sentence(question: Question, value: str) -> AnswerKey | None:
-    """The one number that a sentence gives to a question that asks for one: of several, the only one
-    that the question did not bring up itself."""
+    """The only number of a sentence, if the question asks for one; of several, the only one not in the question."""
     if not question.numeric or len(value) > 300 or " " not in value or _NO_QUANTITY.search(value):
         return None
     found = numbers.mentioned(value)
@@ -268,7 +267,7 @@ def _number_of_sentence(question: Question, value: str) -> AnswerKey | None:
 
 
 def _uncontrasted(value: str) -> str:
-    """ "Canberra, not Sydney" without the other, which it is not."""
+    """Remove a contrast: "Canberra, not Sydney" becomes "Canberra"."""
     match = _CONTRAST.search(value, 1)
     return value[: match.start()] if match else value
 
@@ -277,7 +276,7 @@ def _added(question: Question, value: str) -> AnswerKey | None:
     """The key of what a sentence adds to its question."""
     if question.polar:
         return None  # what "7 is a prime number" adds to "Is 7 prime?" is no answer
-    added = added_to(question.text, value) if question.text else None
+    added = new_words(question.text, value) if question.text else None
     return (_number(added) or _text(added)) if added else None
 
 

@@ -1,7 +1,7 @@
-"""Classification: the labels that a request offers in its own words, and the one that a reply gives.
+"""Classification: the labels that a request lists, and the one that a reply chooses.
 
 "Classify it as positive, negative or neutral": the label is one of the question's own words, which
-`sentence.added_to` would leave out as no news.
+`sentence.new_words` would leave out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HEADED = re.compile(r"[\s*_#>-]{0,6}[A-Za-z ]{3,24}[*_]{0,2}\s?:[*_]{0,2}\s{0,3
 
 
 def labels_of(text: str) -> frozenset[str]:
-    """The labels that a request lists, folded; empty where it asks for no classification."""
+    """The labels that a request lists, in lower case; empty if it does not ask for a classification."""
     if len(text) > 2 * MAX_SCANNED:
         text = f"{text[:MAX_SCANNED]}\n{text[-MAX_SCANNED:]}"
     if not _CLASSIFIES.search(text):
@@ -57,7 +57,7 @@ def labels_of(text: str) -> frozenset[str]:
 
 
 def label_in(labels: frozenset[str], text: str) -> str | None:
-    """The one label that a reply's first words give: "Positive", "Sentiment: positive", "It is positive, as …"."""
+    """The label in the first words of a reply ("Positive", "Sentiment: positive", "It is positive, as …"), or None."""
     if not labels:
         return None
     headed = _HEADED.match(text)

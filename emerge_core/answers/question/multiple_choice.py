@@ -1,8 +1,7 @@
 """Multiple choice: the options of the request, and the letter that a stated answer votes for.
 
-A letter counts when it stands alone, in brackets, or before a full stop, colon or closing bracket,
-and is one of the options; "A city on…" is no vote for A. An answer in an option's own words is a
-vote for that option.
+A letter counts if it is one of the options and stands alone, in brackets, or before a full stop, colon or closing
+bracket: "A city on…" is not a vote for A. An answer in an option's own words is a vote for that option.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from emerge_core.answers.forms import numbers
 from emerge_core.answers.forms.latex import plain
 from emerge_core.answers.forms.short_text import bare, find_run, words
 
-MAX_SCANNED = 60_000  # of the last user message, from its end: options stand there
+MAX_SCANNED = 60_000  # characters of the last user message, counted from its end
 
 _OPTION_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([A-Z])([.):])[*_]{0,2}(?:[ \t\v\f]+(.*))?$", re.M)
 _LOWER_LINE = re.compile(r"^[ \t>*_-]{0,6}(\()?([a-z])([.)])[*_]{0,2}(?:[ \t\v\f]+(.*))?$", re.M)
@@ -34,7 +33,7 @@ _ANOTHER = re.compile(
     r"|\s+(?:and|or)\s*\Z"  # cut off before the other one
 )
 _SEVERAL = re.compile(rf"[(\[]?[A-Z][)\]]?(?:{_JOINS}[(\[]?[A-Z]\b[)\]]?)+(?=[\s.)\]]*(?:\Z|\n))")
-# How a sentence opens that picks one: I would go with (B); so, it is B; therefore, B.
+# The opening of a sentence that picks an option: I would go with (B); so, it is B; therefore, B.
 _VERDICT = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|consequently)\b[,:]?\s*)*"
     r"(?:(?:I (?:think|believe)(?: that)? )?"
@@ -73,7 +72,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that a request offers, in order from A."""
+    """The options of a request, in order from A."""
 
     items: tuple[Option, ...]
 
@@ -98,13 +97,13 @@ class Options:
         return self._by_letter(value) or self._by_text(value) or self.verdict(value)
 
     def verdict(self, sentence: str) -> str | None:
-        """The letter of a sentence that picks one: "I would go with (B)", "Therefore, B"."""
+        """The letter of a sentence that picks an option ("I would go with (B)", "Therefore, B"), or None."""
         match = _VERDICT.match(sentence)
         return self._by_letter(bare(sentence[match.end() :])) if match and match.end() else None
 
     @staticmethod
     def several(value: str) -> bool:
-        """Whether the value is a list of letters, "(A, B, C, or D)", and so no single vote."""
+        """Whether the value lists several letters, as "(A, B, C, or D)" does, so that it is not a vote."""
         return _SEVERAL.fullmatch(value.strip(" \t\r\n*_`.:()[]$")) is not None
 
     def _by_letter(self, value: str) -> str | None:
@@ -120,7 +119,7 @@ class Options:
         if match["letter"].islower() and rest.strip(" .):*_") and not self._is_text(option, rest):
             return None  # "a city": an article; "(b) The cost is …": a part of the reasoning
         if _ANOTHER.match(rest.lstrip(".)*_")) and not (rest[:1] in ".:" and self._is_text(option, rest)):
-            return None  # "A and B": no single vote
+            return None  # "A and B": not one vote
         if closed or not rest.strip() or _AFTER.match(rest):
             return letter
         if self._is_text(option, rest):
@@ -130,8 +129,11 @@ class Options:
         return None
 
     def subject(self, value: str) -> str | None:
-        """The letter of "(B)", "option B" or "(B) Paris" as the subject of a sentence: what stands between
-        letter and verb must be that option's text, or the sentence is about something else."""
+        """The letter of "(B)", "option B" or "(B) Paris" as the subject of a sentence.
+
+        Anything between the letter and the verb must be that option's text; otherwise the sentence is about
+        something else.
+        """
         match = _LETTER.match(bare(value))
         option = next((one for one in self.items if match and one.letter == match["letter"].upper()), None)
         if option is None or match is None:
@@ -140,7 +142,7 @@ class Options:
         return option.letter if not between or between == list(option.words) else None
 
     def named_in(self, sentence: str) -> tuple[str, int, int] | None:
-        """The one option that a sentence names, as `(B)` or with its text ("known as B. Paris"), and where."""
+        """The only option that a sentence names, as `(B)` or with its text ("known as B. Paris"), with its position."""
         found = {match["bracketed"]: match for match in _NAMED.finditer(sentence) if match["bracketed"]}
         if not found:
             for match in _NAMED.finditer(sentence):
@@ -239,7 +241,7 @@ def _squeeze(text: str) -> str:
 
 
 def lists_options(text: str) -> bool:
-    """Whether a reply goes through several options, by lines or in one, so that its first letter is no vote."""
+    """Whether a reply discusses several options, so that its first letter is not a vote."""
     return (
         len(_last_run(_INLINE, text[:2_000])) > 1
         or sum(1 for _ in zip(_OPTION_LINE.finditer(text), range(2), strict=False)) > 1

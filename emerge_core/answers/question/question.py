@@ -1,6 +1,6 @@
-"""What the request tells about the answer it wants: options, exact text, a number, yes or no.
+"""What the last user message says about the wanted answer: options, exact text, a number, yes or no.
 
-Only the request is looked at. Anything not recognised leaves the reply to speak for itself.
+If nothing is recognised, the reply is read without such hints.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _POLAR = re.compile(
 
 
 _FACTUAL = re.compile(r"\b(?:who|whom|whose|what|which|when|where|name the|how (?:many|much|long|old|far))\b", re.I)
-# Letters that are no list of lines are options where one is asked for, not where they are to be counted.
+# Letters within a line are options if the request asks for one of them, but not if it asks to count them.
 _CHOOSE = re.compile(r"\A(?!.*\bhow many of\b).*(?:\?|\b(?:which|choose|select|pick|correct|options?)\b)", re.I | re.S)
 
 
 @dataclass(frozen=True)
 class Question:
-    """The last user message, read for what it wants."""
+    """The last user message, and what it says about the wanted answer. Properties are computed when first used."""
 
     text: str
 
@@ -64,7 +64,7 @@ class Question:
 
     @cached_property
     def chooses(self) -> bool:
-        """Whether letters that are no list of lines are options too."""
+        """Whether letters within a line count as options."""
         return not self.exact and _CHOOSE.search(self.text) is not None
 
     @cached_property
@@ -73,7 +73,7 @@ class Question:
 
     @cached_property
     def exact(self) -> bool:
-        """Whether the answer is data or text to the letter: the request shows code and asks what it gives."""
+        """Whether the answer is compared character by character: the request shows code and asks for its result."""
         return self.shows_code and _VERBATIM.search(self.text) is not None
 
     @cached_property
@@ -82,7 +82,7 @@ class Question:
 
     @cached_property
     def factual(self) -> bool:
-        """Whether its last paragraph asks for a name, a place, a date and the like."""
+        """Whether its last paragraph asks for a fact such as a name, a place or a date."""
         return _FACTUAL.search(self.text.strip().rsplit("\n", 1)[-1][-600:]) is not None
 
     @cached_property
@@ -92,7 +92,7 @@ class Question:
 
     @cached_property
     def labels(self) -> frozenset[str]:
-        """The labels among which it asks to choose, in words."""
+        """The labels that it offers for a classification."""
         return labels_of(self.text)
 
     @cached_property

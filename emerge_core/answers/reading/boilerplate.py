@@ -1,5 +1,6 @@
-"""What stands around an answer and is no part of it: reasoning blocks, greetings, offers of help, notes,
-the tokens that end a model's turn, a code fence around the whole.
+"""Boilerplate around an answer: reasoning blocks, greetings, offers of help, notes, end-of-turn tokens, code fences.
+
+These functions return positions in the reply, so that a found answer can be located among its tokens.
 """
 
 from __future__ import annotations
@@ -24,33 +25,38 @@ _LAST_PARAGRAPH = re.compile(rf"\n\s{{0,9}}\n[\s*_>(-]{{0,6}}{_COURTESY}", re.I)
 _LAST_SENTENCE = re.compile(rf"(?<=[.!?)*\n])[ \n]{{0,3}}[*_(]{{0,3}}{_COURTESY}[^\n]*\Z", re.I)
 _LIST_MARK = re.compile(r"[-•>]\s+(?=\S)")
 _MAX_COURTESY = 600  # characters
-# One character for another, so that places in the text stay what they are.
+# One character for one character, so that positions in the text do not change.
 _FULL_WIDTH = str.maketrans(
     {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3002: ".", 0x3001: ",", 0x3000: " "}
 )
 
 
-def spoken(text: str) -> str:
-    """The text without the token that ended the model's turn, and with the full-width letters, digits and
-    punctuation of East Asian writing as ASCII. What is left stands where it stood."""
+def without_end_token(text: str) -> str:
+    """Remove an end-of-turn token, and turn full-width letters, digits and punctuation into ASCII.
+
+    Positions in the text do not change.
+    """
     if match := _STOP_TOKEN.search(text, max(0, len(text) - 40)):
         text = text[: match.start()]
     return text if text.isascii() else text.translate(_FULL_WIDTH)
 
 
-def visible_from(text: str) -> int:
-    """Where the reply itself starts: after a reasoning block that some models print."""
+def reasoning_end(text: str) -> int:
+    """The position after the last reasoning block, or 0 if the reply has none.
+
+    A reply that was cut off inside its reasoning block has nothing after it: its length is returned.
+    """
     last = 0
     for match in _THINKING_ENDS.finditer(text):
         last = match.end()
     if last:
         return last if text[last:].strip() else 0
-    return len(text) if _THINKING_OPENS.match(text) else 0  # cut off while it was still thinking
+    return len(text) if _THINKING_OPENS.match(text) else 0
 
 
-def body(text: str) -> tuple[int, int]:
-    """Where what the reply says starts and ends. Something is left of a reply that has any text."""
-    start, end = _stripped(text, visible_from(text), len(text))
+def body_span(text: str) -> tuple[int, int]:
+    """Start and end of the reply without boilerplate. The span is empty only if the reply has no text."""
+    start, end = _stripped(text, reasoning_end(text), len(text))
     for pattern in (_GREETING, _LIST_MARK):
         if match := pattern.match(text, start, end):
             start = match.end()
@@ -62,8 +68,8 @@ def body(text: str) -> tuple[int, int]:
     return start, end
 
 
-def in_fence(text: str, start: int, end: int) -> tuple[int, int, str] | None:
-    """Where the content of a code fence around the whole of `text[start:end]` stands, and the fence's language."""
+def fence_content(text: str, start: int, end: int) -> tuple[int, int, str] | None:
+    """Start and end of the content and the language, if a code fence encloses the whole of `text[start:end]`."""
     if not text.startswith("```", start) or not text.endswith("```", start + 3, end):
         return None
     line_end = text.find("\n", start, end)

@@ -1,11 +1,10 @@
-"""The final stated answer of a reply: where it says "the answer is …", in whichever clothes.
+"""Explicit answers: where a reply says "the answer is …", in any of the usual notations.
 
-Explicit statements are a JSON object with an answer field (also in a fence, with raw newlines, cut
-quotes or a missing brace), "The answer is X", "**Answer:** X", "#### X" and `\\boxed{X}`. Of several
-the last one counts; inside a JSON object its answer field does. Echoed instructions and
-placeholders are no statements.
+Statements are a JSON object with an answer field (also inside a fence, with raw newlines, cut quotes or a
+missing brace), "The answer is X", "**Answer:** X", "#### X" and `\\boxed{X}`. The last statement counts; of a
+JSON object, its answer field. Echoed instructions and placeholders are not statements.
 
-Every scan is bounded: anchors are found in one pass, and only a window after each is looked at.
+Every scan is bounded: anchors are found in one pass, and only a window after each one is read.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
-from emerge_core.answers.reading.boilerplate import visible_from
+from emerge_core.answers.reading.boilerplate import reasoning_end
 
 WINDOW = 6_000  # characters that a stated value may take
 LINE = 600  # characters looked at after "the answer is"
@@ -49,15 +48,17 @@ ANSWER_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A stated answer: its text, where it stands in the reply, and whether its end is known exactly
-    (quoted, boxed) or the value is the start of a sentence that may go on."""
+    """A stated answer: its text and its position in the reply.
+
+    `closed` tells whether the end is known exactly (quoted, boxed) or the value begins a sentence that may go on.
+    """
 
     value: str
     start: int
     end: int
     closed: bool
     source: str  # json | phrase | boxed | tag | hashes | subject | reply
-    after: int = 0  # where the JSON object that holds it ends
+    after: int = 0  # end of the JSON object that contains it
 
 
 _QUALITY = r"(?:correct|right|best|closest|nearest|appropriate|accurate|suitable|final|likely|plausible|matching|true)"
@@ -98,7 +99,7 @@ _SUBJECT = re.compile(
     r"(?:correct|right|best|closest|accurate|appropriate|true one)\b(?!\s+(?:if|when|only))",
 )
 _END_QUOTE = re.compile(r"[\"”]\s*(?:,\s*)?(?:\}|```|\Z|(?<=,)\s*[\"']\w+[\"']\s*:)|[\"”],\s*[\"']\w[\w ]*[\"']\s*:")
-# White space before the end is stripped later: a pattern that took it in would try every split of a long run.
+# White space before the end is stripped later: a pattern that included it would try every split of a long run.
 _END_RAW = re.compile(r"\}\s*(?:`{2,}|\Z|\n)|\n[ \t\r]*\}|\n[ \t\r]*[\"']\w+[\"']\s*:|`{3}")
 _OBJECT_START = re.compile(r"\{\s*[\"'“]\w")
 _SPACES = re.compile(r"\s*")
@@ -116,7 +117,7 @@ _BARE_PLACEHOLDER = re.compile(
 _EXAMPLE = re.compile(
     r"(?:\be\.\s?g\.|\bfor (?:example|instance)|\bsuch as|\bin the (?:form|format)|\bformat:?)[\s,:`\"'*(]*\Z", re.I
 )
-# Where a reply goes on to a question of its own, or to the answers of several.
+# Where a reply continues with a question of its own, or with the answers to several.
 _NEW_PROMPT = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*|\*\*)(?:(?:follow[- ]?up|next|new|another|additional|similar|bonus|extra)[ \t]+)?"
     r"(?:question|instructions?|problem|task|exercise)\b"
@@ -131,7 +132,7 @@ _DECODER = json.JSONDecoder(strict=False)
 def is_placeholder(value: str, *, exact: bool = False) -> bool:
     """Whether the value only marks the place of an answer: `___`, `(X)`, `<your answer>`.
 
-    Where answers are taken to the letter, words that could be the answer itself are none.
+    If `exact`, words that could be the answer itself ("result") are not placeholders.
     """
     value = value.strip(" \t\r\n*`$.") if not exact else value.strip()
     if len(value) > 100:
@@ -140,18 +141,18 @@ def is_placeholder(value: str, *, exact: bool = False) -> bool:
 
 
 def answer_field(value: Mapping[str, Any]) -> str | None:
-    """The name of the field of a JSON object that holds its answer."""
+    """The name of the field that contains the answer of a JSON object, or None."""
     folded = {re.sub(r"[^a-z]", "", name.lower()): name for name in reversed(list(value)) if isinstance(name, str)}
     return next((folded[name] for name in ANSWER_FIELDS if name in folded), None)
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """The explicit statements of a reply, the one that counts first.
+    """Yield the explicit statements of a reply, the most relevant one first.
 
-    A reply may run on into questions of its own, or into a summary of "all the answers"; what it
-    states there is considered last.
+    A reply may continue with questions of its own, or with a summary of "all the answers": statements there
+    come last.
     """
-    begin = visible_from(text)
+    begin = reasoning_end(text)
     head = text
     for match in _NEW_PROMPT.finditer(text, begin + 1):
         head = text[: match.start()]
@@ -253,7 +254,7 @@ def _phrase(text: str, match: re.Match[str]) -> Statement | None:
 
 
 def _field_value(text: str, start: int) -> Statement | None:
-    """The value after `"answer":`, however broken what follows it."""
+    """The value after `"answer":`, even if the JSON around it is broken."""
     stop = min(len(text), start + WINDOW)
     if text[start] in '"“':
         try:
@@ -282,7 +283,7 @@ def _field_value(text: str, start: int) -> Statement | None:
 
 
 def _unescaped(text: str) -> str:
-    """A JSON string's content, also where its inner quotes were not escaped."""
+    """The content of a JSON string, even if its inner quotes were not escaped."""
     if "\\" not in text:
         return text
     try:

@@ -1,7 +1,7 @@
-"""The answer of a reply that does not say "the answer is".
+"""Implied answers: those of a reply that does not announce them ("The answer is …").
 
-A short reply is an answer as a whole. Of a longer one, what opens or closes it may be: an option's
-letter, a number on a line of its own, the one new number of a closing "Therefore, …".
+A short reply is an answer as a whole. In a longer one, the answer may open or close it: the letter of an option,
+a number on a line of its own, the only new number of a closing "Therefore, …".
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from emerge_core.answers.forms.literals import literal_key
 from emerge_core.answers.forms.to_key import boolean_key, label_key, leading_boolean, statement_key, value_key
 from emerge_core.answers.question.multiple_choice import Options, lists_options
 from emerge_core.answers.question.question import Question
-from emerge_core.answers.reading.boilerplate import body as body_of
-from emerge_core.answers.reading.boilerplate import in_fence
+from emerge_core.answers.reading.boilerplate import body_span, fence_content
 from emerge_core.answers.reading.explicit import Statement, answer_field
 from emerge_core.answers.usable import is_refusal
 from emerge_core.types import AnswerKey
@@ -47,17 +46,19 @@ _CODE = re.compile(r"[;{}<>]|==|\w\([\w*\"', ]*\)")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read from a text reply, and where it stands."""
+    """The key that was read from a text reply, and its position there."""
 
     key: AnswerKey
     start: int
     end: int
-    explicit: bool  # said to be the answer
+    explicit: bool  # whether the reply announces it as the answer
 
 
-def unstated(question: Question, text: str, cut: bool, json_key: Callable[[Any], AnswerKey | None]) -> Reading | None:
-    """What a reply says that does not say what its answer is. `cut`: it may have gone on."""
-    start, end = body_of(text)
+def implied_answer(
+    question: Question, text: str, cut: bool, json_key: Callable[[Any], AnswerKey | None]
+) -> Reading | None:
+    """The answer that a reply gives without announcing it, or None. `cut`: whether the reply was truncated."""
+    start, end = body_span(text)
     if start == end:
         return None
     if question.options is not None:
@@ -65,10 +66,10 @@ def unstated(question: Question, text: str, cut: bool, json_key: Callable[[Any],
     body = text[start:end]
     if body[0] in "{`" and (found := json_keys.parse_fenced(body)) and isinstance(found[0], dict):
         return _object(question, body, found[0], json_key, start, end)
-    if fence := in_fence(text, start, end):
+    if fence := fence_content(text, start, end):
         start, end, language = fence
         if start == end or (language and not question.exact):
-            return None  # code that was asked for, and no answer
+            return None  # code that the request asked for, not an answer
     if not cut:
         return _whole_reply(question, text, start, end) or _concluded(question, text, start, end)
     key = boolean_key(body) if len(body) <= _SHORT_REPLY else None
@@ -84,13 +85,13 @@ def _object(
     end: int,
 ) -> Reading | None:
     if answer_field(value) is not None:
-        return None  # it has a place for the answer, and none there
+        return None  # its answer field is empty
     key = literal_key(body) if question.exact else json_key(value)
     return Reading(key, start, end, False) if key else None
 
 
 def _whole_reply(question: Question, text: str, start: int, end: int) -> Reading | None:
-    """A short reply is the answer as a whole, or its "Yes, …" is."""
+    """The key of a short reply as a whole, or of the "Yes, …" that opens it."""
     body = text[start:end]
     key = leading_boolean(body[:80]) if question.polar else None
     key = key or (None if question.exact else label_key(question, body[:_LAST_LINE]))
@@ -109,14 +110,14 @@ def _whole_reply(question: Question, text: str, start: int, end: int) -> Reading
 
 
 def _is_prose(question: Question, body: str, value: str) -> bool:
-    """Whether a short reply is talk ("Hello! How can I help?") and not an answer by its wording."""
+    """Whether a short reply is conversation ("Hello! How can I help?") rather than an answer."""
     if SENTENCE_GAP.search(body) or body.endswith("?"):
         return True
     return value.count(" ") >= _FEW_WORDS and not question.factual
 
 
 def _letter(question: Question, options: Options, text: str, start: int, end: int) -> Reading | None:
-    """The letter of a reply that is short, or opens or closes with an option."""
+    """The letter of a reply that is short, or that opens or closes with an option."""
     line_end = text.find("\n", start, end)
     line_end = min(end if line_end < 0 else line_end, start + _LAST_LINE)
     last = max(text.rfind("\n", start, end) + 1, start)
@@ -145,7 +146,7 @@ def _vote(question: Question, text: str, start: int, end: int) -> Reading | None
 
 
 def _concluded(question: Question, text: str, start: int, end: int) -> Reading | None:
-    """A number that is the last line, or the one new number of a closing "Therefore, …"."""
+    """A number on the last line, or the only new number of a closing "Therefore, …"."""
     last = max(text.rfind("\n", start, end) + 1, start)
     line = text[last:end].strip()
     if not line or len(line) > _LAST_LINE or _NUMBERED.match(line):

@@ -1,7 +1,7 @@
-"""What a one-sentence reply adds to its question: "The capital of Australia is Canberra." says Canberra.
+"""What a one-sentence reply adds to its question: "The capital of Australia is Canberra." adds "Canberra".
 
-The words that the question brought up, and words that only join, are left out. If what remains is one
-run of a few words, that is the answer; otherwise the sentence is left as it is.
+Words that occur in the question, and function words, are left out. If one run of a few words remains, it is
+the answer; otherwise the sentence is kept as it is.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _SENTENCES = re.compile(r"(?<=[\w)\"'][.!?])\s+(?=[A-Z\"'(])")
 _ENDINGS = ("ing", "ed", "es", "s", "d")
 
 
-def added_to(question: str, sentence: str) -> str | None:
-    """The part of the sentence that answers the question, as it is written there, or None."""
+def new_words(question: str, sentence: str) -> str | None:
+    """The part of the sentence that answers the question, as written there, or None."""
     if len(sentence) > MAX_SENTENCE or "\n" in sentence or _NOT_PLAIN.search(sentence) or _SENTENCES.search(sentence):
         return None
     if len(sentence.split()) < MIN_WORDS:
@@ -58,7 +58,7 @@ def _stem(word: str) -> str:
 
 
 def _runs(sentence: str, asked: set[str]) -> Iterator[tuple[int, int, int]]:
-    """Each run of words that are new: where it starts and ends, and how many words it has."""
+    """Yield each run of words that are not in the question: its start, its end and its number of words."""
     start, end, count = -1, -1, 0
     for match in _WORD.finditer(sentence):
         folded = words(match.group())
