@@ -1,11 +1,14 @@
-"""Errors that a caller sees, in OpenAI's vocabulary.
+"""The errors that callers of this package see.
 
-EmergeError            anything that is told to a person; its text is safe to show
-├── ConfigError        the config is missing, malformed or inconsistent (HTTP 503 when serving)
-└── RequestError       this request cannot be answered; carries the HTTP status and OpenAI's fields
+EmergeError              base of all; its text is written for the user and safe to show
+├── ConfigError          the config is missing, malformed or inconsistent (HTTP 503 when serving)
+├── MissingExtraError    a package that only some features need is not installed
+└── RequestError         this request cannot be answered; carries the HTTP status and OpenAI's fields
 """
 
 from __future__ import annotations
+
+from emerge_core.about import DISTRIBUTION
 
 CLIENT_LEFT = 499  # a status that nobody is told: nobody reads that reply
 
@@ -16,6 +19,13 @@ class EmergeError(Exception):
 
 class ConfigError(EmergeError):
     """Names the place (`ensembles.emerge.members[1]`), the fault and the fix."""
+
+
+class MissingExtraError(EmergeError):
+    """`needs` says what needs which package, `extra` is the extra of the distribution that brings it."""
+
+    def __init__(self, needs: str, *, extra: str) -> None:
+        super().__init__(f"{needs}: pip install '{DISTRIBUTION}[{extra}]'")
 
 
 class RequestError(EmergeError):

@@ -295,7 +295,7 @@ def test_reliability_is_estimated_and_a_comparison_planned(folder: Path) -> None
     assert "red, green, blue. Its vote is expected to be right on" in done.stdout
     done = subprocess.run(planning.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "2941 questions tell 2 points apart" in done.stdout
+    assert "2941 questions detect 2 points" in done.stdout
     row = next(line for line in README.splitlines() if line.startswith("| 2 points |"))
     assert "2,941" in row
 
@@ -313,12 +313,12 @@ def test_the_bench_runs() -> None:
 
 
 def test_the_commands_that_deploy_are_commands() -> None:
-    from emerge_core.cli import _parser
+    from emerge_core.cli import make_parser
 
     lines = [line.split() for block in blocks("console") for line in block.splitlines() if line.startswith("emerge ")]
     assert len(lines) == 7
     for _, *arguments in lines:
-        assert _parser(arguments).parse_args(arguments).stack == "emerge"
+        assert make_parser(arguments[0]).parse_args(arguments).stack == "emerge"
 
 
 def test_the_cost_table_is_its_formula() -> None:

@@ -1,15 +1,18 @@
-"""`emerge check`: what a config means, what it costs, and what looks wrong with it."""
+"""`emerge check`: validates a config and prints what it means, what it costs and what looks wrong with it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from emerge_core.cli._options import DONE, FAILED, Parsers, add_command, add_config, add_json
+from emerge_core.cli._output import Output
+from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import (
     Config,
     EmbedderConfig,
@@ -18,13 +21,11 @@ from emerge_core.config import (
     ProviderConfig,
     find_config,
     resolve_key,
-    warnings,
 )
 from emerge_core.config.schema import PANEL, EscalateConfig
 from emerge_core.errors import ConfigError
 from emerge_core.evals.tables import columns
 from emerge_core.pricing import list_price
-from emerge_core.provider_kinds import KINDS
 from emerge_core.types import ChatRequest, EmbeddingRequest, UpstreamError
 
 if TYPE_CHECKING:
@@ -33,35 +34,49 @@ if TYPE_CHECKING:
 PROBE = ChatRequest(messages=({"role": "user", "content": "Reply with OK"},), max_tokens=16)
 PROBE_TIMEOUT_S = 30.0
 
+INDENT = "  "
+
 HEAD = ("member", "provider", "model", "family", "weight", "in $/M", "out $/M")
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "check",
         help="check a config and print what it means",
         description="Checks a config and prints its ensembles, list prices (US dollars per million tokens) and "
-        "warnings. Exit status: 0 fine, 1 a model failed (with --live), 2 the config is wrong.",
+        "warnings.",
+        exits={
+            0: "the config is valid",
+            1: "a model failed (with --live), or there are warnings (with --strict)",
+            2: "the config is invalid",
+        },
+        run=run,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML config (default: EMERGE_CONFIG, or what is found)")
+    add_config(parser)
     parser.add_argument("--live", action="store_true", help="also send one tiny call to each model")
-    parser.set_defaults(run=run)
+    parser.add_argument("--strict", action="store_true", help="fail if there are warnings, such as a missing key")
+    add_json(parser, "write what was understood as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
+    output = Output(args.json)
     config, source = find_config(args.config, os.environ)
-    print(f"{source}: ok")
+    found = all_warnings(config, os.environ)
+    output.print(f"{source}: ok")
     for name, ensemble in config.ensembles.items():
-        print("\n" + "\n".join(describe(config, name, ensemble)))
+        title, *lines = describe(config, name, ensemble)
+        output.print("", output.styled(title, "bold"), *lines)
     if rest := _outside(config):
-        print("\n" + "\n".join(["not in an ensemble", *_indented(_table(rest))]))
-    if found := [*warnings(config, os.environ), *price_warnings(config)]:
-        print("\n" + "\n".join(["warnings", *_indented(found)]))
-    if not args.live:
-        return 0
-    probes = asyncio.run(probe_all(config, os.environ))
-    print("\n" + "\n".join(["live", *_indented(columns([_shown(probe) for probe in probes]))]))
-    return 0 if all(probe.fault is None for probe in probes) else 1
+        output.print("", output.styled("not in an ensemble", "bold"), *_table(rest))
+    if found:
+        output.print("", output.styled("warnings", "yellow"), *(f"{INDENT}{each}" for each in found))
+    probes = asyncio.run(probe_all(config, os.environ)) if args.live else []
+    if args.live:
+        output.print("", output.styled("live", "bold"), *columns([_shown(probe) for probe in probes], indent=INDENT))
+    output.figures(_figures(config, source, found, probes))
+    failed = any(probe.fault is not None for probe in probes)
+    return FAILED if failed or (args.strict and found) else DONE
 
 
 def describe(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[str]:
@@ -71,24 +86,27 @@ def describe(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[st
         ("aggregator", _aggregator(ensemble)),
         ("limits", _limits(ensemble)),
     ]
-    yield from _indented(columns(about))
+    yield from columns(about, indent=INDENT)
     rows = [_row(config, member.model, member.model, f"{member.weight:g}") for member in ensemble.members]
     rows += [_row(config, f"{role} {model}", model) for role, model in _helpers(ensemble)]
-    yield from _indented(_table(rows))
+    yield from _table(rows)
 
 
-def price_warnings(config: Config) -> Iterator[str]:
+def _figures(config: Config, source: str, found: Sequence[str], probes: Sequence[Probe]) -> dict[str, Any]:
+    """The config with every default written out, and what was found about it."""
     priced: list[tuple[str, ModelConfig | EmbedderConfig]] = [*config.models.items(), *config.embedders.items()]
+    prices = {}
     for name, model in priced:
-        provider = config.providers[model.provider]
-        if list_price(model, provider) is None:
-            local = KINDS[provider.kind].local
-            hint = (
-                "for a local model, price: {input: 0, output: 0}"
-                if local
-                else "give it a price, in US dollars per million tokens: price: {input: 0.15, output: 0.6}"
-            )
-            yield f"{name}: its price is unknown, and so is the cost of its answers: {hint}"
+        price = list_price(model, config.providers[model.provider])
+        prices[name] = {"input": price.input, "output": price.output} if price else None
+    return {
+        "source": source,
+        "ensembles": {name: each.model_dump(mode="json") for name, each in config.ensembles.items()},
+        "default": config.default,
+        "prices": prices,
+        "warnings": list(found),
+        "live": {probe.name: {"latency_s": probe.latency_s, "fault": probe.fault} for probe in probes} or None,
+    }
 
 
 class Probe(NamedTuple):
@@ -135,8 +153,13 @@ async def _probe(config: Config, name: str, providers: Mapping[str, Provider | C
             provider = _usable(providers[embedder.provider])
             await provider.embed(embedder.model, EmbeddingRequest(inputs=("OK",)), timeout_s=PROBE_TIMEOUT_S)
     except (UpstreamError, ConfigError) as error:
-        fault = str(error)
+        fault = printable(str(error))
     return Probe(name, perf_counter() - began, fault)
+
+
+def printable(text: str) -> str:
+    """`text` without control characters: an upstream's error must not steer the terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _usable(provider: Provider | ConfigError) -> Provider:
@@ -221,8 +244,4 @@ def _provider(name: str, provider: ProviderConfig) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    return columns([HEAD, *rows])
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
+    return columns([HEAD, *rows], indent=INDENT)

@@ -1,4 +1,4 @@
-"""`emerge compare`: members and ensembles of a config, measured on recorded answers."""
+"""`emerge compare`: measures the models and ensembles of a config on recorded answers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from emerge_core.cli._options import count
-from emerge_core.errors import EmergeError
+from emerge_core.cli._options import Parsers, add_command, add_json, add_recordings, count
+from emerge_core.cli._output import Output
+from emerge_core.errors import MissingExtraError
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "compare",
-        help="measure members and ensembles on recorded answers",
-        description="Sends every recorded question through the proxy, with its providers led to recorded answers, and "
-        "prints accuracy, cost and calls of each model and ensemble of the config. Costs nothing.",
+        help="measure models and ensembles on recorded answers",
+        description="Sends every recorded question through the proxy, with its providers redirected to recorded "
+        "answers, and prints accuracy, cost and calls of each model and ensemble of the config. Costs nothing.",
+        run=run,
     )
     parser.add_argument(
-        "--config", metavar="FILE", type=Path, required=True, help="YAML config; `model` = recorded name"
+        "--config",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="YAML config; a model's `model` is its name in the recordings",
     )
-    parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
-    parser.add_argument("--task", metavar="T", required=True, help="the task to measure on")
+    add_recordings(parser)
     parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions")
-    parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
+    add_json(parser)
     parser.add_argument("--concurrency", metavar="N", type=count, default=16, help="questions at once (default: 16)")
     parser.add_argument(
         "--early-decision",
@@ -34,20 +40,20 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="stop asking as soon as a vote is decided: the same answers, but costs become estimates (default: off)",
     )
     parser.add_argument(
-        "--live", action="store_true", help="judges, mergers and embedders at their real providers: this costs money"
+        "--live",
+        action="store_true",
+        help="ask judges, mergers and embedders at their real providers: this costs money",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     import asyncio
 
-    from emerge_core.cli._output import check_writable, write_json
     from emerge_core.config import load_config
     from emerge_core.evals.compare.comparison import table
     from emerge_core.evals.compare.measure import Plan, compare
 
-    check_writable(args.json)
+    output = Output(args.json)
     plan = Plan(
         config=load_config(args.config),
         recordings=args.recordings,
@@ -60,20 +66,19 @@ def run(args: argparse.Namespace) -> int:
     _bypass_proxies()
     with _Bars() as bars:
         comparison = asyncio.run(compare(plan, bars))
-    print(table(comparison))
-    if args.json:
-        write_json(args.json, comparison.as_json())
+    output.print(table(comparison))
+    output.figures(comparison.as_json())
     return 0
 
 
 class _Bars:
-    """One progress bar at a time, named after what is asked."""
+    """One progress bar at a time, named after the model or ensemble that is asked."""
 
     def __init__(self) -> None:
         try:
             from tqdm import tqdm
         except ImportError:
-            raise EmergeError("`emerge compare` needs tqdm: install emerge with its `eval` extra") from None
+            raise MissingExtraError("`emerge compare` needs tqdm", extra="eval") from None
         self._make: Any = tqdm
         self._open: Any = None
 
@@ -95,6 +100,6 @@ class _Bars:
 
 
 def _bypass_proxies() -> None:
-    """The replay server is on loopback, wherever the environment would send requests."""
+    """Keeps requests to the replay server, which is on loopback, away from the environment's HTTP proxy."""
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))

@@ -5,57 +5,60 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from emerge_core.cli._stack import Verbs, add_action, target
+from emerge_core.cli._options import DONE, FAILED, Parsers, add_command, add_json, count
+from emerge_core.cli._output import Output, read_text, warn
+from emerge_core.cli._stack import add_stack_command, open_stack
+from emerge_core.cli._warnings import all_warnings
 from emerge_core.errors import EmergeError
 
-NOTHING = "no config is pushed yet: the default config in the artifact serves, a simulated panel"
+NOTHING = "no config is pushed yet: the default config in the artifact serves"
 
 
-def add(verbs: Verbs) -> None:
-    parser = verbs.add_parser("config", help="the config of a deployed stack", description="A deployed stack's config.")
+def add(parsers: Parsers) -> None:
+    parser = add_command(parsers, "config", help="push, pull, show and remove the config of a deployed stack")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    push = add_action(
+    push = add_stack_command(
         actions,
         "push",
         run_push,
-        about="check a config and deploy it",
-        more="Refuses what cannot work there. Exit status: 0 deployed, 2 refused.",
+        help="check a config and deploy it",
+        more="Refuses a config that cannot work there.",
+        exits={0: "deployed", 2: "refused"},
     )
     push.add_argument("file", metavar="FILE", type=Path, help="YAML config")
     push.add_argument("--dry-run", action="store_true", help="check only")
-    pull = add_action(
+    pull = add_stack_command(
         actions,
         "pull",
         run_pull,
-        about="write the deployed config to a file or to standard output",
-        more="Exit status: 1 where none was pushed.",
+        help="write the deployed config to a file or to standard output",
+        exits={1: "no config was pushed"},
     )
     pull.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: standard output")
-    pull.add_argument("--version", metavar="N", type=int, help="an earlier version")
+    pull.add_argument("--version", metavar="N", type=count, help="an earlier version")
     pull.add_argument("--force", action="store_true", help="overwrite FILE")
-    show = add_action(
+    show = add_stack_command(
         actions,
         "show",
         run_show,
-        about="print which config serves, and how a file differs from it",
-        more="Exit status: 1 where FILE differs, or where none was pushed.",
+        help="print which config serves, and how a file differs from it",
+        exits={1: "FILE differs, or no config was pushed"},
     )
     show.add_argument("file", metavar="FILE", type=Path, nargs="?", help="YAML config to compare with")
-    add_action(actions, "remove", run_remove, about="remove the deployed config: the default serves again")
+    add_json(show, "write which config serves as JSON")
+    add_stack_command(actions, "remove", run_remove, help="remove the deployed config: the default serves again")
 
 
 def run_push(args: argparse.Namespace) -> int:
-    from emerge_core.cli.check import price_warnings
-    from emerge_core.config import warnings
     from emerge_core.engine.reload import TTL_S
     from emerge_core.operate import configs
 
-    text = _text(args.file)
-    with target(args) as (stack, client):
+    text = read_text(args.file)
+    with open_stack(args) as (stack, client):
         checked = configs.check(text, source=str(args.file), stack=stack, client=client)
-        for warning in [*warnings(checked.config), *price_warnings(checked.config), *checked.doubts]:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(*all_warnings(checked.config), *checked.doubts)
         if args.dry_run:
             print(f"{args.file}: ok for {stack.name}; nothing was changed")
             return 0
@@ -69,8 +72,8 @@ def run_pull(args: argparse.Namespace) -> int:
     from emerge_core.operate import configs
 
     if args.file and args.file.exists() and not args.force:
-        raise EmergeError(f"{args.file} is there already: give another name, or --force")
-    with target(args, gone=True) as (stack, client):
+        raise EmergeError(f"{args.file} exists already: give another name, or --force")
+    with open_stack(args, deleted=True) as (stack, client):
         deployed = configs.pull(stack, client, version=args.version)
     if deployed is None:
         print(NOTHING, file=sys.stderr)
@@ -92,51 +95,52 @@ def run_show(args: argparse.Namespace) -> int:
     from emerge_core.operate import configs, function
     from emerge_core.operate.aws import explained
 
-    text = _text(args.file) if args.file else None
-    with target(args) as (stack, client):
+    output = Output(args.json)
+    text = read_text(args.file) if args.file else None
+    with open_stack(args) as (stack, client):
         deployed = configs.pull(stack, client)
+        status, fault = None, None
         try:
             with explained():
-                status = function.ask(stack, client, "GET", "/v1/emerge/status")
-            config = status.body["config"]
-            serving = f"version {config['version']} ({config['source']}), confirmed {config['age_s']:g} s ago"
-            if config["error"]:
-                serving += f"\nfault      {config['error']}"
-        except (EmergeError, KeyError, TypeError) as fault:
-            serving = f"not known: {fault}" if isinstance(fault, EmergeError) else "not known: the function is not well"
+                status = function.ask(stack, client, "GET", "/v1/emerge/status").body["config"]
+            serving = f"version {status['version']} ({status['source']}), confirmed {status['age_s']:g} s ago"
+            if status["error"]:
+                serving += f"\nfault      {status['error']}"
+        except EmergeError as error:
+            serving = fault = f"not known: {error}"
+        except (KeyError, TypeError):
+            serving = fault = "not known: the function does not answer as it should"
+    figures: dict[str, Any] = {"deployed": None, "serving": status, "fault": fault, "differences": None}
     if deployed is None:
-        print(f"deployed   {NOTHING}\nserving    {serving}")
-        return 1
+        output.print(f"deployed   {NOTHING}", f"serving    {serving}")
+        output.figures(figures)
+        return FAILED
     tier = f", {deployed.tier.lower()} tier" if deployed.tier else ""
-    size = f"{len(deployed.text.encode()):,} bytes{tier}"
-    print(f"deployed   version {deployed.version} of {deployed.changed:%Y-%m-%d %H:%M:%S %Z}, {size}")
-    print(f"source     ssm:{stack.config_parameter}\nserving    {serving}")
+    size = len(deployed.text.encode())
+    output.print(
+        f"deployed   version {deployed.version} of {deployed.changed:%Y-%m-%d %H:%M:%S %Z}, {size:,} bytes{tier}",
+        f"source     ssm:{stack.config_parameter}",
+        f"serving    {serving}",
+    )
     try:
         parsed = parse_config(deployed.text, source="deployed")
-        panels = [f"{name}: {', '.join(each.model for each in it.members)}" for name, it in parsed.ensembles.items()]
-        print("\n".join(f"ensemble   {panel}" for panel in panels))
-    except ConfigError as fault:
-        print(f"fault      {fault}")
-    if text is None:
-        return 0
-    found = configs.differences(deployed.text, text, source=str(args.file))
-    print("\n".join(found) if found else f"{args.file} is the same")
-    return 1 if found else 0
+        for name, ensemble in parsed.ensembles.items():
+            output.print(f"ensemble   {name}: {', '.join(member.model for member in ensemble.members)}")
+    except ConfigError as error:
+        output.print(f"fault      {error}")
+    found = None if text is None else configs.differences(deployed.text, text, source=str(args.file))
+    if found is not None:
+        output.print(*(found or [f"{args.file} is the same"]))
+    changed = deployed.changed.isoformat()
+    figures["deployed"] = {"version": deployed.version, "changed": changed, "bytes": size, "tier": deployed.tier}
+    output.figures({**figures, "differences": found})
+    return FAILED if found else DONE
 
 
 def run_remove(args: argparse.Namespace) -> int:
     from emerge_core.operate import configs
 
-    with target(args, gone=True) as (stack, client):
+    with open_stack(args, deleted=True) as (stack, client):
         there = configs.remove(stack, client)
     print(f"ssm:{stack.config_parameter} " + ("is removed" if there else "was not there"))
     return 0
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise EmergeError(f"{file}: is not a UTF-8 text file") from None
-    except OSError as error:
-        raise EmergeError(f"{file}: cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""`emerge diversity`: how differently recorded models fail, and what that is worth to a panel."""
+"""`emerge diversity`: measures how differently recorded models fail, and what that is worth to a panel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli._options import count, names
+from emerge_core.cli._options import Parsers, add_command, add_json, add_recordings, count, names
+from emerge_core.cli._output import Output, check_writable, write_text
 
 if TYPE_CHECKING:
     from emerge_core.errors import EmergeError
@@ -16,24 +17,25 @@ if TYPE_CHECKING:
     from emerge_core.evals.recordings.recording import Recordings
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "diversity",
         help="measure how differently recorded models fail",
-        description="Prints, from recorded answers and at no cost: accuracy of each model, how their errors go "
-        "together, what the panel's vote gains and what each member adds, all with 95 % intervals. Of a task without "
-        "gold answers: who agrees with whom, how reliable each model seems, and which panel to try. Where only some "
-        "questions have gold answers, both: measured on those, and estimated for all from labels and agreement.",
+        description="Prints, from recorded answers and at no cost: the accuracy of each model, how strongly their "
+        "errors coincide, what the panel's vote gains and what each member adds, all with 95 % intervals. For a task "
+        "without gold answers: who agrees with whom, how reliable each model seems, and which panel to try. If only "
+        "some questions have gold answers: both, measured on those and estimated for all.",
+        run=run,
     )
-    parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
-    parser.add_argument("--task", metavar="T", required=True, help="the task to measure on")
+    add_recordings(parser)
     parser.add_argument(
         "--models", metavar="A,B,…", type=names, help="the panel, in config order (default: all models)"
     )
     parser.add_argument(
         "--no-gold",
         action="store_true",
-        help="estimate reliability from agreement alone, as for a task without gold answers; they are shown beside it",
+        help="estimate reliability from agreement alone, as if there were no gold answers, and show both side by side",
     )
     parser.add_argument(
         "--findings",
@@ -42,16 +44,14 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "and what a fourth member adds (default models: the small and mid tiers)",
     )
     parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions, with --no-gold")
-    parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
-    parser.add_argument("--html", metavar="OUT", type=Path, help="write a report: one page with its plots inside")
-    parser.add_argument("--png", metavar="DIR", type=Path, help="write the report's plots as files too")
-    parser.set_defaults(run=run)
+    add_json(parser)
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a report: one page that contains its plots")
+    parser.add_argument("--png", metavar="DIR", type=Path, help="write the report's plots as files")
 
 
 def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from emerge_core.cli._output import check_writable, write_json
     from emerge_core.errors import EmergeError
     from emerge_core.evals.diversity.findings import findings
     from emerge_core.evals.diversity.findings_table import findings_table
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.report.plots import plots, reliability_plots
     from emerge_core.evals.scoring.scorer import labelled
 
-    check_writable(args.json, args.html)
+    output = Output(args.json)
+    check_writable(args.html)
     recordings = Recordings(args.recordings)
     recordings.choose(args.task)
     known_questions = labelled(recordings, args.task)
@@ -79,27 +80,25 @@ def run(args: argparse.Namespace) -> int:
         if not measured:
             raise EmergeError(f"--findings compares accuracies, and {args.task} has no gold answers")
         found = findings(answers, args.models)
-        print(findings_table(found))
-        if args.json:
-            write_json(args.json, asdict(found))
+        output.print(findings_table(found))
+        output.figures(asdict(found))
         return 0
     if measured:
         diversity = measure(answers, args.models)
-        print(table(diversity))
+        output.print(table(diversity))
         figures = asdict(diversity)
-        if anchored := _anchored(recordings, args, known_questions):
-            print("\n" + anchored_table(anchored))
+        if anchored := _anchored(recordings, args, known_questions, output):
+            output.print("", anchored_table(anchored))
             figures["all_questions"] = asdict(anchored) | {"agreement": anchored.agreement.tolist()}
     else:
         try:
             reliability = estimate(answers, args.models, limit=args.limit)
         except IncomparableError as error:
-            return _alike(args, answers, error)
+            return _alike(args, answers, error, output)
         known = truth(answers, reliability) if scored else None
-        print(unlabelled_table(reliability, known))
+        output.print(unlabelled_table(reliability, known))
         figures = asdict(reliability) | {"agreement": reliability.agreement.tolist()}
-    if args.json:
-        write_json(args.json, figures)
+    output.figures(figures)
     if args.html or args.png:
         texts = {question.id: question.text for question in recordings.questions(args.task).values()}
         if measured:
@@ -109,28 +108,26 @@ def run(args: argparse.Namespace) -> int:
         else:
             pictures = reliability_plots(reliability, known)
             page = unlabelled_page(reliability, pictures, texts, known)
-        _write(args, page, pictures)
+        _write(args, page, pictures, output)
     return 0
 
 
-def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError) -> int:
-    """Of prose: who answers like whom."""
+def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError, output: Output) -> int:
+    """Prints, for prose, which models answer alike; raises `why` if that cannot serve either."""
     from dataclasses import asdict
 
-    from emerge_core.cli._output import write_json
     from emerge_core.evals.diversity.wording import likeness, likeness_table
 
     if args.html or args.png or len(args.models or answers.models) < 2:
         raise why
     found = likeness(answers, args.models, limit=args.limit)
-    print(f"{why}\n\n{likeness_table(found)}")
-    if args.json:
-        write_json(args.json, asdict(found))
+    output.print(f"{why}\n\n{likeness_table(found)}")
+    output.figures(asdict(found))
     return 0
 
 
-def _anchored(recordings: Recordings, args: argparse.Namespace, known: Set[str]) -> Reliability | None:
-    """What the labelled questions say of all, where most of a task has no gold answers."""
+def _anchored(recordings: Recordings, args: argparse.Namespace, known: Set[str], output: Output) -> Reliability | None:
+    """The estimate for all questions of a task of which only `known` have gold answers; None if all have."""
     from emerge_core.errors import EmergeError
     from emerge_core.evals.diversity.unlabelled import estimate
     from emerge_core.evals.offline.arrays import read_answers
@@ -143,22 +140,21 @@ def _anchored(recordings: Recordings, args: argparse.Namespace, known: Set[str])
     try:
         return estimate(answers, args.models, limit=args.limit, labelled=known)
     except EmergeError as error:
-        print(f"\nonly the labelled questions are told of: {error}")
+        output.print(f"\nthere is no estimate for the questions without gold answers: {error}")
         return None
 
 
-def _write(args: argparse.Namespace, page: str, pictures: Mapping[str, bytes]) -> None:
-    from emerge_core.cli._output import write_text
+def _write(args: argparse.Namespace, page: str, pictures: Mapping[str, bytes], output: Output) -> None:
     from emerge_core.errors import EmergeError
 
     if args.html:
         write_text(args.html, page)
-        print(f"report: {args.html}")
+        output.print(f"report: {args.html}")
     if args.png:
         try:
             args.png.mkdir(parents=True, exist_ok=True)
             for name, png in pictures.items():
                 (args.png / f"{name}.png").write_bytes(png)
-            print(f"plots: {', '.join(str(args.png / f'{name}.png') for name in pictures)}")
+            output.print(f"plots: {', '.join(str(args.png / f'{name}.png') for name in pictures)}")
         except OSError as error:
             raise EmergeError(f"cannot write into {args.png}: {error.strerror}") from error

@@ -1,15 +1,24 @@
-"""`emerge record`: the answers of one's models to one's questions, kept for every later comparison."""
+"""`emerge record`: asks every model every question and saves the replies for later comparisons."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emerge_core.cli._options import count, names, positive
-from emerge_core.errors import EmergeError
+from emerge_core.cli._options import (
+    Parsers,
+    add_command,
+    add_config,
+    count,
+    names,
+    not_negative,
+    per_provider,
+    positive,
+)
+from emerge_core.errors import EmergeError, MissingExtraError
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
@@ -18,20 +27,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", int, float)
 
-CAUSES = 10  # of errors, the most frequent ones that are told
+CAUSES = 10  # how many kinds of errors are printed, the most frequent first
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "record",
-        help="record answers of one's models to one's questions",
-        description="Asks every model of the config every question and keeps the answers as a recording that replay, "
-        "compare, tune and diversity read. This costs money; what was recorded before is not asked again. Tune makes "
-        "panels of the models that the config's ensembles have as members, or that none names, and lets frontier "
-        "models be asked where a panel disagrees: those that ensembles only escalate to, or have as judge or merger, "
-        "unless --frontier names them. models.json keeps the tiers from run to run.",
+        help="ask every model every question and save the replies",
+        description="Asks every model of the config every question and saves the replies as a recording that replay, "
+        "compare, tune and diversity read. This costs money; a question that is recorded already is not asked again. "
+        "tune builds panels of the models that the config's ensembles have as members (or that no ensemble names) and "
+        "escalates to frontier models: those that ensembles only escalate to, or have as judge or merger, unless "
+        "--frontier names them. models.json keeps the tiers from run to run.",
+        exits={1: "every call of some model failed"},
+        run=run,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML config (default: EMERGE_CONFIG, or what is found)")
+    add_config(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--questions", metavar="FILE", type=Path, help="JSONL or CSV: questions, or bodies of chat completion requests"
@@ -41,26 +53,24 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         type=Path,
         nargs="+",
-        help="log lines of a deployed emerge with `trace: full` and `log_content: true`: asks nobody, costs nothing",
+        help="log lines of an emerge with `trace: full` and `log_content: true`: sends no request, costs nothing",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the directory of recordings")
-    parser.add_argument("--task", metavar="T", help="the task's name (default: what the questions call theirs)")
+    parser.add_argument("--task", metavar="T", help="the task's name (default: the one in the questions)")
     parser.add_argument("--models", metavar="A,B,…", type=names, help="only these models of the config")
-    parser.add_argument(
-        "--frontier", metavar="A,B,…", type=names, help="these are the frontier models, and no others of those recorded"
-    )
+    parser.add_argument("--frontier", metavar="A,B,…", type=names, help="the frontier models: these and no others")
     parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions")
     parser.add_argument(
         "--repeat",
         metavar="K",
         type=count,
         default=1,
-        help="answers per question, each asked anew: a request's own seed is moved on (default: 1)",
+        help="answers per question, each a request of its own; a seed in the request is changed each time (default: 1)",
     )
     parser.add_argument(
         "--temperature",
         metavar="X",
-        type=float,
+        type=not_negative,
         help="for questions; requests keep their own (default: the member's in the config, else the provider's)",
     )
     parser.add_argument("--max-tokens", metavar="N", type=count, help="for questions; requests keep their own")
@@ -68,18 +78,25 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--logprobs",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="token probabilities where the provider gives them, for calibrated confidence (default: on)",
+        help="ask for token probabilities if the provider has them, for calibrated confidence (default: on)",
     )
     parser.add_argument(
-        "--concurrency", metavar="[PROVIDER=]N", action="append", default=[], help="calls at once (default: 4)"
+        "--concurrency",
+        metavar="[PROVIDER=]N,…",
+        type=per_provider(count),
+        default={},
+        help="calls at once (default: 4)",
     )
     parser.add_argument(
-        "--rate", metavar="[PROVIDER=]X", action="append", default=[], help="calls per second (default: no limit)"
+        "--rate",
+        metavar="[PROVIDER=]X,…",
+        type=per_provider(positive),
+        default={},
+        help="calls per second (default: no limit)",
     )
     parser.add_argument(
-        "--max-cost", metavar="USD", type=positive, help="end before this run's calls could cost more than this"
+        "--max-cost", metavar="USD", type=positive, help="stop before this run's calls could cost more than this"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,7 +129,7 @@ def _read_traces(args: argparse.Namespace, config: Config) -> int:
         print(f"{found.mute} requests were logged without their content", file=sys.stderr)
     if found.cut:
         print(
-            f"{found.cut} calls had been given up because the vote was decided: with `early_decision: false` every "
+            f"{found.cut} calls were cancelled because the vote was decided: with `early_decision: false` every "
             "member answers every request",
             file=sys.stderr,
         )
@@ -133,8 +150,8 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     models = models_of(config, args.models)
     frontier = upstream_names(config, args.frontier, models) if args.frontier else None
     pace = Pace(
-        concurrency=_paces(args.concurrency, count, config.providers, "--concurrency"),
-        rate=_paces(args.rate, positive, config.providers, "--rate"),
+        concurrency=_known(args.concurrency, config.providers, "--concurrency"),
+        rate=_known(args.rate, config.providers, "--rate"),
     )
     questions = [read_question(str(args.questions), row) for row in rows]
     plan = Plan(
@@ -189,7 +206,7 @@ def _fields(rows: Sequence[Mapping[str, Any]]) -> str:
 def _tiers(rows: Sequence[Mapping[str, Any]]) -> str:
     above = [row["model"] for row in rows if row.get("tier") == "frontier"]
     others = [row["model"] for row in rows if row.get("tier") != "frontier"]
-    asked = ", ".join(above) or "none, so tune will escalate to nobody (--frontier names some)"
+    asked = ", ".join(above) or "none, so tune will not escalate (--frontier names some)"
     return f"members: {', '.join(others) or 'none'}; frontier: {asked}"
 
 
@@ -219,7 +236,7 @@ class _Bar:
         try:
             from tqdm import tqdm
         except ImportError:
-            raise EmergeError("`emerge record` needs tqdm: install emerge with its `eval` extra") from None
+            raise MissingExtraError("`emerge record` needs tqdm", extra="eval") from None
         self._total = total
         self._bar: Any = tqdm(total=total, unit="answer", mininterval=0.2)
 
@@ -236,16 +253,8 @@ class _Bar:
         self._bar.close()
 
 
-def _paces(
-    given: list[str], read: Callable[[str], T], providers: Mapping[str, Any], option: str
-) -> dict[str | None, T]:
-    paces: dict[str | None, T] = {}
-    for each in given:
-        name, equals, figure = each.rpartition("=")
-        if equals and name not in providers:
+def _known(paces: dict[str | None, T], providers: Mapping[str, Any], option: str) -> dict[str | None, T]:
+    for name in paces:
+        if name is not None and name not in providers:
             raise EmergeError(f"{option}: no provider {name!r} in the config; they are: {', '.join(providers)}")
-        try:
-            paces[name or None] = read(figure)
-        except (ValueError, argparse.ArgumentTypeError) as error:
-            raise EmergeError(f"{option} {each}: {error}") from error
     return paces

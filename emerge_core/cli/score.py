@@ -1,32 +1,35 @@
-"""`emerge score`: verdicts on recorded answers that no rule can give, written into the recording."""
+"""`emerge score`: grades recorded answers that no rule can compare, and writes the verdicts into the recording."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from emerge_core.cli._options import count, positive
+from emerge_core.cli._options import Parsers, add_command, add_config, add_json, add_recordings, count, positive
+from emerge_core.cli._output import Output
 from emerge_core.errors import EmergeError
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "score",
-        help="grade recorded answers by a judge model or a function",
-        description="Writes `correct` into the rows of a recording, for answers that no rule can compare: by a model "
-        "that is shown the reference answers, or by a Python function of one's own. Compare, diversity and tune then "
-        "go by it. Numbers, letters, JSON and short texts need no such verdict.",
+        help="grade recorded answers with a judge model or a function",
+        description="Writes `correct` into the rows of a recording, for answers that no rule can compare: with a model "
+        "that is shown the reference answers, or with your own Python function. compare, diversity and tune then use "
+        "these verdicts. Numbers, letters, JSON and short texts do not need any.",
+        run=run,
     )
-    parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
-    parser.add_argument("--task", metavar="T", required=True, help="the task to grade")
+    add_recordings(parser, task="the task to grade")
     by = parser.add_mutually_exclusive_group(required=True)
     by.add_argument("--judge", metavar="MODEL", help="a model of the config; this costs money")
-    by.add_argument("--python", metavar="MODULE:FUNCTION", help="called with question, reply, answers; true is right")
-    parser.add_argument("--config", metavar="FILE", help="for the judge (default: EMERGE_CONFIG, or what is found)")
-    parser.add_argument("--max-cost", metavar="USD", type=positive, help="the judge's ceiling")
+    by.add_argument(
+        "--python", metavar="MODULE:FUNCTION", help="called with question, reply and answers; true means right"
+    )
+    add_config(parser, "for the judge: YAML config")
+    parser.add_argument("--max-cost", metavar="USD", type=positive, help="stop before the judge costs more than this")
     parser.add_argument("--concurrency", metavar="N", type=count, default=4, help="gradings at once (default: 4)")
-    parser.set_defaults(run=run)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.recordings.recording import Recordings
     from emerge_core.evals.scoring.grading import Graded, Judge, by_function, grade_task
 
+    output = Output(args.json)
     recordings = Recordings(args.recordings)
     recordings.choose(args.task)
 
@@ -58,8 +62,17 @@ def run(args: argparse.Namespace) -> int:
         return await grade_task(recordings, args.task, grader, by=by, concurrency=1, progress=progress)
 
     graded = asyncio.run(by_judge() if args.judge else by_own_function())
-    print(f"{args.task}: {graded.rows} answers, {graded.right} right, {graded.open} without a verdict", end="")
-    print(f"; {graded.cost_usd:.4f} USD" if args.judge else "")
+    cost = f"; {graded.cost_usd:.4f} USD" if args.judge else ""
+    output.print(f"{args.task}: {graded.rows} answers, {graded.right} right, {graded.open} without a verdict{cost}")
+    output.figures(
+        {
+            "task": args.task,
+            "answers": graded.rows,
+            "right": graded.right,
+            "without_verdict": graded.open,
+            "cost_usd": graded.cost_usd if args.judge else None,
+        }
+    )
     if graded.open == graded.rows:
         why = graded.fault or "a judge needs reference answers (`answers`) and a reply in JSON"
         raise EmergeError(f"no answer got a verdict: {why}")

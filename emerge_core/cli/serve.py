@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import errno
 import ipaddress
 import os
 import socket
 import sys
 from collections.abc import Mapping
 
-from emerge_core.config import Config, find_config, warnings
-from emerge_core.errors import ConfigError, EmergeError
+from emerge_core.cli._listen import listen, root_url
+from emerge_core.cli._options import Parsers, add_command, add_config, port
+from emerge_core.cli._output import warn
+from emerge_core.cli._warnings import all_warnings
+from emerge_core.config import Config, find_config
+from emerge_core.errors import ConfigError
 
 KEYS_VARIABLE = "EMERGE_API_KEYS"
 GRACE_S = 10  # for requests that are open when the server is told to stop
@@ -20,19 +23,21 @@ GRACE_S = 10  # for requests that are open when the server is told to stop
 KEEP_ALIVE_S = 75
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "serve",
         help="serve the OpenAI API on this machine",
-        description="Serves the OpenAI API. Without a config it uses the providers whose keys are in the "
-        "environment, or a local Ollama, or else a simulated panel. EMERGE_API_KEYS (comma-separated) sets the "
-        "keys that clients must have.",
+        description="Serves the OpenAI API. Without a config it uses the providers whose keys are in the environment, "
+        "else a local Ollama, else a simulated panel. EMERGE_API_KEYS (comma-separated) sets the keys that clients "
+        "must send.",
+        exits={0: "stopped by Ctrl-C"},
+        run=run,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML config (default: EMERGE_CONFIG, or what is found)")
+    add_config(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--log", action="store_true", help="log each call and each request as JSON on standard error")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,12 +48,10 @@ def run(args: argparse.Namespace) -> int:
     if args.log:
         _log_to_stderr()
     with listen(args.host, args.port) as listener:
-        preload(config)  # after a port that is taken was said, before anybody is invited
+        preload(config)  # after the port is bound, before the address is printed
         host, port = listener.getsockname()[:2]
-        print(banner(config, source, url=base_url(host, port), keyed=bool(keys)), flush=True)
-        for warning in [*warnings(config, os.environ), *_exposure(host, keys)]:
-            print(f"warning: {warning}", file=sys.stderr)
-        sys.stderr.flush()
+        print(banner(config, source, url=root_url(host, port) + "/v1", keyed=bool(keys)), flush=True)
+        warn(*all_warnings(config, os.environ), *_exposure(host, keys))
         try:
             asyncio.run(_serve(config, keys, listener))
         except KeyboardInterrupt:  # uvicorn has shut down in order, then passes the signal on
@@ -63,30 +66,6 @@ def client_keys(environ: Mapping[str, str]) -> list[str]:
     if text and not keys:
         raise ConfigError(f"{KEYS_VARIABLE} is set but holds no key")
     return keys
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, so that what is printed about it is true before the server starts."""
-    if not 0 <= port <= 65535:
-        raise EmergeError(f"port {port} is not between 0 and 65535")
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=2048)
-        # asyncio does this for sockets it makes itself; without it a reply waits 40 ms for the client's ACK.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise EmergeError(f"port {port} on {host} is in use; choose another with --port") from None
-        raise EmergeError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
-
-
-def base_url(host: str, port: int) -> str:
-    """Where a client on this machine finds the server."""
-    address = ipaddress.ip_address(host)
-    if address.is_unspecified:
-        host = "127.0.0.1" if address.version == 4 else "::1"
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 def banner(config: Config, source: str, *, url: str, keyed: bool) -> str:

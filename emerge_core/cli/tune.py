@@ -1,4 +1,4 @@
-"""`emerge tune`: the best ensemble for a task, from recorded answers."""
+"""`emerge tune`: searches for the best ensemble for a task, on recorded answers."""
 
 from __future__ import annotations
 
@@ -6,56 +6,73 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli._options import count, names, positive, share
+from emerge_core.cli._options import (
+    Parsers,
+    add_command,
+    add_json,
+    add_recordings,
+    count,
+    names,
+    panel_size,
+    positive,
+    share,
+)
+from emerge_core.cli._output import Output, check_writable, write_bytes, write_text
 
 if TYPE_CHECKING:
     from emerge_core.evals.tune.tuning import Cost
 
 
-def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = verbs.add_parser(
+def add(parsers: Parsers) -> None:
+    parser = add_command(
+        parsers,
         "tune",
         help="search for the best ensemble on recorded answers",
-        description="Searches members, weights, calibration, aggregator and escalation over recorded answers, at no "
-        "cost, and prints the best ensemble for each budget with its accuracy on questions it was not chosen by.",
+        description="Searches members, weights, calibration, aggregator and escalation on recorded answers, at no "
+        "cost, and prints the best ensemble for each budget with its accuracy on questions that did not choose it.",
+        run=run,
     )
-    parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
-    parser.add_argument("--task", metavar="T", required=True, help="the task to tune for")
+    add_recordings(parser, task="the task to tune for")
     parser.add_argument(
         "--config",
         metavar="FILE",
         type=Path,
-        help="the config that was recorded with: its models and providers are written",
+        help="the config that the answers were recorded with: its models and providers are written",
     )
     parser.add_argument(
         "--models", metavar="A,B,…", type=names, help="possible members (default: the small and mid tiers)"
     )
-    parser.add_argument("--max-members", metavar="K", type=count, default=3, help="of a panel (default: 3)")
     parser.add_argument(
-        "--reference", metavar="MODEL", help="the model to compare with (default: the most accurate of the frontier)"
+        "--max-members", metavar="K", type=panel_size, default=3, help="members of a panel (default: 3)"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="MODEL",
+        help="the model to compare with (default: the most accurate of the frontier tier)",
     )
     parser.add_argument(
         "--max-cost", metavar="X", help="US dollars per 1,000 questions, or a share of the reference's: 0.25x"
     )
     parser.add_argument("--min-accuracy", metavar="A", type=share, help="take the cheapest that reaches it (0 to 1)")
-    parser.add_argument("--max-latency", metavar="MS", type=positive, help="mean milliseconds, where recorded")
+    parser.add_argument(
+        "--max-latency", metavar="MS", type=positive, help="mean latency in milliseconds, if the recording has it"
+    )
     parser.add_argument("--no-frontier", action="store_true", help="never ask a frontier model")
-    parser.add_argument("--seeds", metavar="N", type=count, default=10, help="partitions pooled (default: 10)")
-    parser.add_argument("--json", metavar="OUT", type=Path, help="write the figures to a file")
-    parser.add_argument("--png", metavar="OUT", type=Path, help="draw cost and accuracy of the frontier to a file")
+    parser.add_argument("--seeds", metavar="N", type=count, default=10, help="partitions to pool (default: 10)")
+    add_json(parser)
+    parser.add_argument("--png", metavar="FILE", type=Path, help="draw cost and accuracy of the frontier")
     parser.add_argument("--config-out", metavar="FILE", type=Path, help="write the chosen ensemble as a config")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from emerge_core.cli._output import check_writable, write_bytes, write_json, write_text
     from emerge_core.config import load_config
     from emerge_core.evals.tune.config_writer import PLACEHOLDER
     from emerge_core.evals.tune.result_json import as_json
     from emerge_core.evals.tune.table import table
     from emerge_core.evals.tune.tuning import Plan, tune
 
-    check_writable(args.json, args.png, args.config_out)
+    output = Output(args.json)
+    check_writable(args.png, args.config_out)
     plan = Plan(
         recordings=args.recordings,
         task=args.task,
@@ -70,9 +87,8 @@ def run(args: argparse.Namespace) -> int:
         config=load_config(args.config) if args.config else None,
     )
     tuned = tune(plan)
-    print(table(tuned))
-    if args.json:
-        write_json(args.json, as_json(tuned))
+    output.print(table(tuned))
+    output.figures(as_json(tuned))
     if args.png:
         from emerge_core.evals.report.tuning_plot import tuned_plot
 
@@ -81,12 +97,12 @@ def run(args: argparse.Namespace) -> int:
         import yaml
 
         write_text(args.config_out, yaml.safe_dump(tuned.config, sort_keys=False, allow_unicode=True))
-        print(f"config: {args.config_out}")
+        output.print(f"config: {args.config_out}")
         unknown = [name for name, each in tuned.config["providers"].items() if each == PLACEHOLDER]
         if unknown:
-            print(
-                f"in it, {', '.join(unknown)} is written as a local Ollama, since no API is known by that name: "
-                "edit it, or give by --config what was recorded with"
+            output.print(
+                f"No API is known for {', '.join(unknown)}, which the config has as a local Ollama: "
+                "set its base_url, or give --config the config that the answers were recorded with."
             )
     return 0
 

@@ -1,13 +1,14 @@
 """The only printer of tables: rows of text as aligned columns that fit the terminal.
 
-A table is at most as wide as `COLUMNS` says, else as the terminal is, else 100 characters. What is wider
-is wrapped inside its cells, the widest columns of text first; figures are never broken.
+A table is at most as wide as `COLUMNS` says, else as the terminal is. A wider one is wrapped inside its
+cells, the widest columns of text first; figures are never broken. Into a file or a pipe, rows stay whole.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from math import isnan
@@ -18,9 +19,9 @@ NARROWEST = 12  # characters: no column of text is wrapped to less
 _FIGURE = re.compile(r"^[-+–−$<>=~]*\d")
 
 
-def width() -> int:
-    """The width of the terminal in characters."""
-    return max(40, shutil.get_terminal_size((100, 24)).columns)
+def width(otherwise: int = sys.maxsize) -> int:
+    """The width of the terminal in characters; `otherwise` if there is none."""
+    return max(40, shutil.get_terminal_size((otherwise, 24)).columns)
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -32,18 +33,18 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [*first, "-" * max(map(len, (*first, *body))), *body]
 
 
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
     """Rows without a heading, every column to the left."""
     if not rows:
         return []
     left = [True] * len(rows[0])
-    widths = _fitted(rows, left)
-    return [line for row in rows for line in _lines(row, widths, left)]
+    widths = _fitted(rows, left, margin=len(indent))
+    return [indent + line for row in rows for line in _lines(row, widths, left)]
 
 
 def paragraph(text: str, *, indent: str = "") -> list[str]:
     """Running text in lines that fit the terminal."""
-    return textwrap.wrap(text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, width(100), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def percent(estimate: Sequence[float]) -> str:
@@ -81,10 +82,10 @@ def _is_text(column: int, rows: Iterable[Sequence[str]]) -> bool:
     return any(row[column] and not _FIGURE.match(row[column]) and row[column][:1].isalpha() for row in rows)
 
 
-def _fitted(rows: Sequence[Sequence[str]], left: Sequence[bool]) -> list[int]:
-    """Widths of the columns; those of text give way where the table is wider than the terminal."""
+def _fitted(rows: Sequence[Sequence[str]], left: Sequence[bool], *, margin: int = 0) -> list[int]:
+    """Widths of the columns; those of text give way if the table and its margin are wider than the terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    surplus = sum(widths) + len(GAP) * (len(widths) - 1) - width()
+    surplus = margin + sum(widths) + len(GAP) * (len(widths) - 1) - width()
     while surplus > 0:
         yielding = [column for column, text in enumerate(left) if text and widths[column] > NARROWEST]
         if not yielding:

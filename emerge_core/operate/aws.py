@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from emerge_core.errors import EmergeError
+from emerge_core.errors import EmergeError, MissingExtraError
 
 Client = Callable[[str], Any]  # a service's name → its boto3 client
 
@@ -25,7 +25,7 @@ def connect(region: str | None = None, profile: str | None = None) -> Client:
         import boto3
         from botocore.config import Config
     except ImportError:
-        raise EmergeError("this command needs boto3: install emerge with its `aws` extra") from None
+        raise MissingExtraError("this command needs boto3", extra="aws") from None
     session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"), profile_name=profile)
     if session.region_name is None:
         raise EmergeError("which AWS Region? Give --region, or set AWS_REGION")
@@ -41,7 +41,7 @@ def explained() -> Iterator[None]:
     try:
         from botocore import exceptions
     except ImportError:
-        raise EmergeError("this command needs boto3: install emerge with its `aws` extra") from None
+        raise MissingExtraError("this command needs boto3", extra="aws") from None
     try:
         yield
     except exceptions.ClientError as fault:

@@ -86,8 +86,8 @@ def test_it_prints_what_it_understood(emerge: Emerge, file: Path) -> None:
         "strategy cascade by cost, stops at the first two answers that agree",
         "emerge: mini and nano are of the same family (gpt) and tend to err together",
         "careful: the judge mini is in the panel, and may favour its own answer",
-        "qwen: its price is unknown, and so is the cost of its answers: "
-        "for a local model, price: {input: 0, output: 0}",
+        "qwen: its price is unknown, so the cost of its answers is too: "
+        "for a local model, write price: {input: 0, output: 0}",
     ):
         assert line in said
     assert "hidden" not in done.stdout

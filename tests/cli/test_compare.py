@@ -80,4 +80,4 @@ def test_without_tqdm_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert main(arguments) == 2
-    assert "needs tqdm: install emerge with its `eval` extra" in capsys.readouterr().err
+    assert "needs tqdm: pip install 'emerge-llm[eval]'" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_a_function_that_cannot_be_asked_does_not_hide_what_is_deployed(emerge: 
     status, out, _ = emerge("config show")
     assert (status, "serving    not known: the function crashed (ImportError)" in out) == (0, True)
     deployed.invoked = lambda event: b'{"statusCode": 500, "body": "{}"}'
-    assert "serving    not known: the function is not well" in emerge("config show")[1]
+    assert "serving    not known: the function does not answer as it should" in emerge("config show")[1]
 
 
 def test_secrets(emerge: Emerge) -> None:
@@ -159,7 +159,7 @@ def test_keys(emerge: Emerge, deployed: Any) -> None:
     assert emerge("keys revoke")[2] == "error: give one KEY, or --all\n"
     status, out, err = emerge("keys revoke app")
     assert (status, out) == (0, f"revoked app ({key['id']})\n")
-    assert "refused as soon as" in err
+    assert "refuses this one as soon as" in err
     emerge("keys create one")
     emerge("keys create two")
     deployed.client("cloudformation").delete_stack(StackName="mine")

@@ -10,9 +10,9 @@ from emerge_core.cli import main
 
 def test_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--diff", "2", "--disagree", "0.15"]) == 0
-    assert "2941 questions tell 2 points apart with 80 % power at the 5 % level" in capsys.readouterr().out
+    assert "2941 questions detect 2 points with 80 % power at the 5 % level" in capsys.readouterr().out
     assert main(["plan", "--questions", "150"]) == 0
-    assert "150 questions, 15 % of them discordant, tell 8.8 points apart" in capsys.readouterr().out
+    assert "150 questions, 15 % of them discordant, detect 8.8 points" in capsys.readouterr().out
     assert main(["plan"]) == 0
     assert "2 points    979  1960" in capsys.readouterr().out
 
@@ -40,5 +40,6 @@ def test_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_impossible_plans_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--diff", "20", "--disagree", "0.1"]) == 2
     assert "differ by 20 points are apart on at least 20 % of the questions" in capsys.readouterr().err
-    assert main(["plan", "--diff", "2", "--power", "1.2"]) == 2
-    assert "--power must be between 0 and 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["plan", "--diff", "2", "--power", "1.2"])
+    assert "argument --power: must be more than 0 and less than 1" in capsys.readouterr().err

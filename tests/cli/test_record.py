@@ -111,9 +111,6 @@ def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     for more, message in (
         (["--models", "z"], "no model 'z' in the config; its models are: a, b"),
         (["--rate", "down=3"], "--rate: no provider 'down' in the config; they are: up"),
-        (["--concurrency", "up=0"], "--concurrency up=0: must be 1 or more"),
-        (["--concurrency", "many"], "--concurrency many: must be a whole number, not 'many'"),
-        (["--rate", "up=fast"], "--rate up=fast: must be a number, not 'fast'"),
     ):
         assert main([*arguments, *more]) == 2
         assert f"error: {message}" in capsys.readouterr().err
@@ -125,12 +122,29 @@ def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     assert "one of the arguments --questions --from-traces is required" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--concurrency", "up=0"], "argument --concurrency: must be 1 or more"),
+        (["--concurrency", "many"], "argument --concurrency: must be a whole number, not 'many'"),
+        (["--rate", "2,up=fast"], "argument --rate: must be a number, not 'fast'"),
+    ],
+)
+def test_paces_are_numbers(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, *more])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_without_tqdm_the_extra_is_named(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert main(arguments) == 2
-    assert "needs tqdm: install emerge with its `eval` extra" in capsys.readouterr().err
+    assert "needs tqdm: pip install 'emerge-llm[eval]'" in capsys.readouterr().err
 
 
 def test_from_traces(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +161,7 @@ def test_from_traces(tmp_path: Path, arguments: list[str], capsys: pytest.Captur
     assert main(read) == 0
     printed = capsys.readouterr()
     assert "traces: 1 requests, 1 answers and 0 errors recorded, 0 known before" in printed.out
-    assert "1 calls had been given up because the vote was decided" in printed.err
+    assert "1 calls were cancelled because the vote was decided" in printed.err
     (row,) = map(json.loads, (tmp_path / "rec" / "traces" / "responses.jsonl").read_text().splitlines())
     assert (row["model"], row["response_text"]) == ("alpha", "Hello")
 
@@ -216,7 +230,7 @@ def test_what_is_recorded_is_tuned_with_escalation(
 def test_tiers_are_kept_until_another_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recording = [*recorded_sums(tmp_path), "--limit", "2"]
     assert main(recording) == 0
-    assert "frontier: none, so tune will escalate to nobody (--frontier names some)" in capsys.readouterr().out
+    assert "frontier: none, so tune will not escalate (--frontier names some)" in capsys.readouterr().out
     assert tiers(tmp_path) == {"sim-red": "small", "sim-green": "small", "sim-blue": "small", "sim-sage": None}
     recorded_sums(tmp_path, ", escalate: {to: sage}")
     assert main(recording) == 0  # the config says now what it left open

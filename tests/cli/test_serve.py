@@ -20,7 +20,9 @@ from typing import Any
 
 import pytest
 
-from emerge_core.cli.serve import banner, base_url, client_keys, listen
+from emerge_core.cli import main
+from emerge_core.cli._listen import listen, root_url
+from emerge_core.cli.serve import banner, client_keys
 from emerge_core.config import default_config
 from emerge_core.errors import ConfigError, EmergeError
 
@@ -140,7 +142,6 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     [
         ("no.such.host.invalid", 0, "cannot listen on no.such.host.invalid, port 0: "),
         ("203.0.113.1", 0, "cannot listen on 203.0.113.1, port 0: "),
-        ("127.0.0.1", 99999, "port 99999 is not between 0 and 65535"),
     ],
 )
 def test_an_address_that_cannot_be_had(host: str, port: int, expected: str) -> None:
@@ -148,18 +149,26 @@ def test_an_address_that_cannot_be_had(host: str, port: int, expected: str) -> N
         listen(host, port)
 
 
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_a_port_that_does_not_exist(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--port", port])
+    assert ended.value.code == 2
+    assert "argument --port: must be " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
-        ("127.0.0.1", "http://127.0.0.1:8000/v1"),
-        ("0.0.0.0", "http://127.0.0.1:8000/v1"),
-        ("10.0.0.7", "http://10.0.0.7:8000/v1"),
-        ("::1", "http://[::1]:8000/v1"),
-        ("::", "http://[::1]:8000/v1"),
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("10.0.0.7", "http://10.0.0.7:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("::", "http://[::1]:8000"),
     ],
 )
-def test_the_base_url_is_one_to_connect_to(host: str, expected: str) -> None:
-    assert base_url(host, 8000) == expected
+def test_the_printed_address_is_one_to_connect_to(host: str, expected: str) -> None:
+    assert root_url(host, 8000) == expected
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def test_the_table_the_file_and_the_config(recorded: Path, capsys: pytest.Captur
     assert "best single member" in printed
     assert "then one model at a time until two agree" in printed  # how a cascade is read
     assert (
-        f"config: {written}\nin it, local is written as a local Ollama, since no API is known by that name" in printed
+        f"config: {written}\nNo API is known for local, which the config has as a local Ollama: set its base_url"
+        in printed
     )
     assert drawn.read_bytes().startswith(b"\x89PNG")
     found = json.loads(out.read_text())
@@ -92,7 +93,7 @@ ensembles:
     )
     arguments = ["tune", "--recordings", str(recorded), "--task", "sums", "--seeds", "1", "--config", str(own)]
     assert main([*arguments, "--config-out", str(written)]) == 0
-    assert "local Ollama" not in capsys.readouterr().out
+    assert "No API is known" not in capsys.readouterr().out
     mine, tuned = load_config(own), load_config(written)
     ensemble = tuned.ensembles["emerge"]
     assert {member.model for member in ensemble.members} <= set("rgbs")
@@ -111,7 +112,7 @@ def test_a_model_that_the_config_lacks_is_written_as_before(recorded: Path, caps
     )
     arguments = ["tune", "--recordings", str(recorded), "--task", "sums", "--seeds", "1", "--config", str(own)]
     assert main([*arguments, "--config-out", str(written)]) == 0
-    assert "is written as a local Ollama" in capsys.readouterr().out
+    assert "which the config has as a local Ollama" in capsys.readouterr().out
     config = load_config(written)
     assert config.models["green"].model == "red"
     assert {model.model for model in config.models.values()} >= {"red", "green"}

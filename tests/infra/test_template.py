@@ -456,14 +456,14 @@ def test_parameters_are_what_the_commands_read(translated: Any) -> None:
 
 
 def test_commands_in_the_outputs_are_commands(deployed: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from emerge_core.cli import _parser
+    from emerge_core.cli import make_parser
 
     outputs = {name: each["Value"] for name, each in deployed()["Outputs"].items() if name.endswith("Command")}
     assert len(outputs) == 3
     for command in outputs.values():
         emerge, *arguments = command.split()
         assert emerge == "emerge"
-        assert _parser(arguments).parse_args(arguments).stack == "mine"
+        assert make_parser(arguments[0]).parse_args(arguments).stack == "mine"
 
 
 def test_nothing_is_left_when_the_stack_goes(deployed: Any) -> None:

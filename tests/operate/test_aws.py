@@ -92,7 +92,7 @@ def test_without_boto3_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("boto3", "botocore", "botocore.exceptions"):
         monkeypatch.setitem(sys.modules, name, None)
     for use in (connect, lambda: explained().__enter__()):
-        with pytest.raises(EmergeError, match="install emerge with its `aws` extra"):
+        with pytest.raises(EmergeError, match=r"pip install 'emerge-llm\[aws\]'"):
             use()
 
 

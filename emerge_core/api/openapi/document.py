@@ -4,9 +4,9 @@ and the encoders write. The shapes of the bodies are in `schemas`."""
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from emerge_core.about import VERSION
 from emerge_core.api.openapi.schemas import TEXT, JsonSchema, ref, schemas
 
 _ANSWERING = ("400", "401", "404", "413", "415", "429", "500", "502", "503", "504")
@@ -18,7 +18,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "emerge",
-            "version": _version(),
+            "version": VERSION,
             "description": "An OpenAI-compatible proxy: `model` names an ensemble of models, or one model.",
         },
         "paths": {
@@ -89,10 +89,3 @@ def _json_content(description: str, schema: str) -> dict[str, Any]:
 
 def _header(name: str, schema: JsonSchema, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": schema, "description": description}
-
-
-def _version() -> str:
-    try:
-        return version("emerge")
-    except PackageNotFoundError:  # run from an artifact without the package's metadata
-        return "0"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from emerge_core.errors import EmergeError
+from emerge_core.errors import MissingExtraError
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 DPI = 130
@@ -18,7 +18,7 @@ def figure(width: float, height: float) -> tuple[Any, Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise EmergeError("plots need matplotlib: install emerge with its `eval` extra") from None
+        raise MissingExtraError("plots need matplotlib", extra="eval") from None
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
