@@ -15,6 +15,7 @@ from emerge_core.api.fields import one_of, shown
 from emerge_core.api.trace_object import TraceLevel
 from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Limits
+from emerge_core.errors import RequestError
 
 _LEVELS: dict[str, TraceLevel] = {"off": "off", "summary": "summary", "full": "full"}
 _NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() also reads "1_0" and other alphabets
@@ -29,12 +30,15 @@ def read_limits(headers: Mapping[str, str]) -> Limits:
 
 
 def limits_of(http: Request) -> Limits:
-    """The client's ceilings, within the time that the host of this server leaves (on `perf_counter`'s clock)."""
+    """The client's ceilings, within the time that the host of this server leaves (on `perf_counter`'s clock). Raises
+    RequestError, a 504, if no time is left."""
     limits = read_limits(http.headers)
     deadline = http.scope.get("emerge.deadline")
     if deadline is None:
         return limits
-    left_s = max(deadline - perf_counter(), 0.001)
+    left_s = deadline - perf_counter()
+    if left_s <= 0:
+        raise RequestError("No time is left to answer this request.", status=504, type="timeout_error", code="timeout")
     return replace(limits, deadline_s=min(limits.deadline_s or left_s, left_s))
 
 

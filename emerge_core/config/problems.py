@@ -118,7 +118,8 @@ def _problem(kind: str, place: Place, detail: Mapping[str, Any], raw: Any) -> Pr
 NAME_RULE = "names start with a letter or digit and go on with letters, digits and . _ : / - (128 at most)"
 
 PATTERN_FAULTS = {
-    "api_key": "write env:NAME, the name of the environment variable that holds the key, and never the key itself",
+    "api_key": "write env:NAME (the name of the environment variable that holds the key), ssm:/path, "
+    "secret:NAME_OR_ARN or secret:NAME_OR_ARN#field (a field of a JSON secret), and never the key itself",
     "base_url": "must be a URL that starts with http:// or https://",
     "answer_key": 'must be a JSON pointer, such as "/label"',
 }

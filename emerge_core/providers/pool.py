@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 
 from emerge_core.config import KeyResolver
+from emerge_core.config.keys import with_headers
 from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError
 from emerge_core.providers.protocol import Provider
@@ -27,6 +28,7 @@ class Pool:
             models = {m.model: m for m in self._config.models.values() if m.provider == name}
             try:
                 key = self._keys(config.api_key)
+                config = with_headers(config, self._keys)
             except ConfigError as error:
                 raise ConfigError(f"provider {name}: {error}") from error
             provider = make_provider(config, api_key=key, models=models)

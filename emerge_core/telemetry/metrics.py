@@ -1,8 +1,9 @@
 """CloudWatch metrics in the embedded metric format (EMF): lines on standard output that CloudWatch
 reads from the function's log. Dimension values come from the config alone, never from a client.
 
-`Errors` are requests that ended in an error reply, whoever's fault it was (not those whose client left); the
-alarm on our own faults is on Lambda's errors, ConfigErrors and a log filter.
+`Errors` counts requests that ended in an error reply, whatever the cause (but not if the client left); the
+alarms on our own faults watch Lambda's errors, ConfigErrors and a log filter. `CallLatency` and `CallCostUSD`
+have one value for each call.
 Specification: "Embedded metric format specification", Amazon CloudWatch User Guide.
 """
 
@@ -40,7 +41,10 @@ MODEL_METRICS = {
     "Selected": "Count",
 }
 
-Values = Mapping[str, float]
+Values = Mapping[str, float | list[float]]  # of a list: one value for each call
+
+MOST_VALUES = 100  # of one metric in a line: EMF's limit
+DIGITS = 6  # significant ones
 
 
 def _print(line: str) -> None:
@@ -66,8 +70,12 @@ class Metrics:
         for model in dict.fromkeys(call.model for call in trace.calls if call.role != "embed"):
             self._send(_of_model(trace, model, selected), MODEL_METRICS, {"Model": model}, alone=False)
 
+    def refused(self) -> None:
+        """A request that ended in an error before an engine ran."""
+        self._send({"Requests": 1.0, "Errors": 1.0}, REQUEST_METRICS)
+
     def config(self, *, failed: bool, age_s: float) -> None:
-        """One look at the config's source: whether it failed, and how old the config is that serves."""
+        """After a refresh of the config: whether it failed, and the age of the config that serves."""
         self._send({"ConfigErrors": float(failed), "ConfigAge": age_s}, STACK_METRICS)
 
     def _send(self, values: Values, units: Mapping[str, str], *more: Mapping[str, str], alone: bool = True) -> None:
@@ -81,7 +89,8 @@ class Metrics:
         for dimensions in sets[1:]:
             emf.add_dimensions(**dimensions)
         for name, value in values.items():
-            emf.add_metric(name, units[name], value)
+            for each in value[:MOST_VALUES] if isinstance(value, list) else [value]:
+                emf.add_metric(name, units[name], float(f"{each:.{DIGITS}g}"))
         self._emit(json.dumps(emf.serialize_metric_set(), separators=(",", ":")))
 
 
@@ -105,15 +114,15 @@ def _of_request(trace: Trace) -> Values:
 def _of_model(trace: Trace, model: str, selected: Collection[str]) -> Values:
     calls = [call for call in trace.calls if call.model == model and call.status != "skipped"]
     usages = [call.completion.usage for call in calls if call.completion.usage]
-    values = {
+    values: dict[str, float | list[float]] = {
         "Calls": float(len(calls)),
         "CallErrors": float(sum(call.status in ("error", "timeout") for call in calls)),
         "InputTokens": float(sum(usage.input_tokens for usage in usages)),
         "OutputTokens": float(sum(usage.output_tokens for usage in usages)),
-        "CallCostUSD": sum(call.completion.cost.usd for call in calls),
         "Selected": float(sum(call.id in selected for call in calls)),
     }
-    answered = [call.completion.latency_ms for call in calls if call.status == "ok"]
-    if answered:
-        values["CallLatency"] = max(answered)
-    return values
+    lists: dict[str, list[float]] = {
+        "CallCostUSD": [call.completion.cost.usd for call in calls],
+        "CallLatency": [call.completion.latency_ms for call in calls if call.status == "ok"],
+    }
+    return {**values, **{name: each for name, each in lists.items() if each}}

@@ -1,4 +1,4 @@
-"""Lambda authorizer: turns a client's key into the digest that API Gateway knows it by.
+"""Lambda authorizer: hashes a client's key to the digest by which API Gateway knows it.
 
 The gateway looks the digest up in the usage plan, and throttles and counts by it; no key is stored
 anywhere. Standard library only.
@@ -8,35 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 TOKEN = re.compile(r"emk_[A-Za-z0-9]{43,64}")  # at least 256 random bits in base 62
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """An IAM policy for the whole stage. API Gateway caches it by token: a policy for one method would
-    refuse the next one. Raises exactly "Unauthorized", which API Gateway answers as a 401."""
-    token = bearer(event)
+def handler(event: Any, context: object) -> dict[str, Any]:
+    """An IAM policy for the whole stage. API Gateway caches it by token: a policy for one method would refuse
+    the next one. Never raises: an exception would count as an error of the function."""
+    given = event if isinstance(event, Mapping) else {}
+    token = bearer(given)
     if token is None:
-        raise Exception("Unauthorized")  # the text is API Gateway's protocol
+        return _policy("Deny", given, "nobody")
     digest = hashlib.sha256(token.encode()).hexdigest()
-    arn, _, path = event["methodArn"].partition("/")
-    stage = path.split("/", 1)[0]
-    statement = {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": f"{arn}/{stage}/*"}
-    return {
-        "principalId": digest[:12],
-        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
-        "context": {"keyId": digest[:12]},
-        "usageIdentifierKey": digest,
-    }
+    allowed = _policy("Allow", given, digest[:12])
+    return {**allowed, "context": {"keyId": digest[:12]}, "usageIdentifierKey": digest}
 
 
-def bearer(event: dict[str, Any]) -> str | None:
-    """The key of a TOKEN or a REQUEST event, or None where it is not of our form."""
+def bearer(event: Mapping[str, Any]) -> str | None:
+    """The key of a TOKEN or a REQUEST event, or None if it does not have our form."""
     given = event.get("authorizationToken")
-    if given is None:
-        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
-        given = headers.get("authorization")
+    headers = event.get("headers")
+    if given is None and isinstance(headers, Mapping):
+        given = {str(name).lower(): value for name, value in headers.items()}.get("authorization")
     scheme, _, token = str(given or "").partition(" ")
     token = token.strip()
     return token if scheme.lower() == "bearer" and TOKEN.fullmatch(token) else None
+
+
+def _policy(effect: str, event: Mapping[str, Any], principal: str) -> dict[str, Any]:
+    arn, _, path = str(event.get("methodArn") or "").partition("/")
+    stage = f"{arn}/{path.split('/', 1)[0]}/*" if path else "*"
+    if stage == "*":
+        effect = "Deny"  # of an event that names no method
+    statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": stage}
+    return {"principalId": principal, "policyDocument": {"Version": "2012-10-17", "Statement": [statement]}}

@@ -1,23 +1,31 @@
-"""One Lambda execution environment: its event loop, engine, logger and metrics, which live across
-invocations. Nothing here is made before the first invocation, so that a snapshot holds none of it.
+"""One Lambda execution environment: the event loop, engine, logger and metrics that live across invocations.
+Nothing here is made before the first invocation, so that a snapshot holds none of it.
 
-The streaming loop drives `application`, an ASGI app, inside `async with invocation(event, context)`;
-the buffered handler does the same in three steps, since Mangum runs the loop itself.
+`application` is an ASGI app; each request to it runs inside an invocation. The streaming loop uses
+`async with invocation(event, context)`; the buffered handler calls `enter`, `begin` and `end`, since Mangum
+runs the loop itself. What belongs to one invocation is in a context variable, so that several may be open.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+import math
 import os
 import random
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import logs
-from starlette.types import ASGIApp, Receive, Scope, Send
+from gateway import HEALTH, Refusal, key_id_of, mapping, refusal_of, request_id_of
+from starlette.types import Message, Receive, Scope, Send
 from tracing import Tracing
 
 from emerge_core.api import create_app
@@ -31,19 +39,39 @@ from emerge_core.telemetry.metrics import Metrics
 from emerge_core.types import ChatRequest, Trace
 
 GATEWAY_S = 29.0  # after which API Gateway gives up on a buffered reply
+BELIEVED_AGE_S = 60.0  # of a request's time stamp: an older one means that the clocks differ
+LONGEST_S = 900.0  # that Lambda lets an invocation last
 MARGIN_S = 1.0  # for encoding, logging and the way back
+ERROR_BODY = 65_536  # bytes of an error reply that are looked at for its code
+
+
+@dataclass
+class Invocation:
+    """What belongs to one invocation."""
+
+    deadline: float = math.inf  # on `perf_counter`'s clock
+    recorded: bool = False  # the engine has written the request's line and metrics
+
+    @property
+    def left_s(self) -> float:
+        return max(self.deadline - time.perf_counter(), 0.0)
+
+
+_invocation: ContextVar[Invocation] = ContextVar("invocation")
 
 
 class Environment:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        random.seed()  # a snapshot's state would make every copy of it draw the same
+        random.seed()  # a snapshot's state would make every copy of it draw the same numbers
         self._environ = environ
         self._streams = environ.get("EMERGE_RESPONSE_MODE") == "stream"
-        self._deadline: float | None = None
-        self._log = logs.configure()
+        # `sam local` has no authorizer's context, and its callers are on this machine.
+        self._behind_gateway = environ.get("EMERGE_AUTH") == "gateway" and not environ.get("AWS_SAM_LOCAL")
+        self._cold = True
+        logs.configure()
         self._tracing = Tracing(environ)
-        per_model = environ.get("EMERGE_MODEL_METRICS", "false").lower() == "true"
+        per_model = environ.get("EMERGE_MODEL_METRICS", "true").lower() == "true"
         self._metrics = Metrics(environ.get("EMERGE_STACK", "local"), per_model=per_model)
         self.engine = ReloadingEngine(
             self._reader(),
@@ -51,47 +79,85 @@ class Environment:
             ttl_s=float(environ.get("EMERGE_CONFIG_TTL_S", TTL_S)),
             report=lambda failed, age_s: self._metrics.config(failed=failed, age_s=age_s),
         )
-        # API Gateway has checked the key. Where it does not, locally, EMERGE_API_KEYS may.
+        # API Gateway has checked the key. Locally, where it does not, EMERGE_API_KEYS may.
         keys = [] if environ.get("EMERGE_AUTH") == "gateway" else environ.get("EMERGE_API_KEYS", "").split(",")
         details = {"build": _build_id(), "response_mode": "stream" if self._streams else "buffered"}
-        app = create_app(
+        self._app = create_app(
             self.engine, api_keys=[key for key in keys if key.strip()], details=lambda: self._status(details)
         )
-        self.application = self._timed(app)
 
-    async def begin(self, event: Mapping[str, Any], context: Any) -> None:
-        """Before a request: its deadline, its log keys, the config and its refresh."""
-        asked = event.get("requestContext") or {}
-        self._deadline = time.perf_counter() + self._remaining_s(asked, context)
-        self._log.append_keys(
+    def enter(self, event: Any, context: Any) -> None:
+        """Opens an invocation in the current context: its deadline and its log keys."""
+        request = mapping(mapping(event).get("requestContext"))
+        left_s = self._left_s(request.get("requestTimeEpoch"), context)
+        _invocation.set(Invocation(deadline=time.perf_counter() + left_s))
+        logs.set_keys(
             function_request_id=getattr(context, "aws_request_id", None),
-            gateway_request_id=asked.get("requestId"),
-            key_id=(asked.get("authorizer") or {}).get("keyId"),
+            gateway_request_id=request_id_of(event),
+            key_id=key_id_of(event),
+            cold_start=self._cold,
         )
+        self._cold = False
         self._tracing.begin()
-        await self.engine.begin()
+
+    async def begin(self) -> None:
+        """Before the request: starts a refresh of the config if one is due, and waits for a first config."""
+        await self.engine.begin(_invocation.get().left_s)
 
     async def end(self) -> None:
-        """After a request: nothing that it started is left running."""
+        """After the request: waits for the refresh, as long as the invocation has time."""
         try:
-            await self.engine.end()
+            await self.engine.end(_invocation.get().left_s)
         finally:
             self._tracing.end()
 
     @asynccontextmanager
-    async def invocation(self, event: Mapping[str, Any], context: Any) -> AsyncIterator[None]:
-        await self.begin(event, context)
+    async def invocation(self, event: Any, context: Any) -> AsyncIterator[None]:
+        self.enter(event, context)
+        await self.begin()
         try:
             yield
         finally:
             await self.end()
 
-    def _remaining_s(self, asked: Mapping[str, Any], context: Any) -> float:
+    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI app. A request that ends in an error before the engine runs is logged and counted here."""
+        invocation = _invocation.get()
+        refusal = refusal_of(scope["aws.event"], authorized_only=self._behind_gateway)
+        reply = _ErrorReply(send)
+        began = time.perf_counter()
+        try:
+            if refusal:
+                await _refuse(refusal, scope, reply)
+            else:
+                await self._app({**scope, "emerge.deadline": invocation.deadline}, receive, reply)
+        finally:
+            if reply.status and not invocation.recorded and not scope["path"].endswith(HEALTH):
+                self._refused(reply, refusal, (time.perf_counter() - began) * 1000)
+
+    def _refused(self, reply: _ErrorReply, refusal: Refusal | None, latency_ms: float) -> None:
+        log = logging.getLogger("emerge")
+        if refusal and not refusal.is_request:
+            log.info("event ignored", extra={"reason": refusal.message})
+            return
+        fields = {
+            "request_id": reply.request_id,
+            "status": reply.status,
+            "error": reply.code,
+            "calls": 0,
+            "latency_ms": round(latency_ms, 1),
+            "cost_usd": 0.0,
+        }
+        log.info("request", extra=fields)
+        self._metrics.refused()
+
+    def _left_s(self, since_ms: Any, context: Any) -> float:
         """What init and queueing took is gone from the gateway's time, though not from Lambda's."""
-        left: list[float] = [context.get_remaining_time_in_millis() / 1000]
-        since = asked.get("requestTimeEpoch")
-        if not self._streams and isinstance(since, (int, float)):
-            left.append(GATEWAY_S - max(time.time() - since / 1000, 0.0))
+        left: list[float] = [min(context.get_remaining_time_in_millis() / 1000, LONGEST_S)]
+        if not self._streams and isinstance(since_ms, (int, float)) and math.isfinite(since_ms):
+            age_s = time.time() - since_ms / 1000
+            if age_s <= BELIEVED_AGE_S:
+                left.append(GATEWAY_S - max(age_s, 0.0))
         return max(min(left) - MARGIN_S, 0.0)
 
     def _reader(self) -> Any:
@@ -113,20 +179,53 @@ class Environment:
         lines = Lines(content=config.log_content and config.trace == "full")
 
         def record(request: ChatRequest, trace: Trace) -> None:
+            _invocation.get().recorded = True
             lines(request, trace)
             self._metrics.request(trace, ensembles=config.ensembles)
             self._tracing.request(trace)
 
         return Engine(config, keys=found.key, record=record)
 
-    def _timed(self, app: ASGIApp) -> Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]:
-        async def with_deadline(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, "emerge.deadline": self._deadline}, receive, send)
-
-        return with_deadline
-
     def _status(self, details: Mapping[str, Any]) -> dict[str, Any]:
         return {**details, "config": self.engine.status()}
+
+
+class _ErrorReply:
+    """Passes messages on, and keeps what an error reply says of itself."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0  # of an error reply
+        self.request_id: str | None = None
+        self.code: str | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            self.status = message["status"]
+            headers = dict(message.get("headers", ()))
+            self.request_id = headers.get(b"x-request-id", b"").decode("latin-1") or None
+        elif self.status and self.code is None and len(body := message.get("body", b"")) <= ERROR_BODY:
+            self.code = _code(body)
+        await self._send(message)
+
+
+def _code(body: bytes) -> str | None:
+    try:
+        error = json.loads(body)["error"]
+        found = error.get("code") or error.get("type")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+async def _refuse(refusal: Refusal, scope: Scope, send: _ErrorReply) -> None:
+    body = refusal.body
+    request_id = request_id_of(scope["aws.event"])
+    headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
+    if request_id:
+        headers.append((b"x-request-id", re.sub(r"[^!-~]", "?", request_id).encode()))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _build_id() -> str | None:

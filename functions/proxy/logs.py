@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import logging
 import traceback
+from collections.abc import Mapping
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
@@ -17,11 +19,20 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
 OURS = ("emerge", "emerge_core")
 
+_keys: ContextVar[Mapping[str, Any]] = ContextVar("log_keys", default={})  # noqa: B039  (never changed in place)
+
+
+def set_keys(**keys: Any) -> None:
+    """The keys of every line that is written in the current context. (Powertools' own are the process's.)"""
+    _keys.set({name: value for name, value in keys.items() if value is not None})
+
 
 class Formatter(LambdaPowertoolsFormatter):
     def format(self, record: logging.LogRecord) -> str:
         record = copy.copy(record)
-        vars(record).pop("taskName", None)  # asyncio's name for the task, since Python 3.12: noise
+        fields = vars(record)
+        fields.pop("taskName", None)  # asyncio's name for the task, since Python 3.12: noise
+        fields.update({name: value for name, value in _keys.get().items() if name not in fields})
         if record.name.partition(".")[0] not in OURS:
             record.msg, record.args = record.getMessage().partition("\n")[0], None  # asyncio adds the task's exception
         return super().format(record)
@@ -36,8 +47,8 @@ def describe(kind: type[BaseException], trace: TracebackType | None) -> str:
     return "\n".join([*frames, kind.__qualname__])
 
 
-def configure() -> Logger:
-    """Returns the logger that holds the invocation's keys, and replaces Lambda's own handler at the root."""
+def configure() -> None:
+    """Gives every logger the handler that writes JSON, in place of Lambda's own at the root."""
     powertools = Logger(
         service="emerge", name="emerge", logger_formatter=Formatter(utc=True, serialize_stacktrace=False)
     )
@@ -46,4 +57,3 @@ def configure() -> Logger:
     core.handlers = logging.getLogger().handlers = [powertools.registered_handler]
     for name in OURS:
         logging.getLogger(name).propagate = False
-    return powertools

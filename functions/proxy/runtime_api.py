@@ -1,5 +1,5 @@
-"""A client of Lambda's Runtime API that sends a reply while it is being made, as the managed runtime for
-Python cannot. Standard library only.
+"""A client of Lambda's Runtime API that sends a reply in parts, which the managed runtime for Python cannot.
+Standard library only.
 
 On the wire (AWS Lambda Developer Guide, "Using the Lambda runtime API" and "Response streaming"): the
 reply is a chunked POST marked as streaming. Its body is what API Gateway expects of a streamed proxy
@@ -28,16 +28,16 @@ STREAMING = {
 
 
 class RuntimeApiError(Exception):
-    """The Runtime API refused, or is not there."""
+    """The Runtime API refused a call, or cannot be reached."""
 
 
 class ReplyRefusedError(ConnectionError):
-    """Nobody takes this reply: the client left, or the Runtime API has ended the invocation."""
+    """The reply is not accepted: the client has gone, or the Runtime API has ended the invocation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What Lambda is told of a failure: a kind and a sentence, never the text of an exception."""
+    """A failure as it is reported to Lambda: a kind and a sentence, never the text of an exception."""
 
     kind: str
     message: str
@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """An event, and what a handler's context tells of it."""
+    """An event, and what a handler's context holds about it."""
 
     payload: bytes
     aws_request_id: str
@@ -62,7 +62,7 @@ class Invocation:
 
 
 class RuntimeApi:
-    """Each exchange has a connection of its own: the API is on this machine, and none is ever found dead."""
+    """Opens a connection for each exchange: the API is on this machine, and a kept connection may have died."""
 
     def __init__(self, authority: str) -> None:
         """`authority` is the host and port in AWS_LAMBDA_RUNTIME_API."""
@@ -91,11 +91,11 @@ class RuntimeApi:
         await self._report("init/error", fault)
 
     async def reply(self, invocation: Invocation, prelude: Mapping[str, Any]) -> Reply:
-        """Begins the reply: the prelude leaves at once. Raises ReplyRefusedError."""
+        """Starts the reply and sends its prelude. Raises ReplyRefusedError."""
         try:
             reader, writer = await asyncio.open_connection(self._host, self._port)
         except OSError as error:
-            raise ReplyRefusedError("the Runtime API is not there") from error
+            raise ReplyRefusedError("the Runtime API cannot be reached") from error
         head = self._head("POST", f"invocation/{invocation.aws_request_id}/response", STREAMING)
         writer.write(head + _chunk(json.dumps(prelude).encode() + bytes(8)))
         return Reply(reader, writer)
@@ -123,7 +123,7 @@ class RuntimeApi:
 
 
 class Reply:
-    """A reply under way. Bytes leave as they are given; a slow reader slows the writer."""
+    """A reply that has been started. Bytes are sent as they are written; a slow reader slows the writer."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -136,8 +136,8 @@ class Reply:
     def refused(self) -> bool:
         return not self.ended and (self._response.done() or self._writer.is_closing())
 
-    async def over(self) -> None:
-        """Returns once nobody takes more of this reply."""
+    async def wait_over(self) -> None:
+        """Returns when the Runtime API accepts no more of this reply."""
         await asyncio.wait({self._response})
 
     async def write(self, data: bytes) -> None:
@@ -146,14 +146,15 @@ class Reply:
             await self._send(_chunk(data))
 
     async def end(self, data: bytes = b"", fault: Fault | None = None) -> None:
-        """Ends the reply with its last bytes: in order, or with a fault. Raises ReplyRefusedError."""
+        """Ends the reply with its last bytes, and with a fault in its trailers if one is given. Raises
+        ReplyRefusedError."""
         named = {ERROR_TYPE: fault.kind.encode(), ERROR_BODY: base64.b64encode(fault.json)} if fault else {}
         trailers = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in named.items())
         await self._send(_chunk(data) + b"0\r\n%b\r\n" % trailers, last=True)
         try:
             status, _, _ = await self._response
         except (OSError, EOFError, ValueError) as error:
-            raise ReplyRefusedError("the end of the reply was not taken") from error
+            raise ReplyRefusedError("the end of the reply was not accepted") from error
         finally:
             self.close()
         if status >= 300:
@@ -165,13 +166,13 @@ class Reply:
 
     async def _send(self, data: bytes, *, last: bool = False) -> None:
         if self.refused:
-            raise ReplyRefusedError("nobody takes this reply any more")
+            raise ReplyRefusedError("the reply is no longer accepted")
         self.ended = last
         self._writer.write(data)
         try:
             await self._writer.drain()
         except OSError as error:
-            raise ReplyRefusedError("nobody takes this reply any more") from error
+            raise ReplyRefusedError("the reply is no longer accepted") from error
 
     def _responded(self, response: asyncio.Future[Any]) -> None:
         if not response.cancelled():
@@ -195,7 +196,7 @@ def _invocation(headers: Mapping[str, str], payload: bytes) -> Invocation:
 
 
 async def _response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers by lower-case name, body. Raises EOFError or ValueError where it is cut or no HTTP."""
+    """Status, headers by lower-case name, body. Raises EOFError or ValueError if it is cut or not HTTP."""
     status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     _, status, *_ = status_line.split(" ", 2)
     pairs = (line.partition(":") for line in lines if line)

@@ -1,9 +1,9 @@
-"""The streaming runtime loop: takes invocations one by one, drives an ASGI app with each, and sends what
-the app yields as it comes. `stream-wrapper` starts it in the managed runtime's place.
+"""The streaming runtime loop: takes invocations one by one, drives an ASGI app with each, and sends each
+part of the app's reply as soon as it is there. `stream-wrapper` starts it in place of the managed runtime.
 
 A failure before the first byte is the invocation's error; one after it ends the stream with an error
-event (where the stream is one of events) and with trailers. A client that left is told to the app as
-ASGI does it, as soon as the Runtime API lets us know; the deadline bounds what it does not tell.
+event (if it is a stream of events) and with trailers. When the Runtime API closes a reply, the app gets
+an `http.disconnect`; if it does not, the deadline ends the invocation.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import json
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from gateway import EventError, body_of, prelude_of, scope_of
+from gateway import body_of, prelude_of, scope_of
 from runtime_api import Fault, Invocation, Reply, ReplyRefusedError, RuntimeApi, RuntimeApiError
 
 log = logging.getLogger("emerge.runtime")
@@ -30,19 +29,20 @@ Around = Callable[[Mapping[str, Any], Any], AbstractAsyncContextManager[None]]
 
 MARGIN_S = 0.5  # before Lambda's deadline: what still runs then is cancelled
 ENDING_S = 0.3  # of it, for the end of the stream
+LEAST_S = 0.25  # for any invocation: the app itself refuses a request that has no time left
 
 
 async def serve(api: RuntimeApi, app: App, around: Around) -> None:
-    """Answers invocations for ever, each inside `around(event, context)`. Raises RuntimeApiError."""
+    """Answers invocations until the process ends, each inside `around(event, context)`. Raises RuntimeApiError."""
     while True:
         await answer(api, await api.next_invocation(), app, around)
 
 
 async def answer(api: RuntimeApi, invocation: Invocation, app: App, around: Around) -> None:
-    """One invocation. Whatever the app or the client does, the next one can be answered."""
+    """Answers one invocation. Never raises what the app raises, so that the next one can be answered."""
     _set_trace(invocation.trace_id)
     exchange = Exchange(api, invocation)
-    left_s = invocation.get_remaining_time_in_millis() / 1000 - MARGIN_S
+    left_s = max(invocation.get_remaining_time_in_millis() / 1000 - MARGIN_S, LEAST_S)
     try:
         async with asyncio.timeout(left_s) as limit:
             event = json.loads(invocation.payload)
@@ -60,7 +60,7 @@ async def answer(api: RuntimeApi, invocation: Invocation, app: App, around: Arou
 
 
 class Exchange:
-    """One request as the app sees it, and its reply as the Runtime API gets it."""
+    """One request on the app's side, and its reply on the Runtime API's side."""
 
     def __init__(self, api: RuntimeApi, invocation: Invocation) -> None:
         self._api = api
@@ -77,13 +77,13 @@ class Exchange:
                 return messages.pop()
             await self._begun.wait()
             if self._reply is not None:
-                await self._reply.over()
+                await self._reply.wait_over()
             return {"type": "http.disconnect"}
 
         return receive
 
     async def send(self, message: Message) -> None:
-        """Raises ReplyRefusedError, an OSError, as ASGI asks for where the client is gone."""
+        """Raises ReplyRefusedError, an OSError as ASGI requires it, if the client has gone."""
         if message["type"] == "http.response.start" and self._reply is None:
             prelude = prelude_of(message)
             self._is_events = prelude["headers"].get("content-type", "").startswith("text/event-stream")
@@ -96,18 +96,18 @@ class Exchange:
             raise RuntimeError(f"the app sent {message['type']} out of turn")
 
     def check(self) -> None:
-        """Raises where the app returned without a whole reply."""
+        """Raises RuntimeError if the app returned without a whole reply."""
         if self._reply is None or not self._reply.ended:
             raise RuntimeError("the app returned before its reply had ended")
 
     async def fail(self, error: BaseException, *, late: bool) -> None:
-        """Tells whoever can still be told."""
+        """Logs the error and reports it: to the client if the reply can still be ended, and to Lambda."""
         kind = "Timeout" if late else type(error).__name__
         if isinstance(error, ReplyRefusedError) or (self._reply and self._reply.refused):
             log.info("client left", extra={"reason": str(error) if isinstance(error, ReplyRefusedError) else kind})
             return
         log.error("out of time" if late else "unhandled error in an invocation", exc_info=None if late else error)
-        fault = Fault(kind, str(error) if isinstance(error, EventError) else _SAID[late])
+        fault = Fault(kind, _MESSAGES[late])
         try:
             async with asyncio.timeout(ENDING_S):
                 if self._reply is None:
@@ -115,14 +115,14 @@ class Exchange:
                 elif not self._reply.ended:
                     await self._reply.end(_event(fault, late) if self._is_events else b"", fault)
         except (OSError, EOFError, ValueError, RuntimeApiError) as failure:
-            log.warning("an error was not taken", extra={"reason": type(failure).__name__})
+            log.warning("the error could not be reported", extra={"reason": type(failure).__name__})
 
     def close(self) -> None:
         if self._reply is not None:
             self._reply.close()
 
 
-_SAID = {True: "The function ran out of time.", False: "The function failed."}
+_MESSAGES = {True: "The function ran out of time.", False: "The function failed."}
 
 
 def _event(fault: Fault, late: bool) -> bytes:
@@ -131,7 +131,7 @@ def _event(fault: Fault, late: bool) -> bytes:
 
 
 def _set_trace(trace_id: str | None) -> None:
-    """Where X-Ray's SDK looks, as in the managed runtime."""
+    """Sets the variable that X-Ray's SDK reads, as the managed runtime does."""
     if trace_id is None:
         os.environ.pop("_X_AMZN_TRACE_ID", None)
     else:
@@ -139,14 +139,16 @@ def _set_trace(trace_id: str | None) -> None:
 
 
 async def main() -> None:
+    import logs
+
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
         from environment import Environment
 
         environment = Environment()
     except Exception as error:
-        fault = {"level": "ERROR", "message": "init failed", "exception": traceback.format_exc()}
-        sys.stdout.write(json.dumps(fault) + "\n")
+        frames = logs.describe(type(error), error.__traceback__)
+        sys.stdout.write(json.dumps({"level": "ERROR", "message": "init failed", "exception": frames}) + "\n")
         await api.fail_init(Fault(type(error).__name__, "The function's code could not be loaded."))
         sys.exit(1)
     try:

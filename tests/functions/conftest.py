@@ -97,7 +97,7 @@ class Function:
 
     def __call__(self, *args: Any, context: Context | None = None, **options: Any) -> Reply:
         reply = self.module.handler(event(*args, **options), context or Context())
-        self._read()
+        self.read()
         multiple = reply.get("multiValueHeaders", {})
         headers = {**reply["headers"], **{name: values[0] for name, values in multiple.items()}}
         return Reply(reply["statusCode"], headers, reply["body"])
@@ -105,7 +105,7 @@ class Function:
     def ask(self, **changes: Any) -> Reply:
         return self("POST", "/v1/chat/completions", {**QUESTION, **changes})
 
-    def _read(self) -> None:
+    def read(self) -> None:
         self.lines += [json.loads(line) for line in self.printed().splitlines() if line.startswith("{")]
 
     def logged(self, message: str) -> list[dict[str, Any]]:
@@ -113,6 +113,12 @@ class Function:
 
     def metrics(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if "_aws" in line and name in line]
+
+    def close(self) -> None:
+        if self.module._loop is not None and not self.loop.is_closed():
+            self.loop.run_until_complete(self.module._environment.engine.aclose())
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -164,7 +170,5 @@ def lambda_function(
 
     yield make
     for function in made:
-        if function.module._loop is not None:
-            function.loop.run_until_complete(function.module._environment.engine.aclose())
-            function.loop.close()
+        function.close()
     asyncio.set_event_loop(None)

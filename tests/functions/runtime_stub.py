@@ -276,7 +276,12 @@ async def proxy_event(request: Request) -> dict[str, Any]:
         "headers": dict(request.headers),
         "multiValueHeaders": multiple,
         "multiValueQueryStringParameters": {name: request.query_params.getlist(name) for name in request.query_params},
-        "requestContext": {"requestId": str(uuid.uuid4()), "stage": "prod", "identity": {"sourceIp": "192.0.2.1"}},
+        "requestContext": {
+            "requestId": str(uuid.uuid4()),
+            "stage": "prod",
+            "identity": {"sourceIp": "192.0.2.1"},
+            "authorizer": {"keyId": "0123456789ab", "principalId": "0123456789ab"},
+        },
         "body": base64.b64encode(body).decode() if body else None,
         "isBase64Encoded": bool(body),
     }

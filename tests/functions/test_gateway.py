@@ -20,6 +20,7 @@ MANY = {
     "multiValueHeaders": {"Host": ["api.example:8443"], "X-Many": ["1", "2"], "Cookie": ["a=1"]},
     "multiValueQueryStringParameters": {"a": ["1", "2"], "b": ["x y&z"], "c": ["ü"]},
 }
+NO_REQUESTS: tuple[Any, ...] = (None, [], "text", 7, {}, {"httpMethod": None})
 SINGLE = {"queryStringParameters": {"a": "1"}, "multiValueQueryStringParameters": None, "multiValueHeaders": None}
 
 
@@ -61,7 +62,23 @@ def test_a_header_given_twice_stays_two() -> None:
     assert (b"content-type", b"application/json") in scope["headers"]  # of `headers` alone
 
 
-@pytest.mark.parametrize("given", [None, [], "text", {}, {"version": "2.0", "rawPath": "/"}, {"httpMethod": None}])
-def test_another_event_is_refused(given: Any) -> None:
-    with pytest.raises(gateway.EventError, match="httpMethod"):
-        gateway.scope_of(given)
+@pytest.mark.parametrize(
+    ("given", "guarded", "status"),
+    [
+        *((each, guarded, 400) for each in NO_REQUESTS for guarded in (False, True)),
+        ({"source": "aws.events", "detail-type": "Scheduled Event"}, True, 400),
+        ({"version": "2.0", "rawPath": "/"}, True, 403),
+        ({"version": "2.0", "requestContext": {"http": {}}, "httpMethod": "GET", "path": "/healthz"}, False, 403),
+        (event(), True, None),
+        ({**event(), "requestContext": {}}, True, 401),
+        ({**event(), "requestContext": {"authorizer": {"keyId": ""}}}, True, 401),
+        ({**event(), "requestContext": None}, True, 401),
+        ({**event(), "requestContext": {}}, False, None),
+        ({**event("GET", "/healthz"), "requestContext": {}}, True, None),
+        ({**event("POST", "/healthz"), "requestContext": {}}, True, 401),
+        ({**event(), "body": "no base64!", "isBase64Encoded": True}, True, 400),
+    ],
+)
+def test_what_is_refused_before_the_app(given: Any, guarded: bool, status: int | None) -> None:
+    refusal = gateway.refusal_of(given, authorized_only=guarded)
+    assert (refusal.status if refusal else None) == status

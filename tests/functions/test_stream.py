@@ -414,9 +414,6 @@ def test_what_fails_before_the_app_is_asked_is_the_invocation_s_error() -> None:
     async def scenario() -> None:
         async with serving(echo, around=around) as stub:
             assert (await stub.call(asking("json"))).error["errorType"] == "LookupError"
-            assert "httpMethod" in (await stub.call({"any": "thing"})).error["errorMessage"]
-            encoded = {**asking("json"), "body": "no base64!", "isBase64Encoded": True}
-            assert "isBase64Encoded" in (await stub.call(encoded)).error["errorMessage"]
 
     asyncio.run(scenario())
 
