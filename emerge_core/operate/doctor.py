@@ -37,12 +37,12 @@ def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Chec
     yield from checks
     if config:
         yield from _looked("secrets", lambda: _secrets(config, client))
-    answers = _looked("function", lambda: _function(stack, client))
-    yield from answers
+    replies: list[function.Reply] = []
+    yield from _looked("function", lambda: _function(stack, client, replies))
     if config and not live:
-        yield Check("models", "skip", "not asked (--no-live)")
-    elif config and answers[-1].state != "ok":
-        yield Check("models", "skip", "not asked: the function is not well")
+        yield Check("models", "skip", "not called (--no-live)")
+    elif config and (not replies or replies[0].error):
+        yield Check("models", "skip", "not called: the function does not answer")
     elif config:
         yield from _models(config, stack, client)
     yield from _looked("keys", lambda: _keys(stack, client))
@@ -110,15 +110,17 @@ def _value(reference: str, client: Client) -> str:
     return str(client("secretsmanager").get_secret_value(SecretId=name).get("SecretString") or "")
 
 
-def _function(stack: Stack, client: Client) -> Iterator[Check]:
+def _function(stack: Stack, client: Client, replies: list[function.Reply]) -> Iterator[Check]:
+    """Appends the function's reply, if there is one, to `replies`."""
     reply = function.ask(stack, client, "GET", "/v1/emerge/status")
+    replies.append(reply)
     if reply.error:
         yield Check("function", "fail", reply.error)
         return
     config = reply.body.get("config", {})
     mode, wanted = reply.body.get("response_mode"), "stream" if stack.streams else "buffered"
     if config.get("error"):
-        said = f"version {config.get('version')} serves on, since the last look failed: {config['error']}"
+        said = f"version {config.get('version')} serves on, because the last refresh failed: {config['error']}"
         yield Check("function", "fail", said)
     elif mode != wanted:
         yield Check("function", "fail", f"it answers in mode {mode}, the stack says {wanted}: deploy again")

@@ -81,7 +81,7 @@ def test_a_stack_in_use(serving: Any) -> None:
 def test_without_live_no_model_is_asked(serving: Any) -> None:
     put(serving, SIMULATED)
     found = checks(serving, live=False)
-    assert found["models"] == [("skip", "not asked (--no-live)")]
+    assert found["models"] == [("skip", "not called (--no-live)")]
     assert [event["path"] for event in serving.invocations] == ["/v1/emerge/status"]
 
 
@@ -139,7 +139,7 @@ def test_a_function_that_crashes_or_is_another(deployed: Any) -> None:
     deployed.invoked = lambda event: ImportError("no module named x")
     found = checks(deployed)
     assert found["function"] == [("fail", "the function crashed (ImportError): see its log group")]
-    assert found["models"] == [("skip", "not asked: the function is not well")]
+    assert found["models"] == [("skip", "not called: the function does not answer")]
     deployed.invoked = lambda event: b'"hello"'
     assert "is not one of emerge's" in checks(deployed)["function"][0][1]
 
