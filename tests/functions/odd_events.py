@@ -12,11 +12,13 @@ from tests.functions.conftest import QUESTION, event
 
 WELL = event("POST", "/v1/chat/completions", QUESTION)
 LONE = "\ud800"
-NOW_MS = time.time() * 1000
 
 
 def odd_events() -> list[tuple[str, Any]]:
-    return [(name, given) for name, given in _table()]
+    """Built anew each time, since an old time stamp means that the gateway has given up."""
+    now_ms = time.time() * 1000
+    WELL["requestContext"]["requestTimeEpoch"] = now_ms
+    return list(_table(now_ms))
 
 
 def _with(name: str, value: Any) -> dict[str, Any]:
@@ -41,7 +43,7 @@ def _get(path: Any, **changes: Any) -> dict[str, Any]:
     return {**event("GET", "/v1/models"), "path": path, **changes}
 
 
-def _table() -> Iterator[tuple[str, Any]]:
+def _table(now_ms: float) -> Iterator[tuple[str, Any]]:
     yield "well", WELL
     for number, given in enumerate((None, [], {}, "text", "", 7, 1.5, True, [WELL], {"a": 1})):
         yield f"another kind of JSON {number}", given
@@ -145,8 +147,8 @@ def _table() -> Iterator[tuple[str, Any]]:
         "soon",
         -1,
         0,
-        NOW_MS + 3_600_000,
-        NOW_MS - 3_600_000,
+        now_ms + 3_600_000,
+        now_ms - 3_600_000,
         1e300,
         -1e300,
         True,
