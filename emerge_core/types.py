@@ -224,6 +224,11 @@ class ChatRequest:
     extra: JsonObject = field(default_factory=dict)
     native: NativeRequest | None = None
 
+    @classmethod
+    def of(cls, question: str, **parameters: Any) -> ChatRequest:
+        """A request of one user message. `parameters` are fields of this class, such as `temperature`."""
+        return cls(messages=({"role": "user", "content": question},), **parameters)
+
     @property
     def json_schema(self) -> JsonObject | None:
         """The JSON schema that the answer must satisfy, or None (also for plain `json_object`)."""
@@ -465,6 +470,14 @@ class Trace:
     usage_policy: Literal["sum", "selected"] = "sum"
     latency_ms: float = 0.0
     overhead_ms: float = 0.0  # latency less the time in which at least one upstream call was open
+
+    @property
+    def answer(self) -> Completion:
+        """The decided message. Raises the RequestError that the request ended in if there is none."""
+        if self.decision is None:
+            assert self.failure is not None  # noqa: S101  (the invariant above)
+            raise self.failure
+        return self.decision.message
 
     @property
     def degraded(self) -> bool:

@@ -29,9 +29,10 @@ def parse_config(text: str, *, source: str) -> Config:
     return config
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path | str) -> Config:
+    """The config in a file. Raises ConfigError, which lists every fault with its place."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not a UTF-8 text file") from None
     except OSError as error:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from emerge_core import pricing
@@ -36,7 +36,9 @@ class Limits:
 
 
 class Engine:
-    """Answers requests with the ensembles of one config. Safe for concurrent use on one event loop."""
+    """Answers requests with the ensembles of one config. Safe for concurrent use on one event loop.
+
+    Close it with `aclose`, or use it in `async with`: it keeps the providers' connections open."""
 
     def __init__(
         self,
@@ -56,16 +58,18 @@ class Engine:
     async def run(
         self,
         request: ChatRequest,
-        name: str,
+        name: str | None = None,
         *,
         limits: Limits | None = None,
         request_id: str | None = None,
         live: Sink | None = None,
     ) -> Trace:
-        """The trace of the whole request. Raises RequestError for an unknown `name` only.
+        """The trace of the whole request, answered by the ensemble or model `name` (None: the config's default).
+        Raises RequestError only if there is none of that name; any other failure is in the trace.
 
         `live` hears the answer's text while it is written, where one call's text is the answer: what it
         heard is then the beginning of the decision's message, or the request fails."""
+        name = name or self.config.default or next(iter([*self.config.ensembles, *self.config.models]))
         ensemble = ensemble_of(self.config, name)
         if ensemble is None:
             known = ", ".join([*self.config.ensembles, *self.config.models])
@@ -142,8 +146,14 @@ class Engine:
         return self._breakers.status()
 
     async def aclose(self) -> None:
-        """Close every provider's connections."""
+        """Closes every provider's connections."""
         await self._pool.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 def preload(config: Config) -> None:
