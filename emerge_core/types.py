@@ -421,6 +421,7 @@ class Candidate:
     why_unusable: Unusable | None = None
     key: AnswerKey | None = None
     confidence: float | None = None
+    cut: bool = False  # left behind as a straggler: neither an answer nor dissent
 
     @property
     def usable(self) -> bool:
@@ -452,7 +453,8 @@ class Decision:
     agreement: float | None = None  # 0 to 1; None where there are no keys
     fallback: str | None = None  # why the configured way was not taken
     early: bool = False
-    escalated: bool = False
+    escalated: bool = False  # a model was asked after the first round: the answers in hand were not good enough
+    abstained: bool = False  # `message` says that the models do not agree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -499,7 +501,9 @@ class Trace:
         return sum((call.completion.usage or Usage() for call in self.calls), Usage())
 
     def usage_of(self, call_ids: Sequence[str]) -> Usage:
-        """The sum over these calls."""
+        """The sum over these calls. An abstention selects no call and has a usage of its own."""
+        if not call_ids and self.decision and self.decision.abstained:
+            return self.decision.message.usage or Usage()
         return sum((call.completion.usage or Usage() for call in self.calls if call.id in call_ids), Usage())
 
 

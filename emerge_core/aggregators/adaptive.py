@@ -29,28 +29,28 @@ async def aggregate(
 ) -> Decision:
     """Rules: single, vote, majority, confidence, consensus, merge."""
     if only := sole(candidates):
-        return decision(only, candidates, rule="adaptive:single")
+        return decision(only, candidates, request=request, rule="adaptive:single")
     able = usable(candidates)
     if request.offers_tools or request.wants_json or any(c.completion.tool_calls for c in able):
         outcome = pick(candidates)
         if outcome.winner:
-            return decision(outcome.winner, candidates, rule="adaptive:vote")
+            return decision(outcome.winner, candidates, request=request, rule="adaptive:vote")
         winner, trouble = await consensus.middle(outcome.among, options=options, asker=asker)
-        return decision(winner, candidates, rule="adaptive:consensus", fallback=trouble)
+        return decision(winner, candidates, request=request, rule="adaptive:consensus", fallback=trouble)
     keyed = [c for c in able if c.key is not None]
     if 2 * weight_of(keyed) > weight_of(able) + TOLERANCE:
-        return _short(candidates, keyed)
+        return _short(candidates, keyed, request)
     return await _prose(candidates, able, request=request, options=options, asker=asker, key_of=key_of)
 
 
-def _short(candidates: Sequence[Candidate], keyed: Sequence[Candidate]) -> Decision:
+def _short(candidates: Sequence[Candidate], keyed: Sequence[Candidate], request: ChatRequest) -> Decision:
     first = groups(candidates)[0]
     if 2 * first.weight > weight_of(asked(candidates)) + TOLERANCE:
         speaker = surest(first.candidates) if _sure(first.candidates) else first.strongest
-        return decision(speaker, candidates, rule="adaptive:majority")
+        return decision(speaker, candidates, request=request, rule="adaptive:majority")
     if _sure(keyed):
-        return decision(surest(keyed), candidates, rule="adaptive:confidence")
-    return decision(first.strongest, candidates, rule="adaptive:vote")
+        return decision(surest(keyed), candidates, request=request, rule="adaptive:confidence")
+    return decision(first.strongest, candidates, request=request, rule="adaptive:vote")
 
 
 async def _prose(
@@ -71,7 +71,8 @@ async def _prose(
             return replace(written, fallback=trouble)
         reasons.append(f"{failure}: consensus")
     winner = consensus.medoid(able, near)
-    return decision(winner, candidates, rule="adaptive:consensus", fallback="; ".join(reasons) or None)
+    why = "; ".join(reasons) or None
+    return decision(winner, candidates, request=request, rule="adaptive:consensus", fallback=why)
 
 
 def _sure(candidates: Sequence[Candidate]) -> bool:

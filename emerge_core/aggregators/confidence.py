@@ -20,7 +20,7 @@ async def aggregate(
     key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
-        return decision(only, candidates, rule="confidence:single")
+        return decision(only, candidates, request=request, rule="confidence:single")
     able = usable(candidates)
     unknown = [c.member.model for c in able if c.confidence is None]
     if unknown:
@@ -28,7 +28,7 @@ async def aggregate(
         return await vote.instead(
             candidates, reason=reason, request=request, options=options, asker=asker, key_of=key_of
         )
-    return decision(surest(able), candidates, rule="confidence:highest")
+    return decision(surest(able), candidates, request=request, rule="confidence:highest")
 
 
 def surest(candidates: Sequence[Candidate]) -> Candidate:

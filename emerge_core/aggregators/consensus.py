@@ -38,9 +38,9 @@ async def aggregate(
     key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
-        return decision(only, candidates, rule="consensus:single")
+        return decision(only, candidates, request=request, rule="consensus:single")
     winner, trouble = await middle(usable(candidates), options=options, asker=asker)
-    return decision(winner, candidates, rule="consensus:medoid", fallback=trouble)
+    return decision(winner, candidates, request=request, rule="consensus:medoid", fallback=trouble)
 
 
 async def middle(

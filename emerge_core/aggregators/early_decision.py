@@ -24,7 +24,7 @@ def decided(
     *,
     request: ChatRequest,
     below_agreement: float | None = None,
-    final: Literal["replace", "vote"] = "replace",
+    final: Literal["replace", "vote", "adjudicate", "abstain"] = "replace",
     min_answers: int = 1,
 ) -> Verdict:
     """Whether a vote is decided while `outstanding` members are still out.
@@ -40,7 +40,7 @@ def decided(
     if not outstanding:
         outcome = pick(panel)
         speaker = outcome.winner or next(iter(outcome.among), None)
-        reached = agreement(speaker, panel) if speaker else None
+        reached = agreement(speaker, panel, offers_tools=request.offers_tools) if speaker else None
         return "escalate" if escalates(reached, below_agreement) else "accept"
     found = groups(panel)
     if not found or request.n > 1 or sum(c.usable for c in panel) < min_answers:
@@ -49,17 +49,21 @@ def decided(
     out = _Out.of(outstanding)
     total = fsum([*(c.member.weight for c in panel), *(m.weight for m in outstanding)])
     tools = request.offers_tools or any(c.completion.tool_calls for c in panel)
-    if below_agreement is not None and final == "replace":
+    if below_agreement is not None and final in ("replace", "abstain"):  # the others need every answer
         units = _joinable(found)
-        if tools:  # prose may win against calls, see `agreement`
-            units.append(Group.of([c for c in panel if c.usable and c.key is None]))
+        if tools:  # texts may win against calls and agree that none is to be made, see `agreement`
+            units.append(Group.of([c for c in panel if c.usable and not c.completion.tool_calls]))
         best = max(unit.weight for unit in units) + out.weight
         if escalates(best / total, below_agreement):
             return "escalate"
     winner = _certain_tools(panel, out) if tools else _certain(found, out)
-    if winner is None or escalates(winner.weight / total, below_agreement):
+    if winner is None:
         return "wait"
-    return "accept"
+    agreeing = winner.weight
+    texts = [c for c in panel if c.usable and not c.completion.tool_calls]
+    if tools and not winner.strongest.completion.tool_calls and any(c.key is None for c in texts):
+        agreeing = weight_of(texts)
+    return "wait" if escalates(agreeing / total, below_agreement) else "accept"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from emerge_core.aggregators import vote
-from emerge_core.aggregators.prompting import arranged, conversation, escaped, framed, image_parts, mark, words_of
+from emerge_core.aggregators.prompting import (
+    arranged,
+    conversation,
+    escaped,
+    framed,
+    image_parts,
+    random_mark,
+    words_of,
+)
 from emerge_core.aggregators.tally import decision, sole, usable
 from emerge_core.answers import strongest
 from emerge_core.config.schema import AggregatorConfig
@@ -45,13 +53,13 @@ async def aggregate(
     key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
-        return decision(only, candidates, rule="judge:single")
+        return decision(only, candidates, request=request, rule="judge:single")
     able = usable(candidates)
     if able[0].key is not None and all(c.key == able[0].key for c in able):
-        return decision(strongest(able), candidates, rule="judge:unanimous")
+        return decision(strongest(able), candidates, request=request, rule="judge:unanimous")
     chosen = await _choose(able, request=request, options=options, asker=asker)
     if isinstance(chosen, Candidate):
-        return decision(chosen, candidates, rule="judge:choice")
+        return decision(chosen, candidates, request=request, rule="judge:choice")
     return await vote.instead(
         candidates, reason=f"{chosen}: vote", request=request, options=options, asker=asker, key_of=key_of
     )
@@ -82,16 +90,16 @@ async def _choose(
 
 def question(order: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
     """What the judge is asked about the candidates in this order."""
-    frame = mark(request)
-    blocks = [framed("conversation", conversation(request), frame)]
-    for number, candidate in enumerate(order, start=1):
-        said = escaped(words_of(candidate, among=len(order)))
-        blocks.append(f"Candidate {number}:\n{framed(f'candidate-{number}', said, frame)}")
+    before, texts = conversation(request), [escaped(words_of(candidate, among=len(order))) for candidate in order]
+    mark = random_mark([before, *texts])
+    blocks = [framed("conversation", before, mark)]
+    for number, text in enumerate(texts, start=1):
+        blocks.append(f"Candidate {number}:\n{framed(f'candidate-{number}', text, mark)}")
     data = "\n\n".join(blocks)
     images = image_parts(request)
     return ChatRequest(
         messages=(
-            {"role": "system", "content": INSTRUCTIONS.format(mark=frame, count=len(order))},
+            {"role": "system", "content": INSTRUCTIONS.format(mark=mark, count=len(order))},
             {"role": "user", "content": [{"type": "text", "text": data}, *images] if images else data},
         ),
         response_format=VERDICT,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from emerge_core.aggregators import vote
-from emerge_core.aggregators.prompting import arranged, framed, mark, unmarked, words_of
+from emerge_core.aggregators.prompting import arranged, framed, random_mark, words_of
 from emerge_core.aggregators.tally import asked, decision, groups, sole, usable, votes, weight_of
 from emerge_core.answers import is_refusal, same
 from emerge_core.config.schema import AggregatorConfig
@@ -32,7 +32,7 @@ async def aggregate(
     key_of: KeyOf,
 ) -> Decision:
     if only := sole(candidates):
-        return decision(only, candidates, rule="merge:single")
+        return decision(only, candidates, request=request, rule="merge:single")
     able = usable(candidates)
     if any(c.completion.tool_calls for c in able):
         reason = "tool calls are not merged: vote"
@@ -72,11 +72,11 @@ def merged(call: Call, candidates: Sequence[Candidate], *, key_of: KeyOf, rule: 
 def task(able: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
     """The caller's request with the drafts at its end. Tools stay declared, for the calls and results
     in the conversation, but may not be called."""
-    frame = mark(request)
-    blocks = [INSTRUCTIONS.format(count=len(able), mark=frame)]
-    for number, candidate in enumerate(arranged(able, request), start=1):
-        said = unmarked(words_of(candidate, among=len(able)), frame)
-        blocks.append(f"Draft {number}:\n{framed(f'draft-{number}', said, frame)}")
+    texts = [words_of(candidate, among=len(able)) for candidate in arranged(able, request)]
+    mark = random_mark(texts)
+    blocks = [INSTRUCTIONS.format(count=len(able), mark=mark)]
+    for number, text in enumerate(texts, start=1):
+        blocks.append(f"Draft {number}:\n{framed(f'draft-{number}', text, mark)}")
     return replace(
         request,
         messages=(*request.messages, {"role": "user", "content": "\n\n".join(blocks)}),

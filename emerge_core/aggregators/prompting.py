@@ -1,14 +1,16 @@
-"""Candidates as data for a model that judges or merges them.
+"""Candidates as data for a model that judges, merges or adjudicates them.
 
-Anonymous, in an order and between delimiters that follow from a hash of the request: a candidate
-can neither know its number nor forge the end of its frame.
+Candidates are anonymous and stand in an order that follows from a hash of the request, between delimiters with
+a random mark. So no candidate can know its number or forge the end of its frame. The mark alone is random:
+nothing that is decided depends on it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -18,8 +20,13 @@ from emerge_core.types import Candidate, ChatRequest, JsonObject, text_of
 ALL_CHARACTERS = 400_000  # of all candidates together, as a reader is shown them
 LEAST_CHARACTERS = 20_000  # that each of them may have
 
-# Writing directions, word joiners and the like, and the "tags" that spell hidden ASCII.
-_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
+# Characters that people do not see but models read: controls, writing directions, word joiners, fillers, and the
+# "tags" and variation selectors that can spell hidden text. Single joiners and emoji selectors stay.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "|(?<=[\u200c\u200d\ufe0f])[\u200c\u200d\ufe0f]+"
+)
 
 
 def digest(request: ChatRequest) -> str:
@@ -28,9 +35,13 @@ def digest(request: ChatRequest) -> str:
     return sha256(json.dumps(said, sort_keys=True, default=dict).encode()).hexdigest()
 
 
-def mark(request: ChatRequest) -> str:
-    """The part of the delimiters that no candidate can guess."""
-    return sha256(f"frame {digest(request)}".encode()).hexdigest()[:12]
+def random_mark(texts: Iterable[str]) -> str:
+    """The part of the delimiters that no model can predict, and that none of the texts contains."""
+    shown = list(texts)
+    while True:
+        mark = secrets.token_hex(6)
+        if not any(mark in text for text in shown):
+            return mark
 
 
 def arranged(candidates: Sequence[Candidate], request: ChatRequest) -> list[Candidate]:
@@ -44,31 +55,30 @@ def arranged(candidates: Sequence[Candidate], request: ChatRequest) -> list[Cand
     return sorted(candidates, key=place)
 
 
-def framed(name: str, text: str, frame: str) -> str:
-    return f"<{name}-{frame}>\n{text}\n</{name}-{frame}>"
+def framed(name: str, text: str, mark: str) -> str:
+    return f"<{name}-{mark}>\n{text}\n</{name}-{mark}>"
 
 
 def escaped(text: str) -> str:
-    """Without anything that looks like a tag, and without characters that nobody sees but a model reads.
-    For readers whose own words are never returned."""
-    return _UNSEEN.sub("", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """The text without anything that looks like a tag, and without invisible characters. For readers whose own
+    words are never returned: code need not stay as it is."""
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def unmarked(text: str, frame: str) -> str:
-    """Verbatim (code stays code), but for our mark: for a reader whose words become the answer. What stands
-    for the mark keeps its surroundings apart: they could make up another one."""
-    return text.replace(frame, "-")
+def visible(text: str) -> str:
+    """The text without characters that people do not see but models read."""
+    return _INVISIBLE.sub("", text)
 
 
 def words_of(candidate: Candidate, *, among: int) -> str:
-    """What one of `among` candidates says. Of a very long one the middle is left out, so that nobody can
-    fill the reader's context, or the bill."""
-    said = content(candidate.completion)
-    most = max(ALL_CHARACTERS // among, LEAST_CHARACTERS)
-    if len(said) <= most:
-        return said
-    head, tail = most * 2 // 3, most // 3
-    return f"{said[:head]}\n[{len(said) - head - tail} characters left out]\n{said[-tail:]}"
+    """What one of `among` candidates says, without invisible characters. The middle of a very long one is left
+    out, so that no candidate can fill the reader's context, or run up the bill."""
+    text = visible(content(candidate.completion))
+    limit = max(ALL_CHARACTERS // among, LEAST_CHARACTERS)
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 2 // 3, limit // 3
+    return f"{text[:head]}\n[{len(text) - head - tail} characters left out]\n{text[-tail:]}"
 
 
 def conversation(request: ChatRequest) -> str:

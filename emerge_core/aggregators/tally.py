@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from math import fsum, inf
 
 from emerge_core.answers import group_keys, names_key, strongest
-from emerge_core.types import AnswerKey, Candidate, Decision, VoteGroup
+from emerge_core.types import AnswerKey, Candidate, ChatRequest, Decision, VoteGroup
 
 TOLERANCE = 1e-9
 
 
 def asked(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The candidates whose calls count, in config order: all but the cancelled and the skipped."""
-    counted = [c for c in candidates if c.call.status not in ("cancelled", "skipped")]
+    """The candidates whose calls count, in config order: all but the skipped and the stragglers that were cut.
+    Those that an early decision cancelled count, as dissent."""
+    counted = [c for c in candidates if c.call.status != "skipped" and not c.cut]
     return sorted(counted, key=lambda c: (c.member.position, c.call.id))
 
 
@@ -98,17 +99,22 @@ def votes(candidates: Iterable[Candidate]) -> tuple[VoteGroup, ...]:
     return tuple(group.vote() for group in groups(candidates))
 
 
-def agreement(winner: Candidate, candidates: Iterable[Candidate]) -> float | None:
-    """The share of the asked weight that says what the winner says; None where nobody has a key.
+def agreement(winner: Candidate, candidates: Iterable[Candidate], *, offers_tools: bool = False) -> float | None:
+    """The share of the asked weight that says what the winner says; None if no candidate has a key.
 
-    Abstentions and errors count as dissent. A winner without a key among candidates with keys
-    (prose, where others call tools) is agreed with by the usable candidates that have none either.
+    Abstentions, errors and cancelled calls count as dissent. If the request offers tools and a text wins, the
+    texts agree that no call is to be made; they are compared with each other only if each has a key. Otherwise
+    a winner without a key is agreed with by the usable candidates that have none either.
     """
     panel = asked(candidates)
-    return _share(winner, panel, groups(panel))
+    return _share(winner, panel, groups(panel), offers_tools)
 
 
-def _share(winner: Candidate, panel: Sequence[Candidate], found: Sequence[Group]) -> float | None:
+def _share(winner: Candidate, panel: Sequence[Candidate], found: Sequence[Group], offers_tools: bool) -> float | None:
+    texts = [c for c in panel if c.usable and not c.completion.tool_calls]
+    tools = offers_tools or any(c.completion.tool_calls for c in panel if c.usable)
+    if tools and not winner.completion.tool_calls and any(c.key is None for c in texts):
+        return weight_of(texts) / weight_of(panel)
     if not found:
         return None
     if winner.key is None:
@@ -129,7 +135,9 @@ def sole(candidates: Iterable[Candidate]) -> Candidate | None:
     return able[0] if len(able) == 1 else None
 
 
-def decision(winner: Candidate, candidates: Sequence[Candidate], *, rule: str, fallback: str | None = None) -> Decision:
+def decision(
+    winner: Candidate, candidates: Sequence[Candidate], *, request: ChatRequest, rule: str, fallback: str | None = None
+) -> Decision:
     """The decision that this candidate's own message is the answer."""
     panel = asked(candidates)
     found = groups(panel)
@@ -138,7 +146,7 @@ def decision(winner: Candidate, candidates: Sequence[Candidate], *, rule: str, f
         selected=(winner.call.id,),
         rule=rule,
         votes=tuple(group.vote() for group in found),
-        agreement=_share(winner, panel, found),
+        agreement=_share(winner, panel, found, request.offers_tools),
         fallback=fallback,
     )
 

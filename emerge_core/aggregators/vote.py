@@ -21,13 +21,15 @@ async def aggregate(
 ) -> Decision:
     """Rules: single, majority (of all asked), plurality, tie; calls, names (of tool calls); consensus."""
     if only := sole(candidates):
-        return decision(only, candidates, rule="vote:single")
+        return decision(only, candidates, request=request, rule="vote:single")
     outcome = pick(candidates)
     if outcome.winner:
-        return decision(outcome.winner, candidates, rule=f"vote:{outcome.rule}")
+        return decision(outcome.winner, candidates, request=request, rule=f"vote:{outcome.rule}")
     winner, trouble = await consensus.middle(outcome.among, options=options, asker=asker)
     reason = "no usable reply states an answer that can be counted: consensus"
-    return decision(winner, candidates, rule="vote:consensus", fallback=f"{reason}; {trouble}" if trouble else reason)
+    if trouble:
+        reason += f"; {trouble}"
+    return decision(winner, candidates, request=request, rule="vote:consensus", fallback=reason)
 
 
 async def instead(

@@ -86,23 +86,37 @@ class FanOut:
         return self.ledger.calls
 
     async def panel(
-        self, members: Sequence[Member], request: ChatRequest, *, at_least: int = 1, live: bool = False
+        self,
+        members: Sequence[Member],
+        request: ChatRequest,
+        *,
+        role: Role = "member",
+        at_least: int = 1,
+        live: bool = False,
+        whole: bool = False,
     ) -> AsyncGenerator[Call]:
         """Ask all members at once and yield each call as it ends. Closing the iterator early cancels and
         records the calls that are still running. Members whose breaker is open are skipped, as long as
-        `at_least` others are asked. `live` is for a panel of one, see `ask`."""
+        `at_least` others are asked. `live` is for a panel of one, see `ask`. With `whole` all members are
+        skipped unless time, cost and calls are left to ask each of them."""
         tasks: set[asyncio.Task[Call]] = set()
+        fit: list[PendingCall] = []
         held_back: list[tuple[PendingCall, CallError]] = []  # their breakers are open
         skipped = []
         for member in members:
-            pending = self._begin("member", member.model, request, member, live=live)
+            pending = self._begin(role, member.model, request, member, live=live)
             broken = self.breakers.open(pending.key)
             if broken and not unfit(pending.request, pending.model):
                 held_back.append((pending, broken))
             elif refusal := self._refuse(pending):
                 skipped.append(self.ledger.skipped(pending, refusal))
             else:
-                tasks.add(self._spawn(pending, self._answer(pending)))
+                fit.append(pending)
+        if whole and (refusal := self._refuse_all(fit, skipped)):
+            skipped += [self.ledger.skipped(pending, refusal) for pending in fit]
+            fit = []
+        for pending in fit:
+            tasks.add(self._spawn(pending, self._answer(pending)))
         for pending, broken in sorted(held_back, key=lambda pair: pair[1].retry_after_s or 0.0):
             if len(tasks) >= at_least:
                 skipped.append(self.ledger.skipped(pending, broken, breaker_open=True))
@@ -194,10 +208,28 @@ class FanOut:
         """Why this call must not be made. None if it may be: its worst cost is then reserved."""
         return unfit(pending.request, pending.model) or self.ledger.reserve(pending)
 
+    def _refuse_all(self, pending: Sequence[PendingCall], skipped: Sequence[Call]) -> CallError | None:
+        """Why these calls must not be made, since one of the panel cannot be; their reservations are undone."""
+        over = [call.completion.error for call in skipped if call.completion.error]
+        refusal = next((error for error in over if error.kind == "budget"), None) or self._exhausted(len(pending))
+        if refusal:
+            for each in pending:
+                self.ledger.release(each)
+        return refusal
+
+    def _exhausted(self, calls: int) -> CallError | None:
+        """Why there is no room for so many calls, or None."""
+        if self.budget.remaining_s <= 0:
+            return CallError(kind="timeout", message="no time was left to ask")
+        if self.budget.attempts < calls:
+            left = max(self.budget.attempts, 0)
+            return CallError(kind="budget", message=f"{calls} upstream call(s) needed, and max_calls leaves {left}")
+        return None
+
     async def _ask(self, pending: PendingCall, attempt: Attempt, *, last_resort: bool) -> Call:
         if not last_resort and (broken := self.breakers.open(pending.key)):
             return self.ledger.skipped(pending, broken, breaker_open=True)
-        if refusal := self._refuse(pending):
+        if refusal := self._exhausted(1) or self._refuse(pending):
             return self.ledger.skipped(pending, refusal)
         task = self._spawn(pending, attempt)
         try:

@@ -69,6 +69,11 @@ class Ledger:
         pending.reserved_usd = expected.usd
         return None
 
+    def release(self, pending: PendingCall) -> None:
+        """Undo the reservation of a call that is not made after all."""
+        self.budget.reserved_usd -= pending.reserved_usd
+        pending.reserved_usd = 0.0
+
     def landed(self, pending: PendingCall, completion: Completion) -> Call:
         """Record a call that ended by itself, with a reply or an error."""
         error, known = completion.error, not pending.attempts.unsure

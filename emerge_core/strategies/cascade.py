@@ -51,8 +51,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
                     selected=(speaker.call.id,),
                     rule=f"cascade:{ensemble.strategy.stop}",
                     votes=votes(asked),
-                    agreement=agreement(speaker, asked),
+                    agreement=agreement(speaker, asked, offers_tools=request.offers_tools) if len(asked) > 1 else None,
                     early=len(asked) < len(order),
+                    escalated=_escalated(asked, steps),
                 ),
             )
     candidates = tuple(asked)
@@ -62,7 +63,13 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
     vote = await get_aggregator("vote")(
         candidates, request=request, options=ensemble.aggregator, asker=fanout, key_of=extractor.key
     )
-    return Outcome(candidates=candidates, decision=replace(vote, rule="cascade:exhausted"))
+    decision = replace(vote, rule="cascade:exhausted", escalated=_escalated(candidates, steps))
+    return Outcome(candidates=candidates, decision=decision)
+
+
+def _escalated(asked: Sequence[Candidate], steps: Sequence[Sequence[Member]]) -> bool:
+    """Whether a member of the reserve was asked."""
+    return any(c.call.status != "skipped" for c in asked[len(steps[0]) :])
 
 
 def _order(ensemble: EnsembleConfig, fanout: FanOut) -> list[Member]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from emerge_core.aggregators.judge import verdict
-from emerge_core.aggregators.prompting import mark
+from emerge_core.aggregators.prompting import random_mark
 from emerge_core.types import CallError, ChatRequest, Completion
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -20,6 +20,15 @@ def shown(request: ChatRequest) -> str:
     """All that the judge reads of the conversation and the candidates."""
     said = request.messages[1]["content"]
     return said if isinstance(said, str) else str(said[0]["text"])
+
+
+GUESS = "0123456789ab"  # a mark that a hostile candidate might guess
+
+
+def mark_of(request: ChatRequest) -> str:
+    found = re.search(r"tags that end in ([0-9a-f]{12})\b", str(request.messages[0]["content"]))
+    assert found
+    return found[1]
 
 
 def picks(words: str) -> Any:
@@ -165,19 +174,28 @@ def test_two_orders_may_name_two_who_say_the_same(cand: Any, decides: Any, scrip
 def test_a_hostile_candidate_stays_inside_its_frame(
     cand: Any, decides: Any, scripted: Any, asks: ChatRequest, attack: str
 ) -> None:
-    attack = attack.replace("MARK", mark(asks))  # worse than it can be: no candidate knows the mark
+    attack = attack.replace("MARK", GUESS)
     panel = [cand(0, text=attack), cand(1, text="An honest reply."), cand(2, text="Another one.")]
     asker = scripted(picks("An honest reply."))
     decision = decides(panel, "judge", asker=asker, judge="wise")
     assert decision.selected == ("c1",)
-    text = shown(asker.asked[0][2])
-    frames = re.findall(rf"<candidate-\d-{mark(asks)}>\n(.*?)\n</candidate-\d-{mark(asks)}>", text, re.DOTALL)
+    text, mark = shown(asker.asked[0][2]), mark_of(asker.asked[0][2])
+    frames = re.findall(rf"<candidate-\d-{mark}>\n(.*?)\n</candidate-\d-{mark}>", text, re.DOTALL)
     assert len(frames) == 3
     assert not any("<" in frame or ">" in frame for frame in frames)
-    assert text.count(f"<conversation-{mark(asks)}>") == text.count(f"</conversation-{mark(asks)}>") == 1
+    assert text.count(f"<conversation-{mark}>") == text.count(f"</conversation-{mark}>") == 1
 
 
-def test_the_mark_depends_on_the_whole_request(asks: ChatRequest) -> None:
-    other = replace(asks, response_format={"type": "json_object"})
-    assert mark(asks) != mark(other)
-    assert mark(asks) == mark(replace(asks, temperature=0.5))
+def test_the_mark_is_random_for_each_request(cand: Any, decides: Any, scripted: Any) -> None:
+    marks = set()
+    for _ in range(5):
+        asker = scripted('{"best": 1}')
+        decides([cand(0, text="one"), cand(1, text="two")], "judge", asker=asker, judge="wise")
+        marks.add(mark_of(asker.asked[0][2]))
+    assert len(marks) == 5
+
+
+def test_a_mark_that_a_text_contains_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([GUESS, "f" * 12])
+    monkeypatch.setattr("emerge_core.aggregators.prompting.secrets.token_hex", lambda _: next(drawn))
+    assert random_mark([f"</candidate-1-{GUESS}>", "an honest reply"]) == "f" * 12

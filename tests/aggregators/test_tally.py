@@ -53,7 +53,8 @@ def test_contained_texts_vote_together_and_the_strongest_speaks(cand: Any) -> No
     assert agreement(panel[0], panel) == 0.75
 
 
-def test_errors_and_abstentions_are_dissent_but_cancelled_and_skipped_do_not_count(cand: Any) -> None:
+def test_whoever_was_asked_and_does_not_agree_is_dissent(cand: Any) -> None:
+    """Errors, abstentions and members cancelled by an early decision count; skipped members and stragglers do not."""
     panel = [
         cand(0, "A"),
         cand(1, "A"),
@@ -62,8 +63,21 @@ def test_errors_and_abstentions_are_dissent_but_cancelled_and_skipped_do_not_cou
         cand(4, None),
         cand(5, status="cancelled"),
         cand(6, status="skipped"),
+        replace(cand(7, status="cancelled"), cut=True),
     ]
-    assert agreement(panel[0], panel) == 0.4
+    assert agreement(panel[0], panel) == pytest.approx(2 / 6)
+
+
+def test_texts_beside_tools_agree_that_no_call_is_to_be_made(cand: Any) -> None:
+    prose, call = [cand(p, text=f"Wording {p}") for p in range(3)], cand(3, calls=["f:1"])
+    assert agreement(prose[0], [*prose, call], offers_tools=True) == 0.75
+    assert agreement(prose[0], prose, offers_tools=True) == 1.0
+    assert agreement(prose[0], prose) is None  # without tools prose has no keys, and so no agreement
+    keyed = [cand(0, "A"), cand(1, "B"), cand(2, "B")]
+    assert agreement(keyed[1], [*keyed, call], offers_tools=True) == 0.5
+    assert agreement(keyed[1], [*keyed, prose[0]], offers_tools=True) == 1.0  # one has no key: none are compared
+    assert agreement(call, [*keyed, call], offers_tools=True) == 0.25
+    assert agreement(prose[0], [prose[0], cand(4, status="error")], offers_tools=True) == 0.5
 
 
 def test_without_keys_there_is_no_agreement_and_no_verdict(cand: Any) -> None:
@@ -188,11 +202,17 @@ def test_prose_may_yet_win_against_a_call_with_agreement(cand: Any, asks: ChatRe
 # --- the early decision, against every way in which the rest may end ------------------------------------------------
 
 
-def outcome(panel: Sequence[Candidate], below: float | None) -> tuple[AnswerKey | None, bool]:
+def outcome(
+    panel: Sequence[Candidate], below: float | None, *, offers_tools: bool = False
+) -> tuple[AnswerKey | None, bool]:
     """The winning key and the escalation verdict when all have landed."""
     chosen = pick(panel)
     speaker = chosen.winner or chosen.among[0]
-    return speaker.key, escalates(agreement(speaker, panel), below)
+    return speaker.key, escalates(agreement(speaker, panel, offers_tools=offers_tools), below)
+
+
+def cancelled(cand: Any, out: Sequence[Member]) -> list[Candidate]:
+    return [cand(member.position, weight=member.weight, status="cancelled") for member in out]
 
 
 def endings(cand: Any, out: Sequence[Member], says: Sequence[dict[str, Any]]) -> Iterator[list[Candidate]]:
@@ -242,8 +262,8 @@ def test_decided_exactly_when_no_ending_changes_key_or_verdict(
         assert verdict == "accept"
     else:
         assert verdict == "wait"
-    if verdict != "wait":  # those that landed come to the same on their own: the rest can be cancelled
-        key, escalated = outcome(landed, below)
+    if verdict != "wait":  # those that landed come to the same without the others, which can be cancelled
+        key, escalated = outcome([*landed, *cancelled(cand, out)], below)
         assert escalated is (verdict == "escalate")
         assert escalated or key == ends[0][0]
 
@@ -290,10 +310,10 @@ def check_sound(
     verdict = decided(landed, out, request=request, below_agreement=below)
     if verdict == "wait":
         return
-    now = outcome(landed, below)
+    now = outcome([*landed, *cancelled(cand, out)], below, offers_tools=request.offers_tools)
     assert now[1] is (verdict == "escalate")
     for rest in endings(cand, out, later):
-        key, escalated = outcome([*landed, *rest], below)
+        key, escalated = outcome([*landed, *rest], below, offers_tools=request.offers_tools)
         assert escalated is (verdict == "escalate")
         assert verdict == "escalate" or key == now[0]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from emerge_core.aggregators.embedding import embed
 from emerge_core.aggregators.judge import verdict
-from emerge_core.aggregators.prompting import conversation, escaped, unmarked
+from emerge_core.aggregators.prompting import conversation, escaped, visible
 from emerge_core.answers import Extractor, hedges, is_refusal
 from emerge_core.answers.forms.json_keys import parse_fenced
 from emerge_core.answers.json_schema import schema_fault
@@ -155,7 +155,7 @@ SCANS: dict[str, Callable[[str], object]] = {
     "parse_fenced": parse_fenced,
     "unfenced": unfenced,
     "verdict": lambda text: verdict(text, 3),
-    "frames": lambda text: (escaped(text), unmarked(text, "0123456789ab"), conversation(asks(text))),
+    "frames": lambda text: (escaped(text), visible(text), conversation(asks(text))),
     "body": _body,
     "events": _events,
     "pieces": lambda text: list(pieces(text)),

@@ -28,7 +28,7 @@ async def aggregate(
     candidates: Sequence[Candidate], *, request: ChatRequest, options: AggregatorConfig, asker: Asker, key_of: KeyOf
 ) -> Decision:
     """The last member wins."""
-    return decision(usable(candidates)[-1], candidates, rule="last")
+    return decision(usable(candidates)[-1], candidates, request=request, rule="last")
 
 
 async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut) -> Outcome:
@@ -36,7 +36,7 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
     member = members_of(ensemble)[-1]
     async with aclosing(fanout.panel([member], request)) as panel:
         landed = tuple([candidate(extractor, call, member) async for call in panel])
-    return Outcome(candidates=landed, decision=decision(landed[0], landed, rule="only-the-last"))
+    return Outcome(candidates=landed, decision=decision(landed[0], landed, request=request, rule="only-the-last"))
 
 
 def asked(config: Any) -> Trace:

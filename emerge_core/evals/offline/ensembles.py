@@ -122,9 +122,9 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
     """What the proxy answers, and at what cost with early decision off."""
     if ensemble.rule == "cascade":
         found = cascade(answers, (*ensemble.members, *ensemble.reserve), ensemble.weights)
-        never = np.zeros(len(found.winner), dtype=np.bool_)
+        reserve = found.calls > 2  # the first two are asked together, the others only if those do not agree
         score = _score(answers, found.winner)
-        return Outcomes(found.winner, score, found.agreement, never, found.cost_usd, found.calls, found.latency_ms)
+        return Outcomes(found.winner, score, found.agreement, reserve, found.cost_usd, found.calls, found.latency_ms)
     members, rows = ensemble.members, np.array(ensemble.members)
     sure = confidences(answers, ensemble)
     place, agreement = _DECIDE[ensemble.rule](answers, members, ensemble.weights, sure)
@@ -136,10 +136,10 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
     if ensemble.target is not None:
         able = answers.usable[rows].any(axis=0)
         asked = ~able | (agreement < ensemble.below_agreement - TOLERANCE)
-        escalated = asked & answers.usable[ensemble.target]
+        escalated, settled = asked, asked & answers.usable[ensemble.target]
         agreement = np.where(able, agreement, 0.0)
         stronger, reached = _stronger(answers, ensemble, sure, able, agreement)
-        winner, agreement = np.where(escalated, stronger, winner), np.where(escalated, reached, agreement)
+        winner, agreement = np.where(settled, stronger, winner), np.where(settled, reached, agreement)
         winner = np.where(asked & (winner == NOBODY) & answers.refused[ensemble.target], ensemble.target, winner)
         cost = cost + np.where(asked, answers.costs(ensemble.target), 0.0)
         latency = latency + np.where(asked, answers.latency_ms[ensemble.target], 0.0)

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emerge_core.aggregators.prompting import escaped, framed, mark
+from emerge_core.aggregators.prompting import escaped, framed, random_mark
 from emerge_core.config import resolve_key
 from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
-from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import Question, Recordings, read_rows
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.providers.pool import Pool
@@ -127,14 +126,11 @@ class Judge:
 
 
 def prompt(case: Case) -> ChatRequest:
-    frame = mark(request_of(case.question))
-    asked = "\n\n".join([case.question.text, *case.question.choices])
-    blocks = [
-        framed("question", escaped(asked), frame),
-        *(framed("reference", escaped(answer), frame) for answer in case.answers),
-        framed("reply", escaped(case.reply), frame),
-    ]
-    system = {"role": "system", "content": INSTRUCTIONS.format(mark=frame)}
+    question = "\n\n".join([case.question.text, *case.question.choices])
+    named = [("question", question), *(("reference", answer) for answer in case.answers), ("reply", case.reply)]
+    mark = random_mark(text for _, text in named)
+    blocks = [framed(name, escaped(text), mark) for name, text in named]
+    system = {"role": "system", "content": INSTRUCTIONS.format(mark=mark)}
     user = {"role": "user", "content": "\n\n".join(blocks)}
     return ChatRequest(messages=(system, user), response_format=VERDICT, temperature=0.0)
 
