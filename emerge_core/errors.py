@@ -54,3 +54,11 @@ class RequestError(EmergeError):
         self.param = param
         self.retry_after_s = retry_after_s
         self.should_retry = should_retry
+
+
+INTERNAL = RequestError(
+    "The server had an error while processing this request. It is logged under the request's id.",
+    status=500,
+    type="server_error",
+    code="internal_error",
+)

@@ -357,6 +357,13 @@ class Call:
     breaker_open: bool = False  # skipped because its model is down: the error is that of an earlier call
 
 
+class Route(NamedTuple):
+    """Which ensemble, or single model, an ensemble's routes chose, and for which form of request."""
+
+    form: Form
+    ensemble: str
+
+
 class AnswerKey(NamedTuple):
     """The canonical form of what a reply *says*. Equal keys are the same vote.
 
@@ -463,6 +470,8 @@ class Trace:
 
     request_id: str
     name: str  # what the caller put in `model`
+    ensemble: str = ""  # the ensemble or model of the config that served
+    route: Route | None = None  # if routes chose `ensemble`
     strategy: str
     aggregator: str
     calls: tuple[Call, ...]
@@ -472,6 +481,7 @@ class Trace:
     usage_policy: Literal["sum", "selected"] = "sum"
     latency_ms: float = 0.0
     overhead_ms: float = 0.0  # latency less the time in which at least one upstream call was open
+    baseline: Cost | None = None  # what the request would have cost at the configured baseline model
 
     @property
     def answer(self) -> Completion:

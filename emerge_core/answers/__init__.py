@@ -3,6 +3,18 @@
 from emerge_core.answers.extractor import Extractor, candidate
 from emerge_core.answers.forms.tool_calls import names_key
 from emerge_core.answers.groups import group_keys, same, strongest
+from emerge_core.answers.question.form import explain_form, form_of
 from emerge_core.answers.usable import hedges, is_refusal
 
-__all__ = ["Extractor", "candidate", "group_keys", "hedges", "is_refusal", "names_key", "same", "strongest"]
+__all__ = [
+    "Extractor",
+    "candidate",
+    "explain_form",
+    "form_of",
+    "group_keys",
+    "hedges",
+    "is_refusal",
+    "names_key",
+    "same",
+    "strongest",
+]

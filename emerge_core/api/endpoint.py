@@ -15,10 +15,10 @@ from emerge_core.api.errors import INTERNAL, error_response, invalid
 from emerge_core.api.fields import Body
 from emerge_core.api.request_headers import limits_of, trace_level
 from emerge_core.api.trace_object import TraceLevel, emerge_object, response_headers
-from emerge_core.config import ensemble_of
 from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Limits
 from emerge_core.errors import CLIENT_LEFT, RequestError
+from emerge_core.strategies.routing import serving
 from emerge_core.types import ChatRequest, Decision, EmbeddingRequest, Sink, Trace
 
 
@@ -84,7 +84,7 @@ class Endpoint(ABC, Generic[ParamsT]):
         limits = limits_of(http)
         config = self.engine.config
         level = trace_level(http, config)
-        _check_panel(config, params.model, params.request.n)
+        _check_panel(config, params.model, params.request)
 
         async def work(live: Sink | None) -> Trace:
             request_id = http.scope["state"]["request_id"]
@@ -122,11 +122,13 @@ def unknown_model(config: Config, name: str) -> RequestError:
     )
 
 
-def _check_panel(config: Config, name: str, n: int) -> None:
+def _check_panel(config: Config, name: str, request: ChatRequest) -> None:
     """Refuses an unknown model and too many choices before any upstream is billed."""
-    ensemble = ensemble_of(config, name)
-    if ensemble is None:
+    served_by = serving(config, name, request)
+    if served_by is None:
         raise unknown_model(config, name)
-    members = len(ensemble.members)
+    members, n = len(served_by.ensemble.members), request.n
     if n > members:
         raise invalid("n", f"`n` is {n}, but `{name}` has {members} member(s), and each gives one choice: lower it.")
+    if n > 1 and any(step.final == "abstain" for step in served_by.ensemble.escalate):
+        raise invalid("n", f"`n` is {n}, but `{name}` may abstain, and gives one choice: lower it.")

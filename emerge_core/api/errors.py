@@ -9,14 +9,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from emerge_core.errors import ConfigError, EmergeError, RequestError
+from emerge_core.errors import INTERNAL, ConfigError, EmergeError, RequestError
 
-INTERNAL = RequestError(
-    "The server had an error while processing this request. It is logged under the request's id.",
-    status=500,
-    type="server_error",
-    code="internal_error",
-)
+__all__ = ["INTERNAL", "as_request_error", "encode_json", "error_body", "error_response", "invalid", "json_response"]
 
 
 def invalid(param: str | None, message: str, *, code: str | None = None) -> RequestError:

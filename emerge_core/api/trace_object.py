@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from emerge_core.api.choices import Choice, selected_calls, tool_calls_json
-from emerge_core.types import Call, Candidate, ChatRequest, Trace, Usage
+from emerge_core.types import Call, Candidate, ChatRequest, Cost, Trace, Usage
 
 TraceLevel = Literal["off", "summary", "full"]
 
@@ -18,8 +18,8 @@ def response_headers(trace: Trace, picked: list[Choice] | None = None) -> dict[s
         "x-emerge-degraded": "true" if trace.degraded else "false",
         **_rate_limits(trace),
     }
-    if picked:
-        headers["x-emerge-selected"] = ",".join(selected_calls(picked))
+    if picked and (selected := selected_calls(picked)):
+        headers["x-emerge-selected"] = ",".join(selected)
     agreement = trace.decision.agreement if trace.decision else None
     if agreement is not None:
         headers["x-emerge-agreement"] = f"{rounded(agreement)}"
@@ -58,12 +58,15 @@ def emerge_object(
         ],
         "early": decision.early if decision else False,
         "escalated": decision.escalated if decision else False,
+        "abstained": decision.abstained if decision else False,
         "degraded": trace.degraded,
         "fallback": decision.fallback if decision else None,
         "cost_usd": rounded(cost.usd),
         "cost_known": cost.known,
         "cost_estimated": cost.estimated,
         "usage": {"sum": usage_json(trace.usage), "selected": usage_json(trace.usage_of(selected))},
+        **({"route": trace.route._asdict()} if trace.route else {}),
+        **({"baseline_cost_usd": _usd(trace.baseline)} if trace.baseline else {}),
         "latency_ms": round(trace.latency_ms, 3),
         "overhead_ms": round(trace.overhead_ms, 3),
         "calls": [
@@ -90,6 +93,10 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 def rounded(value: float | None) -> float | None:
     """Rounded to nine digits, without the noise of binary fractions."""
     return None if value is None else round(value, 9)
+
+
+def _usd(cost: Cost) -> float | None:
+    return rounded(cost.usd) if cost.known else None
 
 
 def _call_json(call: Call, candidate: Candidate | None, level: TraceLevel, *, lacks_logprobs: bool) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""One request, from the validated body to the trace: opens its budget, runs the strategy, closes
-every call, and hands the trace to telemetry. Providers and their HTTP pools live as long as the engine."""
+"""One request, from the validated body to the trace: opens its budget, runs the strategy, ends every call and
+hands the trace to telemetry. Providers and their HTTP pools live as long as the engine."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -18,18 +18,34 @@ from emerge_core.answers import Extractor
 from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
 from emerge_core.engine.final_error import failure_of
-from emerge_core.errors import CLIENT_LEFT, RequestError
+from emerge_core.errors import CLIENT_LEFT, INTERNAL, RequestError
 from emerge_core.fanout import Breakers, Budget, FanOut
 from emerge_core.providers import load_adapters
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
+from emerge_core.strategies.routing import Serving, serving
 from emerge_core.telemetry import Lines, Recorder
-from emerge_core.types import Candidate, ChatRequest, Decision, EmbeddingRequest, Member, Sink, Trace, Unusable
+from emerge_core.types import (
+    Candidate,
+    ChatRequest,
+    Cost,
+    Decision,
+    EmbeddingRequest,
+    Member,
+    Sink,
+    Trace,
+    Unusable,
+    Usage,
+)
+
+log = logging.getLogger("emerge")
+
+_NOTHING = Outcome(candidates=(), decision=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a caller may lower for one request. Seconds; US dollars."""
+    """The ceilings that a caller may lower for one request. Seconds; US dollars."""
 
     deadline_s: float | None = None
     max_cost_usd: float | None = None
@@ -48,8 +64,8 @@ class Engine:
         keys: KeyResolver | None = None,
         record: Recorder | None = None,
     ) -> None:
-        """`keys` resolves references to secrets, by default from `environ` alone; `record` is told of
-        every request once it is over, by default the log."""
+        """`keys` resolves references to secrets, by default from `environ` alone. `record` is called with every
+        request once it is over; by default it writes the log lines."""
         self.config = config
         self._pool = Pool(config, keys or partial(resolve_key, environ=os.environ if environ is None else environ))
         self._breakers = Breakers()
@@ -64,22 +80,24 @@ class Engine:
         request_id: str | None = None,
         live: Sink | None = None,
     ) -> Trace:
-        """The trace of the whole request, answered by the ensemble or model `name` (None: the config's default).
-        Raises RequestError only if there is none of that name; any other failure is in the trace.
+        """Answer a request and return its trace. `name` is an ensemble, a model or an alias; None is the config's
+        default.
 
-        `live` hears the answer's text while it is written, where one call's text is the answer: what it
-        heard is then the beginning of the decision's message, or the request fails."""
+        Raises RequestError for an unknown `name` only: whatever else fails is the trace's `failure`. If one
+        call's text is the answer, `live` receives it while it is written; it is then the beginning of the
+        decision's message, or the request fails."""
+        began = perf_counter()
         name = name or self.config.default or next(iter([*self.config.ensembles, *self.config.models]))
-        ensemble = ensemble_of(self.config, name)
-        if ensemble is None:
+        served_by = serving(self.config, name, request)
+        if served_by is None:
             known = ", ".join([*self.config.ensembles, *self.config.models])
             raise RequestError(
-                f"The model `{name}` does not exist. Known here: {known}.",
+                f"The model `{name[:200]}` does not exist. Known here: {known}.",
                 status=404,
                 code="model_not_found",
                 param="model",
             )
-        began = perf_counter()
+        ensemble = served_by.ensemble
         fanout = FanOut(
             self.config,
             self._pool,
@@ -88,61 +106,70 @@ class Engine:
             breakers=self._breakers,
         )
         strategy = get_strategy(ensemble.strategy.name)
-        traced = partial(_trace, name, ensemble, fanout, began, request_id or uuid4().hex)
-        async with self._closing(fanout, request, traced):
-            outcome = await strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
-        trace = traced(outcome)
-        self._record(request, trace)
-        return trace
+        traced = partial(_trace, name, served_by, request, fanout, began, request_id or uuid4().hex)
+        answering = strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
+        return await self._recorded(request, fanout, traced, answering)
 
     async def embed(
         self, request: EmbeddingRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
     ) -> tuple[Trace, list[list[float]]]:
-        """The trace of one call to an embedder, and a vector per input, none where it failed. Raises
-        RequestError for an unknown `name` only."""
+        """The trace of one call to an embedder, and a vector per input, or none if it failed. Raises RequestError
+        for an unknown `name` only."""
         if name not in self.config.embedders:
             raise _unknown_embedder(self.config, name)
         began = perf_counter()
-        alone = EnsembleConfig(members=(MemberConfig(model=name),))
-        budget = _budget(alone, limits or Limits(), began)
+        alone = Serving(name=name, ensemble=EnsembleConfig(members=(MemberConfig(model=name),)))
+        budget = _budget(alone.ensemble, limits or Limits(), began)
         fanout = FanOut(self.config, self._pool, budget, breakers=self._breakers)
-        request_id = request_id or uuid4().hex
+        chat = ChatRequest(messages=())  # the log's form of a request: the texts to embed are not logged
+        found: list[list[float]] = []
+
+        async def embedding() -> Outcome:
+            call, vectors = await fanout.embed_all(name, request, last_resort=True)
+            fault = Unusable("no_vectors") if vectors is None else None
+            candidate = Candidate(call=call, member=Member(model=name), why_unusable=fault)
+            if vectors is None:
+                return Outcome(candidates=(candidate,), decision=None)
+            found.extend(vectors)
+            decision = Decision(message=call.completion, selected=(call.id,), rule="embedder")
+            return Outcome(candidates=(candidate,), decision=decision)
 
         def traced(outcome: Outcome) -> Trace:
-            trace = _trace(name, alone, fanout, began, request_id, outcome)
+            trace = _trace(name, alone, chat, fanout, began, request_id or uuid4().hex, outcome)
             return replace(trace, strategy="embedding", aggregator="none")
 
-        nothing_said = ChatRequest(messages=())
-        async with self._closing(fanout, nothing_said, traced):
-            call, vectors = await fanout.embed_all(name, request, last_resort=True)
-        candidate = Candidate(
-            call=call, member=Member(model=name), why_unusable=Unusable("no_vectors") if vectors is None else None
-        )
-        decision = Decision(message=call.completion, selected=(call.id,), rule="embedder")
-        trace = traced(Outcome(candidates=(candidate,), decision=None if vectors is None else decision))
-        self._record(nothing_said, trace)
-        return trace, vectors or []
+        trace = await self._recorded(chat, fanout, traced, embedding())
+        return trace, found
 
-    @asynccontextmanager
-    async def _closing(
-        self, fanout: FanOut, request: ChatRequest, traced: Callable[[Outcome], Trace]
-    ) -> AsyncIterator[None]:
-        """No call outlives the block. If the client leaves in it, what was asked is recorded: it is billed all the
-        same."""
+    async def _recorded(
+        self,
+        request: ChatRequest,
+        fanout: FanOut,
+        traced: Callable[[Outcome], Trace],
+        answering: Awaitable[Outcome],
+    ) -> Trace:
+        """The trace of what `answering` comes to. No call outlives it, and the request is recorded however it
+        ends: what was asked is billed even if the client leaves or we fail."""
         try:
             try:
-                yield
+                outcome = await answering
             finally:
                 await fanout.aclose()
+            trace = traced(outcome)
         except asyncio.CancelledError:
             left = RequestError(
                 "The client left before its answer was ready.", status=CLIENT_LEFT, type="client_closed"
             )
-            self._record(request, replace(traced(Outcome(candidates=(), decision=None)), failure=left))
+            self._record(request, replace(traced(_NOTHING), failure=left))
             raise
+        except Exception as fault:
+            log.error("internal error: %s", type(fault).__name__, exc_info=fault)
+            trace = replace(traced(_NOTHING), failure=INTERNAL)
+        self._record(request, trace)
+        return trace
 
     def breakers(self) -> dict[str, dict[str, Any]]:
-        """The models that failed lately, by name, with their state: closed, open or half-open."""
+        """The models that failed lately, by name, with the state of their breaker: closed, open or half-open."""
         return self._breakers.status()
 
     async def aclose(self) -> None:
@@ -185,19 +212,28 @@ def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:
 
 
 def _trace(
-    name: str, ensemble: EnsembleConfig, fanout: FanOut, began: float, request_id: str, outcome: Outcome
+    name: str,
+    served_by: Serving,
+    request: ChatRequest,
+    fanout: FanOut,
+    began: float,
+    request_id: str,
+    outcome: Outcome,
 ) -> Trace:
+    ensemble = served_by.ensemble
     calls = tuple(sorted(fanout.calls, key=lambda call: int(call.id)))
     usable = sum(c.usable for c in outcome.candidates)
     decision = outcome.decision
-    # A stronger model's answer stands alone; so does the only thing a panel could say (cut off, refused).
+    # A stronger model's answer stands alone; so does the only thing that a panel could say (cut off, refused).
     enough = decision is not None and (decision.escalated or max(usable, 1) >= ensemble.min_answers)
     if any(call.live and not call.completion.ok for call in calls):
-        enough = False  # the caller has heard the beginning of an answer that has no end
+        enough = False  # the caller has received the beginning of an answer that has no end
     latency_s = perf_counter() - began
     trace = Trace(
         request_id=request_id,
         name=name,
+        ensemble=served_by.name,
+        route=served_by.route,
         strategy=ensemble.strategy.name,
         aggregator=ensemble.aggregator.name,
         calls=calls,
@@ -207,4 +243,18 @@ def _trace(
         latency_ms=latency_s * 1000,
         overhead_ms=max(latency_s - fanout.busy.total_s, 0.0) * 1000,
     )
-    return trace if enough else replace(trace, failure=failure_of(trace, ensemble.min_answers))
+    if not enough:
+        return replace(trace, failure=failure_of(trace, ensemble.min_answers))
+    return replace(trace, baseline=_baseline(fanout.config, trace, request))
+
+
+def _baseline(config: Config, trace: Trace, request: ChatRequest) -> Cost | None:
+    """What the baseline model would have cost for this reply: the caller's own input, and the tokens of the
+    selected reply as output. None without a baseline or a decision."""
+    if config.baseline is None or trace.decision is None:
+        return None
+    usages = [call.completion.usage for call in trace.calls if call.role == "member" and call.completion.usage]
+    asked = usages[0].input_tokens if usages else pricing.estimate_input_tokens(request)
+    output = trace.usage_of(trace.decision.selected).output_tokens
+    model = config.models[config.baseline]
+    return pricing.price(model, config.providers[model.provider], Usage(input_tokens=asked, output_tokens=output))

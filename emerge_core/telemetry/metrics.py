@@ -62,7 +62,7 @@ class Metrics:
 
     def request(self, trace: Trace, *, ensembles: Collection[str]) -> None:
         """`ensembles` are those of the config: a model called by its own name counts for the stack alone."""
-        more = ({"Ensemble": trace.name},) if trace.name in ensembles else ()
+        more = ({"Ensemble": trace.ensemble},) if trace.ensemble in ensembles else ()
         self._send(_of_request(trace), REQUEST_METRICS, *more)
         if not self._per_model:
             return

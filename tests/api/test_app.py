@@ -50,6 +50,7 @@ def test_the_summary_tells_all_but_the_keys(ask: Ask, engine: Any, make: Any) ->
         "votes": [{"weight": 1.0, "members": ["mini"]}],
         "early": False,
         "escalated": False,
+        "abstained": False,
         "degraded": True,
         "fallback": None,
         "cost_usd": 0.3,

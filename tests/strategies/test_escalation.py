@@ -225,7 +225,7 @@ def test_a_vote_step_may_be_followed(upstream: Any, says: Any, panels: Any) -> N
     ("more", "limits", "why"),
     [
         ('"aggregator": "vote", "max_calls": 5', None, "3 upstream call(s) needed, and max_calls leaves 2"),
-        ('"aggregator": "vote"', Limits(max_cost_usd=0.008), "USD and the ceiling leaves"),
+        ('"aggregator": "vote"', Limits(max_cost_usd=0.007), "USD and the ceiling leaves"),
     ],
 )
 def test_a_panel_step_is_taken_whole_or_not_at_all(
