@@ -13,6 +13,7 @@ from emerge_core.cli._options import (
     add_recordings,
     count,
     names,
+    not_negative,
     panel_size,
     positive,
     share,
@@ -20,7 +21,7 @@ from emerge_core.cli._options import (
 from emerge_core.cli._output import Output, check_writable, write_bytes, write_text
 
 if TYPE_CHECKING:
-    from emerge_core.evals.tune.tuning import Cost
+    from emerge_core.evals.tune.settings import CostLimit
 
 
 def add(parsers: Parsers) -> None:
@@ -58,6 +59,25 @@ def add(parsers: Parsers) -> None:
         "--max-latency", metavar="MS", type=positive, help="mean latency in milliseconds, if the recording has it"
     )
     parser.add_argument("--no-frontier", action="store_true", help="never ask a frontier model")
+    parser.add_argument(
+        "--reasoning",
+        action="store_true",
+        help="let panels ask reasoning models even if their hidden tokens, and so their cost, were not recorded",
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="POINTS",
+        type=not_negative,
+        default=0.3,
+        help="how much less accurate a cheaper choice may be than the most accurate one (default: 0.3)",
+    )
+    parser.add_argument(
+        "--as-good",
+        metavar="POINTS",
+        type=positive,
+        default=3.0,
+        help="a model is as good as another if it is worse by less than this, with 95 %% confidence (default: 3)",
+    )
     parser.add_argument("--seeds", metavar="N", type=count, default=10, help="partitions to pool (default: 10)")
     add_json(parser)
     parser.add_argument("--png", metavar="FILE", type=Path, help="draw cost and accuracy of the frontier")
@@ -68,12 +88,13 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.config import load_config
     from emerge_core.evals.tune.config_writer import PLACEHOLDER
     from emerge_core.evals.tune.result_json import as_json
+    from emerge_core.evals.tune.settings import TuneSettings
     from emerge_core.evals.tune.table import table
-    from emerge_core.evals.tune.tuning import Plan, tune
+    from emerge_core.evals.tune.tuning import tune
 
     output = Output(args.json)
     check_writable(args.png, args.config_out)
-    plan = Plan(
+    settings = TuneSettings(
         recordings=args.recordings,
         task=args.task,
         models=args.models,
@@ -83,10 +104,13 @@ def run(args: argparse.Namespace) -> int:
         min_accuracy=args.min_accuracy,
         max_latency_ms=args.max_latency,
         frontier=not args.no_frontier,
+        reasoning=args.reasoning,
+        margin=args.margin / 100,
+        as_good=args.as_good / 100,
         seeds=args.seeds,
         config=load_config(args.config) if args.config else None,
     )
-    tuned = tune(plan)
+    tuned = tune(settings)
     output.print(table(tuned))
     output.figures(as_json(tuned))
     if args.png:
@@ -107,9 +131,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cost(text: str) -> Cost:
+def _cost(text: str) -> CostLimit:
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.tune.tuning import Cost
+    from emerge_core.evals.tune.settings import CostLimit
 
     share = text.strip().lower().endswith("x")
     try:
@@ -118,4 +142,4 @@ def _cost(text: str) -> Cost:
         amount = -1.0
     if not 0 <= amount < float("inf"):
         raise EmergeError(f"--max-cost {text}: must be US dollars per 1,000 questions (0.8) or a share (0.25x)")
-    return Cost(amount, share)
+    return CostLimit(amount, share)

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from emerge_core.evals.statistics.intervals import paired, wilson
+from emerge_core.evals.statistics.intervals import (
+    accuracy,
+    accuracy_outcomes,
+    paired,
+    paired_outcomes,
+    t_quantile,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -11,6 +19,13 @@ from emerge_core.evals.statistics.intervals import paired, wilson
 )
 def test_wilson(right: int, of: int, low: float, high: float) -> None:
     assert wilson(right, of) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(5, 2.5706), (10, 2.2281), (29, 2.0452), (99, 1.9842), (9999, 1.9602)]
+)
+def test_quantiles_of_student(degrees: int, quantile: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(quantile, abs=1e-2)
 
 
 def test_paired_is_tighter_than_two_intervals_and_repeatable() -> None:
@@ -22,7 +37,57 @@ def test_paired_is_tighter_than_two_intervals_and_repeatable() -> None:
     assert paired(ours, theirs) == (difference, interval)
 
 
-def test_paired_without_a_difference() -> None:
-    assert paired([True, False], [True, False]) == (0.0, (0.0, 0.0))
+def test_paired_by_hand() -> None:
+    """Ten questions, three won and one lost: (4 - 2) / 12, and 2.2622 times the root of (6 / 12 - 1 / 36) / 12."""
+    difference, interval = paired([1] * 3 + [0] + [1] * 6, [0] * 3 + [1] + [1] * 6)
+    assert difference == pytest.approx(0.2)
+    reach = 2.2622 * ((6 / 12 - 1 / 36) / 12) ** 0.5
+    assert interval == pytest.approx((1 / 6 - reach, 1 / 6 + reach), abs=1e-3)
+
+
+def test_no_interval_is_without_width() -> None:
+    """Models that never differ on thirty questions may yet differ."""
+    difference, interval = paired([True] * 30, [True] * 30)
+    assert difference == 0.0
+    assert interval.low < -0.05
+    assert interval.high > 0.05
     assert paired([], []) == (0.0, (0.0, 0.0))
-    assert paired([True], [False]) == (1.0, (1.0, 1.0))
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0.02, 0.02), (0.1, 0.05), (0.3, 0.1), (0.005, 0.0)])
+def test_paired_intervals_cover_at_thirty_questions(won: float, lost: float) -> None:
+    random = np.random.default_rng(1)
+    outcomes = random.choice([1.0, -1.0, 0.0], p=[won, lost, 1 - won - lost], size=(1000, 30))
+    found = [paired_outcomes(each[None])[1] for each in outcomes]
+    covered = np.mean([interval.low <= won - lost <= interval.high for interval in found])
+    assert covered >= 0.93
+
+
+def test_partitions_of_one_sample_make_no_interval_tighter() -> None:
+    random = np.random.default_rng(2)
+    outcomes = random.choice([1.0, -1.0, 0.0], p=[0.2, 0.1, 0.7], size=(1, 100))
+    once = paired_outcomes(outcomes, folds=5)[1]
+    again = paired_outcomes(np.repeat(outcomes, 10, axis=0), folds=5)[1]
+    plain = paired_outcomes(outcomes)[1]
+    assert again == pytest.approx(once)
+    assert once.high - once.low == pytest.approx((plain.high - plain.low) * 1.25**0.5)
+    wider = paired_outcomes(outcomes, folds=5, extra=0.01)[1]
+    assert wider.high - wider.low > 1.5 * (once.high - once.low)
+
+
+def test_an_accuracy_of_unseen_questions_counts_fewer_questions() -> None:
+    scores = np.array([[1.0] * 90 + [0.0] * 10])
+    assert accuracy_outcomes(scores, folds=5) == pytest.approx(wilson(72, 80))
+    assert accuracy(scores[0]) == pytest.approx(wilson(90, 100))
+    unsure = accuracy_outcomes(scores, folds=5, extra=0.002)
+    assert unsure.high - unsure.low > 1.3 * (wilson(72, 80).high - wilson(72, 80).low)
+
+
+def test_graded_means_have_bootstrap_intervals() -> None:
+    scores = np.random.default_rng(3).random(200)
+    low, high = accuracy(scores.tolist(), graded=True)
+    spread = 1.96 * scores.std() / 200**0.5
+    assert (low, high) == pytest.approx((scores.mean() - spread, scores.mean() + spread), abs=0.01)
+    difference, interval = paired(scores.tolist(), (scores - 0.1).tolist(), graded=True)
+    assert difference == pytest.approx(0.1)
+    assert interval == pytest.approx((0.1, 0.1))

@@ -78,9 +78,10 @@ class Answers:
     left_out: int = 0  # questions that some of the models did not answer
     sparse: tuple[str, ...] = ()  # models that answered too few questions to be compared
 
-    def equal(self, a: int, b: int) -> Booleans:
-        """(questions,): whether two models state the same answer."""
-        found: Booleans = (self.codes[a] == self.codes[b]) & (self.codes[a] != NO_KEY)
+    def equal(self, a: int, b: int, codes: Codes | None = None) -> Booleans:
+        """(questions,): whether two models state the same answer, by these codes or the arrays' own."""
+        codes = self.codes if codes is None else codes
+        found: Booleans = (codes[a] == codes[b]) & (codes[a] != NO_KEY)
         for question, matrix in self.joined.items():
             found[question] |= matrix[a, b]
         return found
@@ -94,10 +95,23 @@ class Answers:
     def costs(self, model: int) -> Floats:
         """(questions,): US dollars for the call; NaN where the price or the true number of tokens is unknown."""
         known = self.known.get(self.models[model], UNKNOWN)
-        if known.price is None or known.hides_tokens:
+        if known.price is None or (known.hides_tokens and not self.counted[model]):
             return np.full(len(self.questions), np.nan)
         spent: Floats = (self.prompt_tokens[model] * known.price[0] + self.tokens[model] * known.price[1]) / MILLION
         return spent
+
+    def price(self, model: int) -> tuple[float, float] | None:
+        """US dollars per million tokens in and out."""
+        return self.known.get(self.models[model], UNKNOWN).price
+
+    @cached_property
+    def counted(self) -> tuple[bool, ...]:
+        """Of which models every output token was recorded, hidden ones too."""
+        return tuple(
+            all((reply.details and reply.details.output_counted) for reply in self.texts.get(name, {}).values())
+            and bool(self.texts.get(name))
+            for name in self.models
+        )
 
     def only(self, questions: Integers) -> Answers:
         """The same of some questions, by their numbers."""

@@ -46,6 +46,7 @@ class Details:
     logprobs: tuple[TokenLogprob, ...] | None = None
     input_tokens: int | None = None
     latency_ms: float | None = None
+    output_counted: bool = False  # the provider's own count of output tokens is kept, hidden ones included
 
 
 class Reply(NamedTuple):
@@ -233,6 +234,7 @@ def _details(place: str, row: Row) -> Details | None:
             logprobs=logprobs or None,
             input_tokens=None if inputs is None else int(inputs),
             latency_ms=_number(place, row, "latency_ms"),
+            output_counted=usage.get("output_tokens") is not None,
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise EmergeError(f"{place}: `tool_calls`, `logprobs` or `usage` is malformed") from error

@@ -29,7 +29,7 @@ def draw(axes: Any, spots: Iterable[Spot], colour: str, mark: str, label: str, s
         if isnan(spot.cost):
             continue
         value, low, high = (100 * each for each in spot.accuracy)
-        bars = [[value - low], [high - value]]
+        bars = [[max(0.0, value - low)], [max(0.0, high - value)]]
         axes.errorbar(
             [spot.cost], [value], yerr=bars, fmt=mark, color=colour, ms=size, capsize=2, elinewidth=0.8, label=label
         )

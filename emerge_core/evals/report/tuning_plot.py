@@ -8,7 +8,7 @@ from emerge_core.evals.report import canvas, scatter
 from emerge_core.evals.report.canvas import BLUE, GREEN, GREY, ORANGE, RED
 from emerge_core.evals.report.scatter import Spot
 from emerge_core.evals.statistics.resampling import Estimate
-from emerge_core.evals.tune.tuning import Tuned
+from emerge_core.evals.tune.result import Tuned
 
 
 def tuned_plot(tuned: Tuned) -> bytes:
@@ -16,9 +16,9 @@ def tuned_plot(tuned: Tuned) -> bytes:
     controls, chosen = tuned.controls, tuned.points[tuned.chosen]
     figure, axes = canvas.figure(10.5, 5.4)
     points = [_spot("", point.cost, point.accuracy) for point in tuned.points]
-    panel, again = controls.panel, controls.repeated
+    panel, again, single = controls.panel, controls.repeated, controls.best_single
     models = [
-        _spot(f"{controls.best_single} (member)", controls.best_single_cost, controls.best_single_accuracy),
+        _spot(f"{single.model} (member)", single.cost, single.accuracy),
         *(
             _spot(name, controls.frontier_cost[name], found)
             for name, found in sorted(controls.frontier.items(), key=lambda each: -each[1].value)

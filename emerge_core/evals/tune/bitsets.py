@@ -32,7 +32,7 @@ class Blocks:
         # The first word of every block, then the second of every block: sums over words are then sums of rows.
         self._places = places.reshape(len(self.parts), self._words, WORD).swapaxes(0, 1).reshape(-1)
         self._filled = self._places >= 0
-        self._counts = np.uint8 if self.sizes.max() < 256 else np.uint16
+        self.count_type = np.uint8 if self.sizes.max() < 256 else np.uint16
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -50,5 +50,5 @@ class Blocks:
     def count(self, bits: Bits) -> Counts:
         """(n, blocks): how many of a block's questions are set."""
         counts = np.bitwise_count(bits).reshape(len(bits), self._words, len(self.parts))
-        sums: Counts = np.add.reduce(counts, axis=1, dtype=self._counts)
+        sums: Counts = np.add.reduce(counts, axis=1, dtype=self.count_type)
         return sums

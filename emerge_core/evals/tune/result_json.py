@@ -7,41 +7,42 @@ from typing import Any
 from emerge_core.evals.statistics.resampling import Estimate
 from emerge_core.evals.tune.config_writer import aggregator_of, escalation_of, strategy_of
 from emerge_core.evals.tune.crossval import FOLDS
-from emerge_core.evals.tune.tuning import Again, Point, Tuned
+from emerge_core.evals.tune.result import Point, Repeat, SingleModel, Tuned
 
 
 def as_json(tuned: Tuned) -> dict[str, Any]:
-    """Accuracies from 0 to 1; costs in US dollars per 1,000 questions, null where they are not known."""
+    """Accuracies from 0 to 1; costs in US dollars per 1,000 questions, null if they are not known."""
     controls = tuned.controls
     return {
         "task": tuned.answers.task,
         "questions": len(tuned.answers.questions),
         "left_out": tuned.answers.left_out,
+        "graded": tuned.answers.graded,
         "reference": tuned.reference,
         "max_cost_per_1000": tuned.limit,
         "tried": tuned.tried,
-        "cross_validation": {"folds": FOLDS, "seeds": tuned.plan.seeds},
-        "frontier": [_point_json(tuned, point) for point in tuned.points],
+        "cross_validation": {"folds": FOLDS, "seeds": tuned.settings.seeds},
+        "frontier": [_point(tuned, point) for point in tuned.points],
         "controls": {
-            "best_single": {
-                "model": controls.best_single,
-                "accuracy": _rounded(controls.best_single_accuracy.value),
-                "ci95": _interval(controls.best_single_accuracy),
-                "cost_per_1000": controls.best_single_cost,
-            },
-            "repeated": None if controls.repeated is None else _again_json(controls.repeated),
-            "panel": _point_json(tuned, controls.panel),
+            "best_single": _single(controls.best_single),
+            "best_single_at_cost": None if controls.rival is None else _single(controls.rival),
+            "repeated": None if controls.repeated is None else _repeat(controls.repeated),
+            "panel": _point(tuned, controls.panel),
             "frontier": {name: _rounded(found.value) for name, found in controls.frontier.items()},
             "frontier_cost_per_1000": controls.frontier_cost,
+            "cheapest_as_good": None if controls.cheapest_as_good is None else _single(controls.cheapest_as_good),
+            "cheapest_frontier": None if controls.cheapest_frontier is None else _single(controls.cheapest_frontier),
+            "best_reasoning": None if controls.best_reasoning is None else _single(controls.best_reasoning),
             "oracle": _rounded(controls.oracle),
             "panel_oracle": _rounded(controls.panel_oracle),
         },
         "chosen": tuned.chosen,
+        "chosen_kind": tuned.kind,
+        "few_questions": tuned.few,
     }
 
 
-def _point_json(tuned: Tuned, point: Point) -> dict[str, Any]:
-    versus = point.versus
+def _point(tuned: Tuned, point: Point) -> dict[str, Any]:
     return {
         "config": tuned.config_of(point),
         "members": list(point.members),
@@ -50,23 +51,41 @@ def _point_json(tuned: Tuned, point: Point) -> dict[str, Any]:
         "escalate": escalation_of(tuned.answers, point.ensemble),
         "accuracy_cv": _rounded(point.accuracy.value),
         "ci95": _interval(point.accuracy),
-        "vs_reference": None if versus is None else {"diff": _rounded(versus.value), "ci95": _interval(versus)},
+        "vs_reference": None if point.versus is None else _difference(point.versus),
         "cost_per_1000": point.cost,
         "calls_per_question": _rounded(point.calls),
-        "escalation_rate": _rounded(point.escalated),
+        "escalation_rate": _rounded(point.asked),
         "latency_ms": point.latency_ms,
         "early_latency_ms": point.early_ms,
+        "break_even_output_tokens": point.break_even,
     }
 
 
-def _again_json(again: Again) -> dict[str, Any]:
+def _single(found: SingleModel) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "model": found.model,
+        "accuracy": _rounded(found.accuracy.value),
+        "ci95": _interval(found.accuracy),
+        "cost_per_1000": found.cost,
+    }
+    if found.versus is not None:
+        versus = _difference(found.versus)
+        fields |= {"diff": versus["diff"], "diff_ci95": versus["ci95"]}
+    return fields
+
+
+def _repeat(repeat: Repeat) -> dict[str, Any]:
     return {
-        "model": again.model,
-        "times": again.times,
-        "accuracy": _rounded(again.accuracy.value),
-        "ci95": _interval(again.accuracy),
-        "cost_per_1000": again.cost,
+        "model": repeat.model,
+        "times": repeat.times,
+        "accuracy": _rounded(repeat.accuracy.value),
+        "ci95": _interval(repeat.accuracy),
+        "cost_per_1000": repeat.cost,
     }
+
+
+def _difference(found: Estimate) -> dict[str, Any]:
+    return {"diff": _rounded(found.value), "ci95": _interval(found)}
 
 
 def _rounded(value: float) -> float:

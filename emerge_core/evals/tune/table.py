@@ -2,91 +2,30 @@
 
 from __future__ import annotations
 
-from emerge_core.evals.tables import aligned, percent, points
+from collections.abc import Iterator
+
+from emerge_core.evals.tables import aligned, dollars, paragraph, percent, points
 from emerge_core.evals.tune.config_writer import aggregator_of
 from emerge_core.evals.tune.crossval import FOLDS
-from emerge_core.evals.tune.tuning import Point, Tuned
+from emerge_core.evals.tune.result import FEW, Point, SingleModel, Tuned
 
 
 def table(tuned: Tuned) -> str:
-    """The frontier, the chosen ensemble, and the controls beside it."""
-    controls, chosen = tuned.controls, tuned.points[tuned.chosen]
-    against = f"against {tuned.reference}" if tuned.reference else "against nothing"
-    head = ["", "panel", "asks", "accuracy", against, "$/1000", "calls"]
-    rows = [_row("→" if number == tuned.chosen else "", point) for number, point in enumerate(tuned.points)]
-    lines = [
-        f"{tuned.answers.task}: {len(tuned.answers.questions)} questions, {tuned.answers.left_out} left out "
-        f"(not answered by every model); {tuned.tried} ensembles tried",
-        f"accuracy is that of the same choice on unseen questions: nested cross-validation, {FOLDS} folds, "
-        f"{tuned.plan.seeds} partitions pooled, 95 % intervals over questions",
-    ]
-    if tuned.answers.sparse:
-        lines.append(f"left out, too few answers: {', '.join(tuned.answers.sparse)}")
-    if tuned.limit is not None:
-        lines.append(f"at most {tuned.limit:.4f} $/1000")
-    lines += ["", *aligned(head, rows), *_legend(tuned), "", "controls"]
-    again = controls.repeated
-    beside = [
-        [
-            f"best single member: {controls.best_single}",
-            percent(controls.best_single_accuracy),
-            _money(controls.best_single_cost),
-        ],
-        *(
-            [[f"vote of {again.model} asked {again.times} times", percent(again.accuracy), _money(again.cost)]]
-            if again
-            else []
-        ),
-        [
-            f"best panel that asks nobody else: {_panel(controls.panel)}",
-            percent(controls.panel.accuracy),
-            _money(controls.panel.cost),
-        ],
-        *[
-            [f"frontier model {name}", percent(found), _money(controls.frontier_cost[name])]
-            for name, found in sorted(controls.frontier.items(), key=lambda each: -each[1].value)
-        ],
-    ]
-    lines += aligned(["", "accuracy", "$/1000"], beside)
-    lines.append(
-        f"oracle over all considered {100 * controls.oracle:.1f}, over the chosen panel "
-        f"{100 * controls.panel_oracle:.1f}"
-    )
-    lines += ["", f"chosen: {_panel(chosen)}, {_asks(chosen)}"]
-    if chosen.latency_ms is not None:
-        early = "" if chosen.early_ms is None else f", {chosen.early_ms:.0f} with early decision"
-        lines.append(f"mean latency, all members waited for: {chosen.latency_ms:.0f} ms{early}")
-    return "\n".join(lines)
+    """The choice first, then the frontier, and what the choice is measured against."""
+    return "\n".join([*_choice(tuned), "", *_frontier(tuned), "", *_controls(tuned)])
 
 
-def _legend(tuned: Tuned) -> list[str]:
-    """How to read the column of who is asked, where somebody is."""
-    kinds = {point.ensemble.rule == "cascade" for point in tuned.points if point.to}
-    said = {
-        False: "MODEL below A (share), replace | vote: where less than A of the panel agrees MODEL is asked, on that "
-        "share of the questions, and its answer replaces the panel's or joins the vote",
-        True: "cascade: the first two are asked together, then one model at a time until two agree; where none do, the "
-        "one of greatest weight speaks",
-    }
-    return ["", *(said[kind] for kind in sorted(kinds))] if kinds else []
+def advice(tuned: Tuned) -> str:
+    """The recommendation in one sentence."""
+    choice = tuned.choice
+    if choice.single:
+        return f"use {choice.members[0]} alone"
+    return f"use the {name_of(choice)}" + (f", {asks_of(choice)}" if choice.to else "")
 
 
-def _row(mark: str, point: Point) -> list[str]:
-    versus = "" if point.versus is None else points(point.versus)
-    return [
-        mark,
-        _panel(point),
-        _asks(point),
-        percent(point.accuracy),
-        versus,
-        _money(point.cost),
-        f"{point.calls:.2f}",
-    ]
-
-
-def _panel(point: Point) -> str:
-    ensemble = point.ensemble
-    names = point.members
+def name_of(point: Point) -> str:
+    """A panel by its rule and members."""
+    ensemble, names = point.ensemble, point.members
     if len(names) == 1:
         return names[0]
     if ensemble.rule == "cascade":
@@ -96,15 +35,141 @@ def _panel(point: Point) -> str:
     return f"{aggregator_of(ensemble)} of {', '.join(names)}"
 
 
-def _asks(point: Point) -> str:
+def asks_of(point: Point) -> str:
+    """Which stronger model is asked, when, how often, and what becomes of its answer."""
     ensemble = point.ensemble
     if not point.to:
         return "nobody else"
-    often = f"({100 * point.escalated:.1f} %)"
+    often = f"({100 * point.asked:.1f} %)"
     if ensemble.rule == "cascade":
-        return f"{', then '.join(point.to)} where no two agree {often}"
+        return f"{', then '.join(point.to)} if no two agree {often}"
     return f"{point.to[0]} below {ensemble.below_agreement:g} {often}, {ensemble.final}"
 
 
-def _money(cost: float | None) -> str:
-    return "unknown" if cost is None else f"{cost:.4f}"
+def _choice(tuned: Tuned) -> Iterator[str]:
+    choice, what = tuned.choice, "mean score" if tuned.answers.graded else "right"
+    yield from paragraph(f"{tuned.answers.task}: {advice(tuned)}")
+    said = f"{percent(choice.accuracy)} % {what} on unseen questions"
+    if choice.versus is not None:
+        said += f", {points(choice.versus)} points against {tuned.reference}"
+    yield from paragraph(f"  {said}", indent="  ")
+    yield from (line for text in costs(tuned) for line in paragraph(f"  {text}", indent="  "))
+    rival = tuned.controls.rival
+    if rival is not None and rival.versus is not None:
+        clear = "clearly better than" if rival.versus.low > 0 else "not clearly better than"
+        yield from paragraph(
+            f"  The best ensemble is {clear} {rival.model} alone, the best single model that costs no more: "
+            f"{points(rival.versus)} points.",
+            indent="  ",
+        )
+    if tuned.few:
+        yield from paragraph(
+            f"Warning: {len(tuned.answers.questions)} questions are too few for a firm choice: the intervals are wide, "
+            f"and another sample may well choose otherwise. Record {FEW} or more."
+        )
+
+
+def costs(tuned: Tuned) -> Iterator[str]:
+    """The chosen ensemble's cost, alone and against single models."""
+    choice, controls = tuned.choice, tuned.controls
+    if choice.cost is not None:
+        said = f"${choice.cost:.4f} per 1,000 questions, {choice.calls:.2f} calls each"
+        if tuned.reference_cost:
+            said += f", {choice.cost / tuned.reference_cost:.2f} times the cost of {tuned.reference}"
+        other = controls.cheapest_frontier
+        if other is not None and other.cost and other.model != tuned.reference:
+            said += (
+                f" and {choice.cost / other.cost:.2f} times that of {other.model}, the cheapest frontier model that "
+                "is as good as the best one"
+            )
+        yield said
+    elif choice.break_even is not None:
+        hidden = (*choice.to, *choice.members)[0]
+        yield (
+            f"The cost is not known, since hidden tokens of {hidden} were not recorded; it is as cheap as "
+            f"{tuned.reference} while a call stays below {choice.break_even:.0f} output tokens."
+        )
+    good = controls.cheapest_as_good
+    if good is not None and good.versus is not None:
+        yield (
+            f"{good.model} alone is as good as {tuned.reference} ({points(good.versus)} points) "
+            f"for ${good.cost:.4f}: the cheapest such model."
+        )
+    elif tuned.reference_cost is not None:
+        yield f"No cheaper model alone is known to be as good as {tuned.reference}."
+    thinking = controls.best_reasoning
+    if thinking is not None:
+        cost = "its cost is not known" if thinking.cost is None else f"${thinking.cost:.4f}"
+        yield f"The best reasoning model alone: {thinking.model}, {percent(thinking.accuracy)} % ({cost})."
+
+
+def _frontier(tuned: Tuned) -> Iterator[str]:
+    answers = tuned.answers
+    yield from paragraph(
+        f"{len(answers.questions)} questions, {answers.left_out} left out (not answered by every model); "
+        f"{tuned.tried} candidates tried; accuracy on unseen questions: nested cross-validation, {FOLDS} folds, "
+        f"{tuned.settings.seeds} partitions, 95 % intervals"
+    )
+    if answers.sparse:
+        yield from paragraph(f"left out because they answered too few questions: {', '.join(answers.sparse)}")
+    if tuned.limit is not None:
+        yield f"at most {tuned.limit:.4f} $/1000"
+    against = f"against {tuned.reference}" if tuned.reference else "against nothing"
+    head = ["", "accuracy", against, "$/1000", "calls", "who answers"]
+    rows = [_row("→" if number == tuned.chosen else "", point) for number, point in enumerate(tuned.points)]
+    yield ""
+    yield from aligned(head, rows)
+    kinds = {point.ensemble.rule == "cascade" for point in tuned.points if point.to}
+    if kinds:
+        yield ""
+    if False in kinds:
+        yield from paragraph(
+            "MODEL below A (share), replace | vote: if less than A of the panel agrees, MODEL is asked, on that share "
+            "of the questions, and its answer replaces the panel's or joins the vote"
+        )
+    if True in kinds:
+        yield from paragraph(
+            "cascade: the first two are asked together, then one model at a time until two agree; if none do, the one "
+            "of greatest weight speaks"
+        )
+
+
+def _controls(tuned: Tuned) -> Iterator[str]:
+    controls, repeat = tuned.controls, tuned.controls.repeated
+    rows = [_single("best single member", controls.best_single)]
+    if repeat:
+        what = f"vote of {repeat.model} asked {repeat.times} times"
+        rows.append([what, percent(repeat.accuracy), dollars(repeat.cost)])
+    panel = controls.panel
+    rows.append([f"best panel that asks nobody else: {name_of(panel)}", percent(panel.accuracy), dollars(panel.cost)])
+    rows += [
+        [f"frontier model {name}", percent(found), dollars(controls.frontier_cost[name])]
+        for name, found in sorted(controls.frontier.items(), key=lambda each: -each[1].value)
+    ]
+    if controls.best_reasoning:
+        rows.append(_single("best reasoning model", controls.best_reasoning))
+    yield from aligned(["to compare with", "accuracy", "$/1000"], rows)
+    yield from paragraph(
+        f"oracle over all considered {100 * controls.oracle:.1f}, over the chosen panel "
+        f"{100 * controls.panel_oracle:.1f}"
+    )
+    choice = tuned.choice
+    if choice.latency_ms is not None:
+        early = "" if choice.early_ms is None else f", {choice.early_ms:.0f} with early decision"
+        yield f"mean latency of the choice, all members waited for: {choice.latency_ms:.0f} ms{early}"
+
+
+def _single(what: str, found: SingleModel) -> list[str]:
+    return [f"{what}: {found.model}", percent(found.accuracy), dollars(found.cost)]
+
+
+def _row(mark: str, point: Point) -> list[str]:
+    versus = "" if point.versus is None else points(point.versus)
+    return [
+        mark,
+        percent(point.accuracy),
+        versus,
+        dollars(point.cost),
+        f"{point.calls:.2f}",
+        name_of(point) + (f"; {asks_of(point)}" if point.to else ""),
+    ]

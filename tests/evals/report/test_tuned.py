@@ -10,7 +10,8 @@ import pytest
 
 from emerge_core.evals.report import canvas
 from emerge_core.evals.report.tuning_plot import tuned_plot
-from emerge_core.evals.tune.tuning import Plan, tune
+from emerge_core.evals.tune.settings import TuneSettings
+from emerge_core.evals.tune.tuning import tune
 from tests.evals.tune.test_tune import make
 
 Write = Callable[[Path, Sequence[Any]], None]
@@ -27,7 +28,7 @@ def test_frontier_models_and_the_choice_are_in_the_picture(
         return real(figure)
 
     monkeypatch.setattr(canvas, "png", kept)
-    tuned = tune(Plan(recordings=make(tmp_path, write_rows, samples=3), task="made", seeds=1))
+    tuned = tune(TuneSettings(recordings=make(tmp_path, write_rows, samples=3), task="made", seeds=1))
     assert tuned_plot(tuned).startswith(b"\x89PNG")
     (axes,) = drawn[0].axes
     chosen = tuned.points[tuned.chosen]
@@ -36,7 +37,7 @@ def test_frontier_models_and_the_choice_are_in_the_picture(
     for cost, accuracy in (
         (chosen.cost, chosen.accuracy.value),
         (tuned.controls.frontier_cost["max"], tuned.controls.frontier["max"].value),
-        (tuned.controls.best_single_cost, tuned.controls.best_single_accuracy.value),
+        (tuned.controls.best_single.cost, tuned.controls.best_single.accuracy.value),
     ):
         assert (round(float(cost or 0), 6), round(100 * accuracy, 6)) in places
     texts = "\n".join(text.get_text() for text in axes.texts)

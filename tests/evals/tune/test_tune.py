@@ -15,7 +15,8 @@ from emerge_core.errors import EmergeError
 from emerge_core.evals.tune.bitsets import Blocks
 from emerge_core.evals.tune.crossval import folds
 from emerge_core.evals.tune.result_json import as_json
-from emerge_core.evals.tune.tuning import Cost, Plan, tune
+from emerge_core.evals.tune.settings import CostLimit, TuneSettings
+from emerge_core.evals.tune.tuning import tune
 
 TIERS = {"ada": "small", "bea": "small", "cat": "mid", "dot": "small", "max": "frontier", "rex": "reasoning"}
 ACCURACY = {"ada": 0.7, "bea": 0.7, "cat": 0.7, "dot": 0.3, "max": 0.85, "rex": 0.95}
@@ -75,8 +76,8 @@ def made(tmp_path: Path, write_rows: Write) -> Path:
     return make(tmp_path, write_rows)
 
 
-def plan(directory: Path, **changes: Any) -> Plan:
-    return Plan(recordings=directory, task="made", **{"seeds": 2, **changes})
+def plan(directory: Path, **changes: Any) -> TuneSettings:
+    return TuneSettings(recordings=directory, task="made", **{"seeds": 2, **changes})
 
 
 def test_every_question_is_held_out_once_per_partition() -> None:
@@ -111,7 +112,7 @@ def test_a_panel_of_equals_that_asks_on_disagreement_wins(made: Path) -> None:
 def test_one_model_asked_several_times_stands_beside(tmp_path: Path, write_rows: Write) -> None:
     """For no more than the chosen ensemble costs. Its answers err independently here, so a vote among them gains."""
     root = make(tmp_path, write_rows, samples=9)
-    found = as_json(tune(plan(root, max_cost=Cost(0.9))))
+    found = as_json(tune(plan(root, max_cost=CostLimit(0.9))))
     again = found["controls"]["repeated"]
     chosen = found["frontier"][found["chosen"]]
     assert again["model"] in ("ada", "bea")
@@ -121,7 +122,7 @@ def test_one_model_asked_several_times_stands_beside(tmp_path: Path, write_rows:
     single = found["controls"]["best_single"]["accuracy"]
     assert again["accuracy"] > single + 0.05
     assert again["ci95"][0] < again["accuracy"] < again["ci95"][1]
-    dear = as_json(tune(plan(root, max_cost=Cost(50.0))))["controls"]["repeated"]
+    dear = as_json(tune(plan(root, max_cost=CostLimit(50.0))))["controls"]["repeated"]
     assert dear["times"] == 9  # more were not recorded
 
 
@@ -143,7 +144,8 @@ def test_without_repeats_or_money_for_them_there_is_no_such_control(
 ) -> None:
     assert as_json(tune(plan(made)))["controls"]["repeated"] is None
     assert (
-        as_json(tune(plan(make(tmp_path, write_rows, samples=3), max_cost=Cost(0.1))))["controls"]["repeated"] is None
+        as_json(tune(plan(make(tmp_path, write_rows, samples=3), max_cost=CostLimit(0.1))))["controls"]["repeated"]
+        is None
     )
 
 
@@ -154,16 +156,16 @@ def test_reasoning_models_are_no_members(made: Path) -> None:
     assert named["frontier"][named["chosen"]]["members"] == ["rex"]
     assert named["frontier"][named["chosen"]]["cost_per_1000"] is None
     with pytest.raises(EmergeError, match="no model of the small and mid tiers with a known cost"):
-        tune(plan(made, models=("rex",), max_cost=Cost(1.0)))
+        tune(plan(made, models=("rex",), max_cost=CostLimit(1.0)))
 
 
 def test_a_cost_limit_is_kept(made: Path) -> None:
-    for limit, usd in ((Cost(0.1, share=True), 0.4), (Cost(0.25), 0.25)):
+    for limit, usd in ((CostLimit(0.1, share=True), 0.4), (CostLimit(0.25), 0.25)):
         found = as_json(tune(plan(made, max_cost=limit)))
         assert found["max_cost_per_1000"] == pytest.approx(usd)
         assert all(point["cost_per_1000"] <= usd + 1e-9 for point in found["frontier"])
     with pytest.raises(EmergeError, match=r"no ensemble is within the limits; the cheapest costs 0\.0100 USD"):
-        tune(plan(made, max_cost=Cost(0.001)))
+        tune(plan(made, max_cost=CostLimit(0.001)))
 
 
 def test_the_cheapest_that_is_good_enough(made: Path) -> None:
@@ -216,6 +218,6 @@ def test_larger_panels_may_be_allowed(made: Path) -> None:
 
 def test_too_few_questions_are_said(recordings: Path) -> None:
     with pytest.raises(EmergeError, match="sums has 3 questions: too few"):
-        tune(Plan(recordings=recordings, task="sums"))
+        tune(TuneSettings(recordings=recordings, task="sums"))
     with pytest.raises(EmergeError, match="no answers of omega"):
-        tune(Plan(recordings=recordings, task="sums", models=("omega",)))
+        tune(TuneSettings(recordings=recordings, task="sums", models=("omega",)))

@@ -23,13 +23,13 @@ def scored(answers: Answers, facts: Facts, panels: Integers) -> Iterator[Scored]
     """`panels` are places in the pool."""
     pool = facts.rows[: panels.max() + 1]
     near = nearness(answers, pool.tolist())
-    usable, replies = answers.usable[pool], answers.right[pool]
+    usable, replies = answers.usable[pool], answers.score[pool]
     every, unrated = np.arange(len(answers.questions)), np.full((3, len(answers.questions)), np.nan)
     right = [
         replies[panel[nearest(near[np.ix_(panel, panel)], usable[panel], np.ones(3), unrated)], every]
-        & usable[panel].any(axis=0)
+        * usable[panel].any(axis=0)
         for panel in panels
     ]
     cost = facts.costs.mean(axis=1)[panels].sum(axis=1)
-    count = facts.blocks.count(facts.blocks.pack(np.array(right)))
+    count = facts.block_sums(np.array(right))
     yield Scored(Family(facts.rows[panels], "consensus"), count, cost, mean_of_slowest(facts.latency, panels))

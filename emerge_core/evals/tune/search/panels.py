@@ -26,8 +26,6 @@ def scored(facts: Facts, panels: Integers) -> Iterator[Scored]:
     chunk = Chunk(facts, panels)
     voted = chunk.plurality()
     yield chunk.scored("vote", voted)
-    if chunk.size == 1:
-        return
     unsettled = {trusted: ~chunk.grouped[trusted] & chunk.ask for trusted in range(2, chunk.size + 1)}
     for trusted, asked in unsettled.items():
         yield from chunk.escalated("vote", trusted, voted, asked, lambda target: chunk.plurality(target))
@@ -35,6 +33,13 @@ def scored(facts: Facts, panels: Integers) -> Iterator[Scored]:
         yield from _weighted(facts, panels)
     if facts.rated and chunk.size <= 3:
         yield from _confident(chunk, voted)
+
+
+def singles(facts: Facts) -> Iterator[Scored]:
+    """Every member and target alone."""
+    places = np.arange(len(facts.rows))[:, None]
+    counts = facts.block_sums(facts.score)
+    yield Scored(Family(facts.rows[places], "vote"), counts, facts.costs.mean(axis=1), facts.latency.mean(axis=1))
 
 
 def _weighted(facts: Facts, panels: Integers) -> Iterator[Scored]:

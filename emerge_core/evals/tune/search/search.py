@@ -36,8 +36,9 @@ POOL = 16  # members from which panels of more than three are made: there are to
 
 
 def search(answers: Answers, space: Space, blocks: Blocks) -> Candidates:
-    """Single members, then all pairs and triples (larger panels: of the `POOL` members that are right most often),
-    then cascades, and what embeddings choose."""
+    """Single models, then all pairs and triples (larger panels: of the `POOL` members that are right most often),
+    then cascades, and what embeddings choose. Graded replies state no answers to vote on: of them single models
+    and what embeddings choose alone."""
     facts = Facts(answers, space, blocks)
     with ThreadPoolExecutor(THREADS) as pool:
         scored = [each for found in pool.map(lambda job: list(job()), _jobs(answers, facts, space)) for each in found]
@@ -52,7 +53,12 @@ def search(answers: Answers, space: Space, blocks: Blocks) -> Candidates:
 
 
 def _jobs(answers: Answers, facts: Facts, space: Space) -> Iterator[Job]:
-    for size in range(1, space.max_members + 1):
+    yield partial(panels.singles, facts)
+    if answers.graded:
+        if space.max_members >= 3:
+            yield from _chunked(partial(medoids.scored, answers, facts), facts.members[: medoids.POOL], 3)
+        return
+    for size in range(2, space.max_members + 1):
         pool = facts.members if size <= 3 else facts.members[:POOL]
         yield from _chunked(partial(panels.scored, facts), pool, size)
     if space.max_members >= 2:

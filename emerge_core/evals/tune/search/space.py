@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Members and targets are rows of the arrays."""
+    """Members and targets are rows of the arrays; each of them is a candidate alone, too."""
 
     members: tuple[int, ...]
     targets: tuple[int, ...]
@@ -34,22 +35,22 @@ class Family(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A family's panels: (n, blocks) right answers; (n,) mean US dollars and ms of a question."""
+    """A family's panels: (n, blocks) sums of scores; (n,) mean US dollars and ms of a question."""
 
     family: Family
-    right: Counts
+    right: Counts | Floats
     cost: Floats
     latency: Floats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Candidates:
-    """Every design tried: (n, blocks) right answers, and (n,) mean cost in US dollars and latency in ms of a
-    question, NaN where they are not known."""
+    """Every design tried: (n, blocks) sums of scores, and (n,) mean cost in US dollars and latency in ms of a
+    question, NaN if they are not known."""
 
     families: tuple[Family, ...]
     starts: Integers  # of each family
-    right: Counts
+    right: Counts | Floats
     cost: Singles
     latency: Singles
 
@@ -60,6 +61,17 @@ class Candidates:
     def escalate(self) -> Booleans:
         """Which of them may ask a stronger model."""
         return np.repeat([each.target is not None or bool(each.reserve) for each in self.families], self._sizes())
+
+    @cached_property
+    def single(self) -> Booleans:
+        """Which of them are one model alone."""
+        alone = [each.panels.shape[1] == 1 and each.target is None and not each.reserve for each in self.families]
+        return np.repeat(alone, self._sizes())
+
+    @cached_property
+    def sums(self) -> Singles:
+        """As `right`, ready to be multiplied."""
+        return self.right.astype(np.float32)
 
     def weakest(self, score: Floats) -> Floats:
         """Of each candidate the lowest score among its members; `score` is by row of the arrays."""
