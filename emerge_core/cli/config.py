@@ -62,7 +62,11 @@ def run_push(args: argparse.Namespace) -> int:
         if args.dry_run:
             print(f"{args.file}: ok for {stack.name}; nothing was changed")
             return 0
+        before = configs.pull(stack, client)
         version, tier = configs.push(checked, stack=stack, client=client)
+    if before and before.version == version:
+        print(f"ssm:{stack.config_parameter} holds this config already, as version {version}: nothing was changed")
+        return 0
     cost = " (advanced tier, which AWS charges for)" if tier == "Advanced" else ""
     print(f"version {version} is in ssm:{stack.config_parameter}{cost}; it serves within {TTL_S:g} s of requests")
     return 0

@@ -1,4 +1,4 @@
-"""AWS as the operator's commands see it: clients of one Region, and AWS's faults in the operator's terms."""
+"""Clients of one AWS Region for the operator's commands, and AWS's errors in the operator's terms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connect(region: str | None = None, profile: str | None = None) -> Client:
         raise MissingExtraError("this command needs boto3", extra="aws") from None
     session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"), profile_name=profile)
     if session.region_name is None:
-        raise EmergeError("which AWS Region? Give --region, or set AWS_REGION")
+        raise EmergeError("no AWS Region: give --region, or set AWS_REGION")
     # An invocation may last as long as the function's timeout, and is not to be sent twice.
     patient = {"lambda": Config(read_timeout=905, connect_timeout=5, retries={"total_max_attempts": 1})}
     usual = Config(read_timeout=20, connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
@@ -49,7 +49,7 @@ def explained() -> Iterator[None]:
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
         raise EmergeError("no AWS credentials: give --profile, or set AWS_PROFILE or AWS_ACCESS_KEY_ID") from None
     except exceptions.BotoCoreError as fault:  # its texts hold addresses and names, never a value
-        raise EmergeError(f"AWS could not be asked: {fault}") from None
+        raise EmergeError(f"the call to AWS failed: {fault}") from None
 
 
 def _client_error(fault: Any) -> str:
@@ -58,7 +58,7 @@ def _client_error(fault: Any) -> str:
     if code in DENIED:
         return f"these AWS credentials may not call {operation}: grant it, or use another --profile"
     if code in STALE:
-        return f"AWS does not take these credentials ({code}): sign in again, or use another --profile"
+        return f"AWS rejects these credentials ({code}): sign in again, or use another --profile"
     if operation in QUOTES_VALUES:
         return f"{operation} failed: {code}"
     return f"{operation} failed: {code}: {error.get('Message', '')}".rstrip(": ")

@@ -1,12 +1,14 @@
-"""The deployed config: one SSM parameter, so that it is never seen half-written."""
+"""The deployed config: a single SSM parameter, so that it is never read half-written."""
 
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from emerge_core.config.aws import MARKER_SUFFIX
 from emerge_core.config.load import parse_config
 from emerge_core.config.problems import config_error
 from emerge_core.config.schema import Config
@@ -52,7 +54,12 @@ def check(text: str, *, source: str, stack: Stack, client: Client) -> Checked:
 
 
 def push(checked: Checked, *, stack: Stack, client: Client) -> tuple[int, str]:
-    """The new version and the tier it is kept in. A parameter that is advanced already cannot go back."""
+    """Returns the version that holds the config, and its tier. An identical push makes no new version. A parameter
+    in the advanced tier stays there."""
+    _mark(stack, client)
+    deployed = pull(stack, client)
+    if deployed and deployed.text == checked.text:
+        return deployed.version, deployed.tier or "Standard"
     tier = "Advanced" if len(checked.text.encode()) > STANDARD else "Standard"
     if tier == "Standard" and _described(stack, client).get("Tier") == "Advanced":
         tier = "Advanced"
@@ -86,19 +93,29 @@ def pull(stack: Stack, client: Client, *, version: int | None = None) -> Deploye
 
 
 def remove(stack: Stack, client: Client) -> bool:
-    """Whether there was one. The default config in the artifact serves from then on."""
+    """Returns whether there was one. New environments of the function serve the default config from then on; those
+    that run keep the last config, and report a fault, until Lambda replaces them."""
     ssm = client("ssm")
-    try:
-        ssm.delete_parameter(Name=stack.config_parameter)
-    except ssm.exceptions.ParameterNotFound:
-        return False
-    return True
+    removed = ssm.delete_parameters(Names=[stack.config_parameter, stack.config_parameter + MARKER_SUFFIX])
+    return stack.config_parameter in removed["DeletedParameters"]
 
 
 def differences(deployed: str, text: str, *, source: str) -> list[str]:
     """A unified diff from what is deployed to a file's text; empty where they are the same."""
     lines = difflib.unified_diff(deployed.splitlines(), text.splitlines(), "deployed", source, lineterm="", n=1)
     return list(lines)
+
+
+def _mark(stack: Stack, client: Client) -> None:
+    """Leaves a parameter by which the function tells a deleted config from one that was never pushed."""
+    ssm = client("ssm")
+    with suppress(ssm.exceptions.ParameterAlreadyExists):
+        ssm.put_parameter(
+            Name=stack.config_parameter + MARKER_SUFFIX,
+            Value="yes",
+            Type="String",
+            Description="A config was pushed: without it the function must not serve the default config",
+        )
 
 
 def _described(stack: Stack, client: Client) -> dict[str, Any]:

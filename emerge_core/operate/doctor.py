@@ -1,4 +1,4 @@
-"""Is the stack well? One check after another, each with what to do about it."""
+"""The health of a deployed stack: one check after another, each with what to do about a fault."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from emerge_core.config.advice import warnings
+from emerge_core.config.aws import field_of
+from emerge_core.config.keys import secret_references, split_field
 from emerge_core.config.load import parse_config
 from emerge_core.config.problems import shown_place
 from emerge_core.config.schema import Config
@@ -19,8 +21,8 @@ from emerge_core.operate.preflight import longest_s, preflight
 from emerge_core.operate.stack import Stack
 
 SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
-FEW = 100  # environments at once, from which a quota is ample for a first service
-AT_ONCE = 4  # models asked at a time
+FEW = 100  # concurrent requests: fewer deserve a warning
+AT_ONCE = 4  # models called at a time
 PROBE: dict[str, Any] = {"messages": [{"role": "user", "content": "Reply with OK"}], "max_tokens": 16}
 
 
@@ -31,30 +33,30 @@ class Check(NamedTuple):
 
 
 def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Check]:
-    """`live` asks each model for one tiny answer, by the function: it costs what sixteen tokens cost."""
+    """Runs the checks. `live` calls each model once through the function, for sixteen tokens at most."""
     yield _stack(stack)
     config, checks = _config(stack, client)
     yield from checks
     if config:
-        yield from _looked("secrets", lambda: _secrets(config, client))
+        yield from _checked("secrets", lambda: _secrets(config, client))
     replies: list[function.Reply] = []
-    yield from _looked("function", lambda: _function(stack, client, replies))
+    yield from _checked("function", lambda: _function(stack, client, replies))
     if config and not live:
         yield Check("models", "skip", "not called (--no-live)")
     elif config and (not replies or replies[0].error):
         yield Check("models", "skip", "not called: the function does not answer")
     elif config:
         yield from _models(config, stack, client)
-    yield from _looked("keys", lambda: _keys(stack, client))
-    yield from _looked("concurrency", lambda: _concurrency(stack, client, config))
-    yield from _looked("alarms", lambda: _alarms(stack, client))
+    yield from _checked("keys", lambda: _keys(stack, client))
+    yield from _checked("concurrency", lambda: _concurrency(stack, client, config))
+    yield from _checked("alarms", lambda: _alarms(stack, client))
 
 
-def _looked(about: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """A look that AWS refuses is a failed check, and the others go on."""
+def _checked(about: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
+    """A call that AWS refuses is a failed check; the others are still made."""
     try:
         with explained():
-            return list(look())
+            return list(check())
     except EmergeError as fault:
         return [Check(about, "fail", str(fault))]
 
@@ -75,7 +77,7 @@ def _config(stack: Stack, client: Client) -> tuple[Config | None, list[Check]]:
         config = parse_config(deployed.text, source=stack.config_parameter)
     except EmergeError as fault:
         return None, [Check("config", "fail", str(fault))]
-    return config, _looked("config", lambda: _fit(config, deployed, stack, client))
+    return config, _checked("config", lambda: _fit(config, deployed, stack, client))
 
 
 def _fit(config: Config, deployed: Deployed, stack: Stack, client: Client) -> Iterator[Check]:
@@ -90,15 +92,18 @@ def _fit(config: Config, deployed: Deployed, stack: Stack, client: Client) -> It
 
 
 def _secrets(config: Config, client: Client) -> Iterator[Check]:
-    """Whether they can be read and decrypted: by these credentials, not by the function's."""
-    references = sorted({provider.api_key for provider in config.providers.values() if provider.api_key})
-    held = [each for each in references if not each.startswith("env:")]
+    """Whether these credentials (not the function's) can read and decrypt them."""
+    held = [each for each in secret_references(config) if not each.startswith("env:")]
     if not held:
         yield Check("secrets", "ok", "the config refers to none")
     for reference in held:
         try:
             there = bool(_value(reference, client).strip())
-            yield Check("secrets", "ok" if there else "fail", reference + ("" if there else " is empty: set it again"))
+            yield Check(
+                "secrets",
+                "ok" if there else "fail",
+                reference + ("" if there else " is empty, or has no such field: set it again"),
+            )
         except client("ssm").exceptions.ClientError as fault:
             yield Check("secrets", "fail", f"{reference} cannot be read by these credentials ({code_of(fault)})")
 
@@ -107,7 +112,9 @@ def _value(reference: str, client: Client) -> str:
     kind, _, name = reference.partition(":")
     if kind == "ssm":
         return str(client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
-    return str(client("secretsmanager").get_secret_value(SecretId=name).get("SecretString") or "")
+    secret, field = split_field(reference)
+    text = str(client("secretsmanager").get_secret_value(SecretId=secret).get("SecretString") or "")
+    return field_of(text, field) or ""
 
 
 def _function(stack: Stack, client: Client, replies: list[function.Reply]) -> Iterator[Check]:

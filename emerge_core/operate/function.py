@@ -1,4 +1,4 @@
-"""The deployed function, asked as API Gateway asks it: from where it runs, with what it may read."""
+"""Invokes the deployed function with an event of API Gateway's form, so that checks run where requests do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Reply:
 
 
 def ask(stack: Stack, client: Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
-    """Invokes the alias that serves. Raises EmergeError where the function itself fails."""
+    """Invokes the alias that serves. Raises EmergeError if the function itself fails."""
     done = client("lambda").invoke(
         FunctionName=stack.outputs["ProxyFunctionName"],
         Qualifier=stack.outputs["ProxyAlias"],
@@ -72,7 +72,7 @@ def _event(method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, 
 
 
 def _reply(payload: bytes) -> Reply:
-    """Of a buffered function a proxy reply in JSON; of a streaming one a head, its end and the body."""
+    """A buffered function returns a proxy reply in JSON; a streaming one a JSON head, eight NUL bytes and the body."""
     head, streamed, rest = payload.partition(PRELUDE_END)
     try:
         reply = json.loads(head)

@@ -1,4 +1,4 @@
-"""What a config may not say on a given stack, though it is a good config elsewhere.
+"""What a valid config may not contain on a given stack.
 
 The function can read only what the template grants it, reaches no loopback server of the operator,
 and is cut off by API Gateway (buffered) or by its own timeout.
@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from emerge_core.config.problems import Problem
+from emerge_core.config.keys import references_of, split_field
+from emerge_core.config.problems import Place, Problem
 from emerge_core.config.schema import Config, ProviderConfig
 from emerge_core.operate.aws import DENIED, Client, code_of
 from emerge_core.operate.stack import Stack
@@ -23,25 +24,25 @@ PAGE = 10  # names in one GetParameters call
 
 
 class Findings(NamedTuple):
-    """`problems` refuse a config; `doubts` could not be looked into, or are unusual."""
+    """`problems` refuse a config; `doubts` could not be checked, or are unusual."""
 
     problems: list[Problem]
     doubts: list[str]
 
 
 def preflight(config: Config, stack: Stack, client: Client) -> Findings:
-    """Asks AWS whether what the config refers to exists; reads no secret."""
+    """Checks that what the config refers to exists in AWS. Reads no secret."""
     problems = [*_urls(config), *_readable(config, stack), *_deadlines(config, stack)]
     doubts = [*_private(config, stack), *_slow_models(config, stack)]
-    refused = {place[1] for place, _ in problems if place[-1] == "api_key"}
-    references: dict[str, list[str]] = {}
-    for name, provider in config.providers.items():
-        if provider.api_key and name not in refused:
-            references.setdefault(provider.api_key, []).append(name)
+    refused = {place for place, _ in problems}
+    references: dict[str, list[Place]] = {}
+    for place, reference in _references(config):
+        if place not in refused:
+            references.setdefault(reference, []).append(place)
     for look in (_variables, _parameters, _secrets):
         faults, doubtful = look(references, stack, client)
         for reference, fault in faults.items():
-            problems += [Problem(("providers", name, "api_key"), fault) for name in references[reference]]
+            problems += [Problem(place, fault) for place in references[reference]]
         doubts += doubtful
     return Findings(problems, doubts)
 
@@ -110,15 +111,21 @@ def _too_long(stack: Stack) -> str:
 
 
 def _readable(config: Config, stack: Stack) -> Iterator[Problem]:
-    for name, provider in config.providers.items():
-        kind, _, what = (provider.api_key or "").partition(":")
-        place = ("providers", name, "api_key")
+    for place, reference in _references(config):
+        kind, _, what = reference.partition(":")
+        name = place[1]
         if kind == "ssm" and not what.startswith(stack.parameters_path):
             fault = f"the function may not read {what}, only parameters under {stack.parameters_path}: "
             yield Problem(place, fault + f"`emerge secrets set --stack {stack.name} {name}`")
-        elif kind == "secret" and not _secret_granted(what, stack):
+        elif kind == "secret" and not _secret_granted(split_field(reference)[0], stack):
             fault = f"the function may not read {what}, only secrets under {stack.secrets_prefix}: "
             yield Problem(place, fault + "deploy with its ARN in ExtraSecretArns")
+
+
+def _references(config: Config) -> Iterator[tuple[Place, str]]:
+    for name, provider in config.providers.items():
+        for inside, reference in references_of(provider):
+            yield ("providers", name, *inside), reference
 
 
 def _secret_granted(reference: str, stack: Stack) -> bool:
@@ -180,7 +187,7 @@ def _secrets(references: Collection[str], stack: Stack, client: Client) -> _Look
     for reference in references:
         if not reference.startswith("secret:"):
             continue
-        secrets, name = client("secretsmanager"), reference.removeprefix("secret:")
+        secrets, name = client("secretsmanager"), split_field(reference)[0]
         try:
             found = secrets.describe_secret(SecretId=name)
         except secrets.exceptions.ResourceNotFoundException:

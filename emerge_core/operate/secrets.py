@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from emerge_core.config.keys import references_of
 from emerge_core.config.load import parse_config
 from emerge_core.errors import ConfigError, EmergeError
 from emerge_core.operate.aws import Client
@@ -27,7 +28,7 @@ class Secret:
 
 
 def store(name: str, value: str, *, stack: Stack, client: Client) -> str:
-    """The reference to write in the config."""
+    """Stores a secret. Returns the reference to write in the config."""
     parameter = _parameter(name, stack)
     value = value.strip()
     if not value:
@@ -54,7 +55,7 @@ def listed(stack: Stack, client: Client) -> list[Secret]:
 
 
 def remove(name: str, *, stack: Stack, client: Client, force: bool = False) -> None:
-    """Raises EmergeError where there is none, and unless forced where the deployed config refers to it."""
+    """Raises EmergeError if there is none, or if the deployed config refers to it and `force` is not given."""
     parameter = _parameter(name, stack)
     users = [] if force else sorted(_users(f"ssm:{parameter}", stack, client))
     if users:
@@ -93,5 +94,5 @@ def _users(reference: str, stack: Stack, client: Client) -> Iterator[str]:
     except ConfigError:
         return
     for name, provider in config.providers.items() if config else ():
-        if provider.api_key == reference:
+        if any(each == reference for _, each in references_of(provider)):
             yield name

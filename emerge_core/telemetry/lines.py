@@ -71,7 +71,18 @@ def _call(trace: Trace, call: Call) -> dict[str, Any]:
         "cost_usd": done.cost.usd,
         "cost_known": done.cost.known,
         "cost_estimated": done.cost.estimated,
+        "agreed": _agreed(trace, call),
     }
+
+
+def _agreed(trace: Trace, call: Call) -> int | None:
+    """1 if a member's answer is the one that was selected, 0 if it is another (numbers, so that log queries can add
+    them up); None if either has no answer key."""
+    keys = {candidate.call.id: candidate.key for candidate in trace.candidates}
+    selected = trace.decision.selected if trace.decision else ()
+    winner = next((keys[each] for each in selected if keys.get(each) is not None), None)
+    own = keys.get(call.id)
+    return None if winner is None or own is None else int(own == winner)
 
 
 def _request(trace: Trace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from emerge_core.telemetry.metrics import MODEL_METRICS, REQUEST_METRICS, STACK_METRICS
-from tests.functions.conftest import PARAMETER, QUESTION, Context
+from tests.functions.conftest import PARAMETER, QUESTION, Context, event
 
 CONFIG = """
 providers: {{up: {{kind: openai, base_url: "{url}", api_key: "{key}"}}}}
@@ -407,3 +407,97 @@ def test_no_line_names_the_asyncio_task(aws: Any, lambda_function: Any) -> None:
     function.ask()
     assert function.logged("request")
     assert not [line for line in function.lines if "taskName" in line]
+
+
+REFUSED = [
+    ("POST", "/v1/chat/completions", "{", 400, "invalid_request_error"),
+    ("POST", "/v1/chat/completions", {"model": "nobody", "messages": []}, 400, "invalid_request_error"),
+    ("POST", "/v1/chat/completions", {**QUESTION, "model": "nobody"}, 404, "model_not_found"),
+    ("GET", "/v1/nothing", None, 404, "unknown_url"),
+    ("DELETE", "/v1/chat/completions", None, 405, "method_not_allowed"),
+    ("POST", "/v1/chat/completions", "x" * 4_600_000, 413, "request_too_large"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "code"), REFUSED)
+def test_a_refused_request_has_its_line_and_its_metric(
+    aws: Any, lambda_function: Any, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    function = lambda_function()
+    function.ask()
+    reply = function(method, path, body)
+    assert reply.status == status
+    asked, refused = function.logged("request")
+    assert (asked["cold_start"], refused["cold_start"]) == (True, False)
+    assert (refused["status"], refused["error"], refused["calls"]) == (status, code, 0)
+    assert refused["request_id"] == reply.headers["x-request-id"]
+    assert (refused["key_id"], refused["gateway_request_id"]) == ("0123456789ab", "gateway-request")
+    counted = [(each["Requests"], each["Errors"]) for each in function.metrics("Requests")]
+    assert counted == [([1.0], [0.0]), ([1.0], [1.0])]
+
+
+def test_without_a_config_a_request_has_its_line_and_health_checks_have_none(aws: Any, lambda_function: Any) -> None:
+    function = lambda_function(EMERGE_DEFAULT_CONFIG=None)
+    function.ask()
+    function("GET", "/healthz")
+    (refused,) = function.logged("request")
+    assert (refused["status"], refused["error"]) == (503, "config_error")
+
+
+def test_only_requests_of_the_authorizer_are_served(
+    aws: Any, lambda_function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = event("POST", "/v1/chat/completions", QUESTION)
+    direct["requestContext"].pop("authorizer")
+    function = lambda_function()
+    assert function.module.handler(direct, Context())["statusCode"] == 401
+    function.read()
+    assert function.logged("request")[0]["error"] == "invalid_api_key"
+    assert lambda_function(EMERGE_AUTH=None).module.handler(direct, Context())["statusCode"] == 200
+    assert lambda_function(AWS_SAM_LOCAL="true").module.handler(direct, Context())["statusCode"] == 200
+
+
+def test_without_time_nobody_is_asked_and_nothing_is_billed(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    secret(aws, "sk-one")
+    push()
+    upstream.script = {"a": says("42"), "b": says("42")}
+    function = lambda_function()
+    for context, age_s in ((Context(remaining_ms=900), 0.0), (Context(), 28.5)):
+        reply = function("POST", "/v1/chat/completions", QUESTION, context=context, age_s=age_s)
+        assert (reply.status, reply.json["error"]["type"]) == (504, "timeout_error")
+    assert upstream.bodies == []
+    assert function.logged("call") == []
+    assert [line["status"] for line in function.logged("request")] == [504, 504]
+
+
+@pytest.mark.parametrize("off_s", [-3_600.0, 3_600.0])
+def test_a_clock_that_is_wrong_takes_no_time_away(aws: Any, lambda_function: Any, off_s: float) -> None:
+    assert lambda_function()("POST", "/v1/chat/completions", QUESTION, age_s=off_s).status == 200
+
+
+def test_metrics_have_a_value_for_each_call_and_sensible_digits(
+    aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
+) -> None:
+    secret(aws, "sk-one")
+    push(more="")
+    upstream.script = {"a": says("42", prompt_tokens=7), "b": says("42")}
+    function = lambda_function(EMERGE_MODEL_METRICS=None)
+    function.ask()
+    models = {each["Model"]: each for each in function.metrics("Calls")}
+    assert set(models) == {"a", "b"}
+    assert models["a"]["CallCostUSD"] == [2.7e-05]
+    assert len(models["a"]["CallLatency"]) == 1
+    values = [value for line in function.lines if "_aws" in line for each in line.values() if isinstance(each, list)
+              for value in each]  # fmt: skip
+    assert values
+    assert not [value for value in values if len(repr(value).partition("e")[0].replace(".", "").lstrip("0-")) > 7]
+
+
+def test_a_fault_of_the_start_tells_no_text(aws: Any, lambda_function: Any) -> None:
+    function = lambda_function(EMERGE_CONFIG_TTL_S="sk-a-secret")
+    with pytest.raises(RuntimeError, match=r"(?s)^init failed: .*ValueError$") as raised:
+        function.ask()
+    assert "sk-a-secret" not in str(raised.value)
+    assert raised.value.__suppress_context__

@@ -32,6 +32,13 @@ EVERYTHING = {
     "DomainName": "llm.example.com",
     "DomainCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/c",
     "DomainPath": "x",
+    "LogsKmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/l",
+    "WebAclArn": "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/w/1",
+    "AccessLog": "on",
+    "ApiGatewayLogsRole": "create",
+    "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bounds",
+    "Layers": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
+    "AuthorizerConcurrency": "10",
 }
 each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 
@@ -109,9 +116,7 @@ def test_gateway_function_and_alias_speak_one_protocol(deployed: Any, way: dict[
     variables = function["Environment"]["Variables"]
     assert variables["EMERGE_RESPONSE_MODE"] == mode
     assert variables.get("AWS_LAMBDA_EXEC_WRAPPER") == ("/var/task/stream-wrapper" if streams else None)
-    assert function["SnapStart"]["ApplyOn"] == (
-        "PublishedVersions" if way == {"ResponseMode": "buffered", "SnapStart": "true"} else "None"
-    )
+    assert function["SnapStart"]["ApplyOn"] == ("PublishedVersions" if way["SnapStart"] == "true" else "None")
     assert of_type(template, "AWS::Lambda::Permission")["ProxyPermission"]["FunctionName"] == {"Ref": alias}
 
 
@@ -161,7 +166,7 @@ def replaced_properties() -> set[str]:
 
 CHANGES = [
     *({"LogLevel": "DEBUG"}, {"MemorySize": "1769"}, {"Timeout": "90"}, {"ResponseMode": "stream"}),
-    *({"SnapStart": "true"}, {"ModelMetrics": "true"}, {"Tracing": "true"}),
+    *({"SnapStart": "true"}, {"ModelMetrics": "false"}, {"Tracing": "true"}, {"Layers": "arn:l"}),
     {"VpcSubnetIds": "subnet-1", "VpcSecurityGroupIds": "sg-1"},
 ]
 
@@ -187,8 +192,8 @@ def test_what_does_not_change_the_function_publishes_no_version(deployed: Any) -
     """Lambda has no second version of what is the same, and CloudFormation fails where it expected one."""
     before, after = deployed(), deployed(AlarmEmail="a@example.com", ReservedConcurrency="5", ThrottleRate="7")
     assert of_type(before, "AWS::Lambda::Version") == of_type(after, "AWS::Lambda::Version")
-    streaming = [deployed(ResponseMode="stream", SnapStart=snap) for snap in ("false", "true")]
-    assert of_type(streaming[0], "AWS::Lambda::Version") == of_type(streaming[1], "AWS::Lambda::Version")
+    more = {"StageThrottleRate": "7", "AccessLog": "on", "WebAclArn": EVERYTHING["WebAclArn"], "LatencyAlarmMs": "9"}
+    assert of_type(before, "AWS::Lambda::Version") == of_type(deployed(**more), "AWS::Lambda::Version")
 
 
 def test_new_code_is_a_new_version(deployed: Any) -> None:
@@ -260,11 +265,16 @@ def test_permissions_are_narrow(deployed: Any, parameters: dict[str, str]) -> No
                 assert resource.endswith(("parameter/emerge/mine/*", "secret:emerge/mine/*")), resource
             elif isinstance(resource, dict):
                 assert resource["Fn::GetAtt"][0] in ("ProxyLogs", "AuthorizerLogs")
+    roles = of_type(template, "AWS::IAM::Role")
+    assert {role.get("PermissionsBoundary") for role in roles.values()} == {parameters.get("PermissionsBoundary")}
     assert wide == ({"TracesWildcard", "VpcWildcard"} if parameters is EVERYTHING else set())
     managed = {name: role["ManagedPolicyArns"] for name, role in of_type(template, "AWS::IAM::Role").items()
                if "ManagedPolicyArns" in role}  # fmt: skip
-    gradual = {"CodeDeployServiceRole": ["arn:aws:iam::aws:policy/service-role/AWSCodeDeployRoleForLambda"]}
-    assert managed == ({} if "GradualDeployment" in parameters else gradual)
+    service = "arn:aws:iam::aws:policy/service-role/"
+    gradual = {"DeployRole": [f"{service}AWSCodeDeployRoleForLambda"]}
+    logs = {"GatewayLogsRole": [f"{service}AmazonAPIGatewayPushToCloudWatchLogs"]}
+    wanted = gradual | logs if parameters is EVERYTHING else {} if "GradualDeployment" in parameters else gradual
+    assert managed == wanted
 
 
 def test_the_function_may_do_what_it_needs_and_no_more(deployed: Any) -> None:
@@ -309,7 +319,7 @@ def widget_metrics(template: Any) -> list[tuple[str, str, list[str]]]:
                 texts = before
             texts = [before[i] if each == "." else each for i, each in enumerate(texts)]
             before = texts
-            assert texts[3::2] == ["mine"]
+            assert texts[3::2] in (["mine"], ["mine", "prod"], ["<ProxyFunction>"], ["<AuthorizerFunction>"])
             found.append((texts[0], texts[1], texts[2::2]))
     return found
 
@@ -327,6 +337,12 @@ def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
         ("Stack", "Model"): set(metrics.MODEL_METRICS),
     }
     shown = widget_metrics(template)
+    assert {name for namespace, name, _ in shown if namespace == "AWS/ApiGateway"} == {
+        *("Count", "4XXError", "5XXError", "Latency", "IntegrationLatency")
+    }
+    functions = {(name, *dimensions) for namespace, name, dimensions in shown if namespace == "AWS/Lambda"}
+    assert functions >= {("Throttles", "FunctionName"), ("Invocations", "FunctionName")}
+    shown = [each for each in shown if not each[0].startswith("AWS/")]
     for namespace, name, dimensions in [*shown, *((each["Namespace"], each["MetricName"], ["Stack"]) for each in ours)]:
         assert namespace == metrics.NAMESPACE
         assert name in tables[tuple(dimensions)], name
@@ -337,8 +353,15 @@ def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
         "CostUSD",
         "Agreement",
         "Calls",
+        "CallLatency",
+        "CallCostUSD",
         "ConfigAge",
     }
+    gateway = [{"Name": "ApiName", "Value": "mine"}, {"Name": "Stage", "Value": "prod"}]
+    assert template["Resources"]["Api"]["Properties"]["Name"] == "mine"
+    theirs = {each["MetricName"] for alarm in alarms.values() for each in watched(alarm)
+              if each.get("Namespace") == "AWS/ApiGateway" and each["Dimensions"] == gateway}  # fmt: skip
+    assert theirs == {"4XXError", "5XXError", "Latency", "Count"}
     for alarm in ("FunctionErrorsAlarm", "ThrottlesAlarm"):
         assert alarms[alarm]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "ProxyFunction"}}]
     others = {each["MetricName"] for alarm in alarms.values() for each in watched(alarm)
@@ -350,10 +373,17 @@ def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
 
 
 def test_alarms_tell_whom_the_parameter_names(deployed: Any) -> None:
-    for parameters, told in (({}, []), ({"AlarmEmail": "ops@example.com"}, [{"Ref": "AlarmTopic"}])):
+    own = "arn:aws:sns:us-east-1:123456789012:ops"
+    ways: list[tuple[dict[str, str], list[Any]]] = [
+        ({}, []),
+        ({"AlarmEmail": "ops@example.com"}, [{"Ref": "AlarmTopic"}]),
+    ]
+    ways += [({"AlarmTopicArn": own}, [own])]
+    for parameters, told in ways:
         alarms = of_type(deployed(**parameters), "AWS::CloudWatch::Alarm")
-        assert len(alarms) == 6
-        assert all(alarm["AlarmActions"] == told for alarm in alarms.values())
+        assert len(alarms) == 10
+        assert all(alarm["AlarmActions"] == alarm["OKActions"] == told for alarm in alarms.values())
+    assert of_type(deployed(AlarmTopicArn=own), "AWS::SNS::Topic") == {}
     (topic,) = of_type(deployed(AlarmEmail="ops@example.com"), "AWS::SNS::Topic").values()
     assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": "ops@example.com"}]
 
@@ -397,7 +427,8 @@ def test_concurrency(deployed: Any) -> None:
         ({"SnapStart": "true"}, []),
         ({"ProvisionedConcurrency": "1"}, []),
         ({"SnapStart": "true", "ProvisionedConcurrency": "1"}, ["SnapStart does not go with ProvisionedConcurrency"]),
-        ({"SnapStart": "true", "ResponseMode": "stream"}, ["SnapStart does not go with ResponseMode=stream"]),
+        ({"SnapStart": "true", "ResponseMode": "stream"}, []),
+        ({"AlarmEmail": "a@example.com", "AlarmTopicArn": "arn:x"}, ["Give AlarmEmail or AlarmTopicArn, not both"]),
         ({"DomainName": "llm.example.com"}, ["DomainName needs DomainCertificateArn"]),
     ],
 )
@@ -418,6 +449,9 @@ def test_a_domain_of_one_s_own(deployed: Any) -> None:
     assert (domain["EndpointConfiguration"], domain["SecurityPolicy"]) == ({"Types": ["REGIONAL"]}, "TLS_1_2")
     mapping = of_type(template, "AWS::ApiGateway::BasePathMapping")["DomainMapping"]
     assert (mapping["BasePath"], mapping["Stage"]) == ("x", {"Ref": "ApiStage"})
+    v1 = deployed(**{**EVERYTHING, "DomainPath": "v1"})
+    assert v1["Outputs"]["BaseUrl"]["Value"] == "https://llm.example.com/v1"  # and the app is given /v1/…
+    assert of_type(v1, "AWS::ApiGateway::BasePathMapping")["DomainMapping"]["BasePath"] == "v1"
     rootless = deployed(**{**EVERYTHING, "DomainPath": ""})
     assert rootless["Outputs"]["BaseUrl"]["Value"] == "https://llm.example.com/v1"
     assert "BasePath" not in of_type(rootless, "AWS::ApiGateway::BasePathMapping")["DomainMapping"]
@@ -468,10 +502,9 @@ def test_commands_in_the_outputs_are_commands(deployed: Any, capsys: pytest.Capt
 
 def test_nothing_is_left_when_the_stack_goes(deployed: Any) -> None:
     template = deployed(**EVERYTHING)
-    policies = {
-        each.get(kind) for each in template["Resources"].values() for kind in ("DeletionPolicy", "UpdateReplacePolicy")
-    }
-    assert policies <= {None, "Delete"}
+    kept = {name for name, each in template["Resources"].items() for kind in ("DeletionPolicy", "UpdateReplacePolicy")
+            if each.get(kind) not in (None, "Delete")}  # fmt: skip
+    assert kept == {"GatewayLogsRole", "GatewayAccount"}, "only the account's own setting outlives the stack"
     logs = [each["LoggingConfig"] for each in of_type(template, "AWS::Lambda::Function").values()]
     assert logs == [{"LogGroup": {"Ref": "ProxyLogs"}}, {"LogGroup": {"Ref": "AuthorizerLogs"}}]
     assert all(each["RetentionInDays"] for each in of_type(template, "AWS::Logs::LogGroup").values())
@@ -486,3 +519,82 @@ def test_the_functions_requirements_are_those_of_the_lock() -> None:
     assert {name: version for name, version in shipped.items() if locked.get(name) != version} == {}
     assert not {"uvicorn", "tqdm", "matplotlib", "pytest", "moto"} & set(shipped)
     assert {"openai", "anthropic", "fastapi", "mangum", "aws-lambda-powertools", "boto3"} <= set(shipped)
+
+
+def test_what_is_open_and_what_all_clients_share_is_throttled(deployed: Any) -> None:
+    settings = of_type(deployed(), "AWS::ApiGateway::Stage")["ApiStage"]["MethodSettings"]
+    assert [(each["ResourcePath"], each["HttpMethod"]) for each in settings] == [("/*", "*"), ("/~1healthz", "GET")]
+    assert (settings[0]["ThrottlingRateLimit"], settings[0]["ThrottlingBurstLimit"]) == (100, 200)
+    assert (settings[1]["ThrottlingRateLimit"], settings[1]["ThrottlingBurstLimit"]) == (2, 5)
+    assert all(each["MetricsEnabled"] for each in settings)
+
+
+def test_the_access_log_is_a_choice_and_holds_no_content(deployed: Any) -> None:
+    plain = deployed()
+    assert "AccessLogSetting" not in of_type(plain, "AWS::ApiGateway::Stage")["ApiStage"]
+    assert of_type(plain, "AWS::ApiGateway::Account") == {}
+    existing = deployed(AccessLog="on")
+    assert of_type(existing, "AWS::ApiGateway::Account") == {}
+    setting = of_type(existing, "AWS::ApiGateway::Stage")["ApiStage"]["AccessLogSetting"]
+    assert setting["DestinationArn"] == {"Fn::GetAtt": ["AccessLogs", "Arn"]}
+    fields = json.loads(setting["Format"])
+    assert fields["keyId"] == "$context.authorizer.keyId"
+    assert not [value for value in fields.values() if re.search("identity.apiKey|path$|header|body|querystring", value)]
+    made = deployed(AccessLog="on", ApiGatewayLogsRole="create")
+    (account,) = of_type(made, "AWS::ApiGateway::Account").values()
+    assert account == {"CloudWatchRoleArn": {"Fn::GetAtt": ["GatewayLogsRole", "Arn"]}}
+    (tag,) = of_type(made, "AWS::Logs::LogGroup")["AccessLogs"]["Tags"]
+    assert tag["Value"] == {"Ref": "GatewayAccount"}, "the stage needs the group, and so waits for the role"
+
+
+def test_the_authorizer_s_concurrency_is_bounded_by_parameter(deployed: Any) -> None:
+    functions = [of_type(deployed(**each), "AWS::Lambda::Function") for each in ({}, {"AuthorizerConcurrency": "10"})]
+    assert [each["AuthorizerFunction"].get("ReservedConcurrentExecutions") for each in functions] == [None, "10"]
+
+
+def test_a_web_acl_layers_and_keys_by_parameter(deployed: Any) -> None:
+    template = deployed(**EVERYTHING)
+    (association,) = of_type(template, "AWS::WAFv2::WebACLAssociation").values()
+    assert association == {
+        "ResourceArn": "arn:aws:apigateway:us-east-1::/restapis/<Api>/stages/<ApiStage>",
+        "WebACLArn": EVERYTHING["WebAclArn"],
+    }
+    assert of_type(template, "AWS::Lambda::Function")["ProxyFunction"]["Layers"] == [EVERYTHING["Layers"]]
+    keys = {each["KmsKeyId"] for each in of_type(template, "AWS::Logs::LogGroup").values()}
+    assert keys == {EVERYTHING["LogsKmsKeyArn"]}
+    (topic,) = of_type(template, "AWS::SNS::Topic").values()
+    assert topic["KmsMasterKeyId"] == EVERYTHING["LogsKmsKeyArn"]
+    assert of_type(deployed(), "AWS::WAFv2::WebACLAssociation") == {}
+    assert "Layers" not in of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]
+
+
+def test_saved_queries_ask_for_fields_that_are_logged(deployed: Any) -> None:
+    source = (ROOT / "emerge_core" / "telemetry" / "lines.py").read_text()
+    source += (ROOT / "functions" / "proxy" / "environment.py").read_text()
+    queries = of_type(deployed(), "AWS::Logs::QueryDefinition")
+    assert len(queries) == 4
+    for query in queries.values():
+        assert query["LogGroupNames"] == [{"Ref": "ProxyLogs"}]
+        text = re.sub(r'"[^"]*"| as \w+', "", query["QueryString"])
+        made = set(re.findall(r" as (\w+)", query["QueryString"]))
+        words = set(re.findall(r"(?<!@)\b[a-z]+(?:_[a-z]+)*\b", text)) - made
+        words -= {
+            "filter",
+            "stats",
+            "sort",
+            "display",
+            "limit",
+            "by",
+            "and",
+            "desc",
+            "sum",
+            "count",
+            "avg",
+            "ispresent",
+        }
+        words -= {"message", "timestamp"}
+        assert not [word for word in words if f'"{word}"' not in source and f"{word}=" not in source], words
+
+
+def test_every_parameter_has_a_description(translated: Any) -> None:
+    assert not [name for name, each in translated()["Parameters"].items() if not each.get("Description")]

@@ -23,12 +23,12 @@ def client_error(code: str, operation: str = "GetParameter", message: str = "its
     ("fault", "said"),
     [
         (client_error("AccessDeniedException"), "these AWS credentials may not call GetParameter: grant it"),
-        (client_error("ExpiredTokenException"), "AWS does not take these credentials (ExpiredTokenException): sign in"),
+        (client_error("ExpiredTokenException"), "AWS rejects these credentials (ExpiredTokenException): sign in"),
         (client_error("TooManyRequestsException"), "GetParameter failed: TooManyRequestsException: its text"),
         (client_error("ValidationException", "PutParameter", "value sk-secret"), "PutParameter failed: ValidationExc"),
         (exceptions.NoCredentialsError(), "no AWS credentials: give --profile"),
-        (exceptions.EndpointConnectionError(endpoint_url="https://x"), "AWS could not be asked: Could not connect"),
-        (exceptions.ProfileNotFound(profile="p"), "AWS could not be asked: The config profile (p) could not be found"),
+        (exceptions.EndpointConnectionError(endpoint_url="https://x"), "the call to AWS failed: Could not connect"),
+        (exceptions.ProfileNotFound(profile="p"), "the call to AWS failed: The config profile (p) could not be found"),
     ],
 )
 def test_faults_say_what_to_do(fault: Exception, said: str) -> None:
@@ -62,7 +62,7 @@ def test_the_region(environ: pytest.MonkeyPatch, given: str | None, variables: M
 
 
 def test_without_a_region_it_asks_for_one(environ: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EmergeError, match="Give --region"):
+    with pytest.raises(EmergeError, match="give --region"):
         connect()
 
 

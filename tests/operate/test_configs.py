@@ -88,3 +88,43 @@ def test_differences() -> None:
         "-b",
         "+c",
     ]
+
+
+def test_an_identical_push_makes_no_version(deployed: Any, capsys: Any, tmp_path: Any) -> None:
+    from emerge_core.cli import main
+
+    (tmp_path / "emerge.yaml").write_text(SIMULATED)
+    command = ["config", "push", "--stack", "mine", str(tmp_path / "emerge.yaml")]
+    assert main(command) == 0
+    assert "version 1 is in" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "as version 1: nothing was changed" in capsys.readouterr().out
+    assert push(deployed) == (1, "Standard")
+
+
+def test_a_push_leaves_a_mark_that_remove_takes_away(deployed: Any, tmp_path: Any) -> None:
+    """By it a new environment knows that a config which is gone was lost."""
+    (tmp_path / "default.yaml").write_text(SIMULATED)
+
+    def fresh() -> AwsSource:
+        return AwsSource("/emerge/mine/config", default=tmp_path / "default.yaml", client=deployed.client)
+
+    push(deployed)
+    deployed.client("ssm").delete_parameter(Name="/emerge/mine/config")
+    with pytest.raises(ConfigError, match="has been deleted"):
+        fresh().read()
+    push(deployed)
+    assert configs.remove(deployed.stack, deployed.client)
+    assert fresh().read().version == "default"
+    assert not configs.remove(deployed.stack, deployed.client)
+
+
+def test_headers_and_fields_are_references_too(deployed: Any) -> None:
+    text = SIMULATED.replace(
+        "{p: {kind: simulated}}",
+        "\n  p: {kind: openai, api_key: 'secret:emerge/mine/all#openai', headers: {x-a: 'ssm:/other/key', x-b: plain}}",
+    )
+    with pytest.raises(ConfigError) as refused:
+        push(deployed, text)
+    assert "providers.p.headers.x-a (line 2): the function may not read /other/key" in str(refused.value)
+    assert "providers.p.api_key (line 2): there is no secret emerge/mine/all" in str(refused.value)
