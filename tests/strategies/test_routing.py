@@ -16,7 +16,7 @@ LETTERS = "Which is red?\n\nA. grass\nB. blood\nC. sky\nD. snow"
 TOOLS = ({"type": "function", "function": {"name": "pay", "parameters": {"type": "object"}}},)
 ENSEMBLES = json.dumps(
     {
-        "voted": {"members": ["a", "b", "c"], "aggregator": "vote"},
+        "voted": {"members": ["a", "b", "c"], "aggregator": "vote", "early_decision": False},
         "small": {"members": ["a", "b"]},
         "any": {"routes": {"choices": "voted", "tools": "small", "open_ended": "e"}},
     }
