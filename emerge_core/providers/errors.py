@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -87,13 +87,9 @@ def timed_out(timeout_s: float) -> UpstreamError:
     return UpstreamError(CallError(kind="timeout", message=f"no complete reply within {timeout_s:g} s"))
 
 
-def not_connected(error: BaseException, *, scrub: Scrubber) -> UpstreamError:
-    for each in _chain(error):
-        if isinstance(each, UpstreamError):  # raised in the transport: some SDKs take any exception for a broken line
-            return each
-    cause = _root(error)
-    text = scrub(str(cause)) or type(cause).__name__
-    return UpstreamError(CallError(kind="connection", message=f"connection failed: {text}", sent=_was_made(error)))
+def connection_failed(what: str, *, sent: bool, scrub: Scrubber) -> UpstreamError:
+    """`sent` says that the upstream may have taken the request, and bill it."""
+    return UpstreamError(CallError(kind="connection", message=f"connection failed: {scrub(what)}", sent=sent))
 
 
 def bad_response(what: str, *, status: int | None = 200) -> UpstreamError:
@@ -113,10 +109,10 @@ def not_encodable(error: Exception) -> UpstreamError:
     return UpstreamError(CallError(kind="invalid_request", message=f"the request is not valid JSON text: {error}"))
 
 
-def json_object(content: bytes) -> dict[str, Any]:
+def json_object(content: bytes, decode: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """The object in a 2xx reply; anything else is not what the API promises."""
     try:
-        reply = json.loads(content)
+        reply = decode(content.decode("utf-8-sig", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         what = "HTML" if content.lstrip()[:1] == b"<" else "no JSON"
         raise bad_response(f"the upstream answered 200 with {what}") from error
@@ -209,21 +205,3 @@ def _status_line(status: int, headers: Mapping[str, str]) -> str:
     if 300 <= status < 400:
         return f"HTTP {status}: the base_url redirects elsewhere"
     return f"HTTP {status} without a message ({headers.get('content-type', 'no content type')})"
-
-
-def _was_made(error: BaseException) -> bool:
-    """Whether there was a connection at all. The HTTP libraries' classes, of two generations, by name."""
-    return not any(type(each).__name__ in ("ConnectError", "ConnectTimeout", "ProxyError") for each in _chain(error))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    each: BaseException | None = error
-    while each is not None:
-        yield each
-        each = each.__cause__ or each.__context__
-
-
-def _root(error: BaseException) -> BaseException:
-    while (cause := error.__cause__ or error.__context__) is not None and str(cause):
-        error = cause
-    return error

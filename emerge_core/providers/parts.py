@@ -9,9 +9,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from emerge_core.providers.errors import unsupported
+from emerge_core.providers.errors import bad_response, unsupported
 from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage
 
+MAX_EMBEDDINGS = 40_000_000  # bytes of a reply: 2,048 vectors of 3,072 numbers in base64 take 34 million
+MAX_CALLS = 1_000  # tool calls, or blocks of content, of one reply
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
 
 
@@ -31,6 +33,27 @@ def texts_of(request: EmbeddingRequest) -> tuple[str, ...]:
     if texts is None:
         raise unsupported("this provider embeds texts, not token ids", param="input")
     return texts
+
+
+def vectors_of(rows: Any, expected: int) -> list[list[float]]:
+    """The vectors of a reply. Raises UpstreamError unless there is one per text, all of one length, of finite
+    numbers: anything else would spoil every comparison."""
+    if not isinstance(rows, list) or len(rows) != expected:
+        raise bad_response("the upstream's reply does not have one embedding per text")
+    try:
+        vectors = [[float(number) for number in row] for row in rows]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise bad_response("an embedding in the upstream's reply is malformed") from error
+    if len({len(vector) for vector in vectors}) > 1 or not all(vectors):
+        raise bad_response("the embeddings in the upstream's reply are empty or of different lengths")
+    if not all(math.isfinite(sum(vector)) for vector in vectors) and not _all_finite(vectors):
+        raise bad_response("an embedding in the upstream's reply has a number that is not finite")
+    return vectors
+
+
+def _all_finite(vectors: list[list[float]]) -> bool:
+    """A sum is quick, but may overflow where every number is finite."""
+    return all(math.isfinite(number) for vector in vectors for number in vector)
 
 
 def json_instruction(schema: JsonObject | None) -> str:
@@ -110,6 +133,12 @@ def function_of(tool: JsonObject) -> Mapping[str, Any]:
     return function if isinstance(function, Mapping) else {}
 
 
+def check_calls(count: int) -> None:
+    """Raises UpstreamError for more tool calls than anybody could carry out."""
+    if count > MAX_CALLS:
+        raise bad_response(f"the upstream's reply has more than {MAX_CALLS:,} tool calls")
+
+
 def arguments_object(arguments: Any) -> dict[str, Any]:
     """A call's arguments as an object: providers that take no text need one, even if it is broken."""
     try:
@@ -117,6 +146,12 @@ def arguments_object(arguments: Any) -> dict[str, Any]:
     except ValueError:
         return {"arguments": arguments}
     return dict(value) if isinstance(value, Mapping) else {} if value is None else {"arguments": value}
+
+
+def alternatives(tokens: list[Any]) -> int:
+    """How many alternatives each token comes with, by the first one."""
+    first = tokens[0].get("top_logprobs") if tokens and isinstance(tokens[0], Mapping) else None
+    return len(first) if isinstance(first, list) else 0
 
 
 def logprobs_of(content: Any) -> tuple[TokenLogprob, ...] | None:

@@ -99,16 +99,18 @@ def test_no_request_makes_more_calls_than_its_ceiling(faulty: Any, ceiling: int)
     asyncio.run(main())
 
 
-def test_a_request_sent_again_on_a_new_connection_is_counted(faulty: Any) -> None:
-    """A kept connection that breaks may have been an idle one that had ended: it is tried once more."""
+def test_a_kept_connection_that_breaks_after_the_request_is_an_attempt(faulty: Any) -> None:
+    """The upstream may have taken the request: it is asked again only as a retry, and the cost is not known."""
 
     async def main() -> None:
-        async with faulty({"members": ["reset_before_body"]}, "well") as panel:
-            for _ in range(3):
-                await panel.ask(name="well")  # leaves a connection
-                before = panel.total
-                trace = await panel.ask()
-                assert panel.total - before == trace.calls[0].completion.attempts == 2
+        for retries in (0, 1):
+            async with faulty({"members": ["reset_before_body"]}, "well", max_retries=retries) as panel:
+                for _ in range(3):
+                    await panel.ask(name="well")  # leaves a connection
+                    before = panel.total
+                    call = (await panel.ask()).calls[0]
+                    assert panel.total - before == call.completion.attempts == retries + 1
+                    assert not call.completion.cost.known
 
     asyncio.run(main())
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from emerge_core.providers.transport.sdk import Refusals, Told
+from emerge_core.providers.refusals import Refusals
+from emerge_core.providers.transport.exchange import Reply
 from emerge_core.types import CallError, ChatRequest, UpstreamError
 
 USER: Any = {"role": "user", "content": "Hello"}
@@ -205,11 +206,11 @@ def test_a_refusal_is_forgotten_after_an_hour() -> None:
         sent = frozenset({"seed"}) - refused
         return sent, sent
 
-    async def send(sent: frozenset[str]) -> Told:
+    async def send(sent: frozenset[str]) -> Reply:
         asked_with.append(set(sent))
         if sent:
             raise UpstreamError(CallError(kind="invalid_request", message="seed is not supported", status=400))
-        return Told({}, ())
+        return Reply({}, ())
 
     for at_s in (0, 3599, 3601):
         now[0] = at_s

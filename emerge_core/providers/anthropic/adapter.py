@@ -1,6 +1,6 @@
-"""Anthropic's messages API, through the official SDK's transport.
+"""Anthropic's messages API.
 
-Like the OpenAI adapter it reads plain JSON. The API changed with the Claude generations, so two are
+The API changed with the Claude generations, so two are
 told apart: up to 4.6 (and other vendors' models behind this API) sampling parameters and forced tools
 work; later ones refuse sampling, may refuse forced tools, and take a JSON schema natively.
 """
@@ -14,23 +14,23 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import anthropic
-import httpx2
-
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
 from emerge_core.providers.anthropic.messages import called, conversation, tool_id
+from emerge_core.providers.anthropic.output_format import native_format
 from emerge_core.providers.anthropic.stream import Assembly
 from emerge_core.providers.errors import Scrubber, bad_response, timed_out, unsupported
-from emerge_core.providers.parts import count, function_of, json_instruction, unfenced, whole_usage
-from emerge_core.providers.transport.client import client_options, http_client
-from emerge_core.providers.transport.sdk import Refusals, Told, post, stream
+from emerge_core.providers.parts import check_calls, count, function_of, json_instruction, unfenced, whole_usage
+from emerge_core.providers.refusals import Refusals
+from emerge_core.providers.transport.client import HttpClient
+from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
 _URL = str(KINDS["anthropic"].base_url)
-_NO_KEY = "no-key-needed"
-_SAMPLING_VERSION = "2023-06-01"  # later versions of the API refuse sampling for every model
+_PATH = "/v1/messages"
+_VERSION = "2026-10-21"  # of the API
+_SAMPLING_VERSION = "2023-06-01"  # the last one that takes sampling parameters
 _LATER = re.compile(r"claude-(?!instant|[23]|4-(opus|sonnet|haiku)|(opus|sonnet|haiku)-4(?![-.]([7-9]|\d\d)(?!\d)))")
 _REPLY_TOOL = "reply"
 _FINISH = {
@@ -63,14 +63,9 @@ def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, Mo
 
 class Anthropic:
     def __init__(self, config: ProviderConfig, *, api_key: str | None) -> None:
-        base_url = (config.base_url or _URL).rstrip("/").removesuffix("/v1")  # the SDK's paths have it
-        self._client = anthropic.AsyncAnthropic(
-            api_key=api_key or _NO_KEY,
-            base_url=base_url,
-            max_retries=0,
-            default_headers=config.headers,
-            http_client=http_client(httpx2, base_url, **client_options(config)),
-        )
+        base_url = (config.base_url or _URL).rstrip("/").removesuffix("/v1")  # as Anthropic's own SDKs are configured
+        headers = {"anthropic-version": _VERSION} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
+        self._client = HttpClient(base_url, headers=headers, config=config)
         self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})
 
@@ -83,32 +78,39 @@ class Anthropic:
     async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._complete(model, request, timeout_s, emit)
+                return await self._complete(model, request, emit)
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def _complete(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
+    async def _complete(self, model: str, request: ChatRequest, emit: Sink | None) -> Completion:
         def prepare(refused: frozenset[str]) -> tuple[Wire, Collection[str]]:
             wire = to_wire(model, request, refused)
             return wire, wire.sent
 
-        async def send(wire: Wire) -> Told:
-            ask: Any = {"timeout_s": timeout_s, "scrub": self._scrub, "headers": wire.headers}
+        async def send(wire: Wire) -> Reply:
             if emit is None:
-                return await post(anthropic, self._client, "/v1/messages", wire.body, **ask)
+                return await post(self._client, _PATH, wire.body, scrub=self._scrub, headers=wire.headers)
             assembly = Assembly(emit, self._scrub)
             body = {**wire.body, "stream": True}
-            limits = await stream(anthropic, self._client, "/v1/messages", body, take=assembly.take, **ask)
-            return Told(assembly.reply(), limits)
+            limits = await stream(
+                self._client,
+                _PATH,
+                body,
+                scrub=self._scrub,
+                headers=wire.headers,
+                into=assembly,
+            )
+            return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
 
-        wire, told, attempts = await self._refusals.ask(model, prepare, send)
-        return replace(from_wire(told.reply, wire, attempts=attempts), rate_limits=told.rate_limits)
+        wire, reply, attempts = await self._refusals.ask(model, prepare, send)
+        completion = await off_loop(reply.large, lambda: from_wire(reply.body, wire, attempts=attempts))
+        return replace(completion, rate_limits=reply.rate_limits)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         raise unsupported("Anthropic has no embeddings")
 
     async def aclose(self) -> None:
-        await self._client.close()
+        await self._client.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
     text_in_tool = False
     schema = request.json_schema
     if schema is not None and later and "format" not in refused:
-        output_format = _native_format(schema)
+        output_format = native_format(schema)
     elif schema and not later and not request.tools and schema.get("type") == "object" and "tool_choice" not in refused:
         tools = [{"name": _REPLY_TOOL, "description": "Give the whole answer.", "input_schema": dict(schema)}]
         choice = {"type": "tool", "name": _REPLY_TOOL, "disable_parallel_tool_use": True}
@@ -223,29 +225,11 @@ def _tools(request: ChatRequest) -> tuple[list[dict[str, Any]], dict[str, Any] |
     return tools, choice
 
 
-def _native_format(schema: JsonObject) -> dict[str, Any] | None:
-    """The schema in the subset that the API enforces; None where that would change what it allows."""
-    if _has_open_object(schema):
-        return None
-    try:
-        return {"type": "json_schema", "schema": anthropic.transform_schema(dict(schema))}
-    except (ValueError, TypeError, AttributeError, AssertionError, RecursionError):
-        return None
-
-
-def _has_open_object(schema: Any) -> bool:
-    if isinstance(schema, (list, tuple)):
-        return any(_has_open_object(item) for item in schema)
-    if not isinstance(schema, Mapping):
-        return False
-    opened = schema.get("type") == "object" and (not schema.get("properties") or schema.get("additionalProperties"))
-    return bool(opened) or any(_has_open_object(value) for value in schema.values())
-
-
 def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:
     content = reply.get("content")
     if not isinstance(content, list) or not all(isinstance(block, Mapping) for block in content):
         raise bad_response("the upstream's reply has no content")
+    check_calls(len(content))
     texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
     calls = tuple(_tool_call(block) for block in content if block.get("type") == "tool_use")
     stop_reason, named = reply.get("stop_reason"), reply.get("model")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
+from emerge_core.providers.parts import check_calls
+from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink
 
 _STATUS = {
@@ -25,6 +27,7 @@ class Assembly:
     """Takes the data of each event, emits the text in it, and gives the whole `reply` at the end."""
 
     def __init__(self, emit: Sink, scrub: Scrubber) -> None:
+        self.content = Content()
         self._emit = emit
         self._scrub = scrub
         self._message: dict[str, Any] = {}
@@ -32,9 +35,9 @@ class Assembly:
         self._blocks: dict[Any, dict[str, Any]] = {}
         self._parts: dict[Any, list[str]] = {}  # of a block's text or JSON, by its index
 
-    def take(self, data: bytes) -> bool:
+    def take(self, data: bytes | dict[str, Any]) -> bool:
         """Whether this was the last event."""
-        event = json_object(data)
+        event = data if isinstance(data, dict) else json_object(data)
         match event.get("type"):
             case "message_start":
                 self._take_message(_mapping(event, "message"))
@@ -46,7 +49,7 @@ class Assembly:
                 self._take_message({**_mapping(event, "delta"), "usage": event.get("usage")})
             case "error":
                 kind = str(_mapping(event, "error").get("type"))
-                raise told_in_stream(http_failure(_STATUS.get(kind, 500), {}, data, scrub=self._scrub))
+                raise told_in_stream(http_failure(_STATUS.get(kind, 500), {}, json.dumps(event), scrub=self._scrub))
             case "message":  # a server that does not stream
                 self._take_message(event)
                 content = event.get("content")
@@ -70,6 +73,7 @@ class Assembly:
         if isinstance(index, (dict, list)):
             raise bad_response("a block in the upstream's stream has no index")
         self._blocks[index] = dict(block)
+        check_calls(len(self._blocks))
         self._parts[index] = []
         if block.get("type") == "text":
             self._take_text(index, block.get("text"))
@@ -80,10 +84,12 @@ class Assembly:
         if delta.get("type") == "text_delta":
             self._take_text(index, delta.get("text"))
         elif delta.get("type") == "input_json_delta" and isinstance(delta.get("partial_json"), str):
+            self.content.add(delta["partial_json"])
             self._parts[index].append(delta["partial_json"])
 
     def _take_text(self, index: Any, text: Any) -> None:
         if isinstance(text, str) and text:
+            self.content.add(text)
             self._parts[index].append(text)
             self._emit(Delta(text=text))
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-import httpx
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
@@ -17,26 +15,26 @@ from emerge_core.providers import Embeddings
 from emerge_core.providers.errors import (
     Scrubber,
     bad_response,
-    http_failure,
-    json_object,
-    not_connected,
-    not_encodable,
     timed_out,
     unsupported,
 )
 from emerge_core.providers.ollama.stream import Assembly
 from emerge_core.providers.parts import (
+    MAX_EMBEDDINGS,
     Document,
     Image,
     arguments_object,
+    check_calls,
     count,
     function_of,
     logprobs_of,
     pieces,
     texts_of,
+    vectors_of,
 )
-from emerge_core.providers.transport.client import client_options, http_client
-from emerge_core.providers.transport.sse import drain, lines
+from emerge_core.providers.transport.client import HttpClient
+from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
+from emerge_core.providers.transport.sse import lines
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
 _URL = str(KINDS["ollama"].base_url)
@@ -52,70 +50,53 @@ def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, Mo
 
 class Ollama:
     def __init__(self, config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> None:
-        self._url = (config.base_url or _URL).rstrip("/").removesuffix("/api")
+        base_url = (config.base_url or _URL).rstrip("/").removesuffix("/api")
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        headers |= {name.lower(): value for name, value in config.headers.items()}
-        self._client: httpx.AsyncClient = http_client(httpx, self._url, headers=headers, **client_options(config))
+        self._client = HttpClient(base_url, headers=headers, config=config)
         self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._context = {model.model: model.context for model in models.values() if model.context is not None}
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
-        body, dropped = to_wire(model, request, context=self._context.get(model))
-        return from_wire(await self._post("/api/chat", body, timeout_s), request, dropped=dropped)
+        return await self._ask(model, request, timeout_s, None)
 
     async def stream(self, model: str, request: ChatRequest, *, timeout_s: float, emit: Sink) -> Completion:
+        return await self._ask(model, request, timeout_s, emit)
+
+    async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         body, dropped = to_wire(model, request, context=self._context.get(model))
-        assembly = Assembly(emit, self._scrub)
-        async with (
-            self._answering(timeout_s),
-            self._client.stream(
-                "POST", f"{self._url}/api/chat", json={**body, "stream": True}, timeout=timeout_s
-            ) as response,
-        ):
-            if response.status_code != 200:
-                raise http_failure(response.status_code, response.headers, await response.aread(), scrub=self._scrub)
-            received = response.aiter_bytes()
-            async with aclosing(lines(received)) as found:
-                async for line in found:
-                    if line.strip() and assembly.take(line):
-                        break
-            await drain(received)
-        return from_wire(assembly.reply(), request, dropped=dropped)
+        try:
+            async with asyncio.timeout(timeout_s):
+                if emit is None:
+                    reply = await post(self._client, "/api/chat", body, scrub=self._scrub)
+                else:
+                    assembly = Assembly(emit, self._scrub)
+                    body["stream"] = True
+                    limits = await stream(
+                        self._client,
+                        "/api/chat",
+                        body,
+                        scrub=self._scrub,
+                        into=assembly,
+                        cut=lines,
+                    )
+                    reply = Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
+                completion = await off_loop(reply.large, lambda: from_wire(reply.body, request, dropped=dropped))
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+        return replace(completion, rate_limits=reply.rate_limits)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         texts = texts_of(request)
         body: dict[str, Any] = {"model": model, "input": list(texts)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
-        reply = await self._post("/api/embed", body, timeout_s)
-        rows = reply.get("embeddings")
-        if not isinstance(rows, list) or len(rows) != len(texts):
-            raise bad_response("the upstream's reply does not have one embedding per text")
-        try:
-            vectors = [[float(number) for number in row] for row in rows]
-        except (TypeError, ValueError) as error:
-            raise bad_response("an embedding in the upstream's reply is malformed") from error
-        return Embeddings(vectors, _usage({"eval_count": 0, **reply}), dropped_params=tuple(request.extra))
-
-    async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        async with self._answering(timeout_s):
-            response = await self._client.post(self._url + path, json=body, timeout=timeout_s)
-        if response.status_code != 200:
-            raise http_failure(response.status_code, response.headers, response.content, scrub=self._scrub)
-        return json_object(response.content)
-
-    @asynccontextmanager
-    async def _answering(self, timeout_s: float) -> AsyncIterator[None]:
-        """Turns what can go wrong in an exchange into UpstreamError."""
         try:
             async with asyncio.timeout(timeout_s):
-                yield
-        except (TimeoutError, httpx.TimeoutException):
+                reply = (await post(self._client, "/api/embed", body, scrub=self._scrub, limit=MAX_EMBEDDINGS)).body
+        except TimeoutError:
             raise timed_out(timeout_s) from None
-        except httpx.HTTPError as error:
-            raise not_connected(error, scrub=self._scrub) from None
-        except (ValueError, TypeError, RecursionError) as error:
-            raise not_encodable(error) from None
+        vectors = vectors_of(reply.get("embeddings"), len(texts))
+        return Embeddings(vectors, _usage({"eval_count": 0, **reply}), dropped_params=tuple(request.extra))
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -221,6 +202,7 @@ def from_wire(reply: JsonObject, request: ChatRequest, *, dropped: tuple[str, ..
 def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
     if not isinstance(calls, list):
         return ()
+    check_calls(len(calls))
     made = []
     for index, call in enumerate(calls):
         function = function_of(call) if isinstance(call, Mapping) else {}

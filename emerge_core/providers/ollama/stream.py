@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
-from emerge_core.providers.parts import logprobs_of
+from emerge_core.providers.parts import alternatives, check_calls, logprobs_of
+from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, Sink
 
 
@@ -14,6 +16,7 @@ class Assembly:
     """Takes each line, emits the text in it, and gives the whole `reply` at the end."""
 
     def __init__(self, emit: Sink, scrub: Scrubber) -> None:
+        self.content = Content()
         self._emit = emit
         self._scrub = scrub
         self._texts: list[str] = []
@@ -21,11 +24,11 @@ class Assembly:
         self._logprobs: list[Any] = []
         self._last: dict[str, Any] | None = None
 
-    def take(self, line: bytes) -> bool:
+    def take(self, line: bytes | dict[str, Any]) -> bool:
         """Whether this was the last line."""
-        told = json_object(line)
+        told = line if isinstance(line, dict) else json_object(line)
         if told.get("error"):
-            raise told_in_stream(http_failure(500, {}, line, scrub=self._scrub))
+            raise told_in_stream(http_failure(500, {}, json.dumps(told), scrub=self._scrub))
         message = told.get("message")
         if isinstance(message, Mapping):
             self._take_message(message, told.get("logprobs"))
@@ -47,5 +50,8 @@ class Assembly:
         self._texts.append(content or "")
         self._logprobs += tokens
         self._calls += calls if isinstance(calls, list) else []
+        check_calls(len(self._calls))
+        self.content.add(content or "", *(json.dumps(call) for call in calls or ()) if isinstance(calls, list) else ())
+        self.content.add_logprobs(len(tokens), alternatives(tokens))
         if content or tokens:
             self._emit(Delta(text=content or "", logprobs=logprobs_of(tokens)))

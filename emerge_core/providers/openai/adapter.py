@@ -1,7 +1,4 @@
-"""OpenAI's chat completions and embeddings, at api.openai.com or at any compatible base URL.
-
-The official SDK sends the request (authentication, headers, timeouts); the reply is read as plain JSON.
-"""
+"""OpenAI's chat completions and embeddings, at api.openai.com or at any compatible base URL."""
 
 from __future__ import annotations
 
@@ -9,24 +6,33 @@ import array
 import asyncio
 import base64
 import json
+import os
 import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-import httpx2
-import openai
-
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
 from emerge_core.providers.errors import DEVELOPER, Scrubber, bad_response, http_failure, timed_out, told_in_stream
 from emerge_core.providers.openai.stream import Assembly
-from emerge_core.providers.parts import count, function_of, json_instruction, logprobs_of, unfenced, whole_usage
+from emerge_core.providers.parts import (
+    MAX_EMBEDDINGS,
+    check_calls,
+    count,
+    function_of,
+    json_instruction,
+    logprobs_of,
+    unfenced,
+    vectors_of,
+    whole_usage,
+)
+from emerge_core.providers.refusals import Refusals
 from emerge_core.providers.tool_ids import shortened
-from emerge_core.providers.transport.client import client_options, http_client
-from emerge_core.providers.transport.sdk import Refusals, Told, post, stream
+from emerge_core.providers.transport.client import HttpClient
+from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
 from emerge_core.types import (
     ChatRequest,
     Completion,
@@ -40,7 +46,6 @@ from emerge_core.types import (
 )
 
 _URL = str(KINDS["openai"].base_url)
-_NO_KEY = "no-key-needed"  # the SDK wants one; local servers do not look at it
 _NEVER_PASSED = ("model", "messages", "stream", "stream_options", "n", "input")
 
 # Reasoning models and compatible servers refuse some of these by name.
@@ -52,6 +57,7 @@ _OPTIONAL = frozenset(_REFUSABLE.split())
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 _LONGEST_ID = 40
 _NINE = re.compile(r"(?i)(mi|mag|mini)stral|(code|dev|pix)stral|mixtral|voxtral")  # ids of nine letters and digits
+_ACCOUNT = {"OPENAI_ORG_ID": "openai-organization", "OPENAI_PROJECT_ID": "openai-project"}
 _FINISH = {
     "function_call": "tool_calls",
     "tool_use": "tool_calls",
@@ -72,15 +78,10 @@ def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, Mo
 class OpenAI:
     def __init__(self, config: ProviderConfig, *, api_key: str | None) -> None:
         base_url = config.base_url or _URL  # never the environment's: it may well point at ourselves
-        self._client = openai.AsyncOpenAI(
-            api_key=api_key or _NO_KEY,
-            base_url=base_url,
-            max_retries=0,
-            default_headers=config.headers,
-            http_client=http_client(httpx2, base_url, **client_options(config)),
-        )
-        if config.base_url:  # the environment's OpenAI organization is nobody else's business
-            self._client.organization = self._client.project = None
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        if config.base_url is None:  # the environment's OpenAI organization is not for other places
+            headers |= {name: os.environ[variable] for variable, name in _ACCOUNT.items() if os.environ.get(variable)}
+        self._client = HttpClient(base_url, headers=headers, config=config)
         self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._compact = config.base_url is None  # compatible servers may not know base64 embeddings
         self._refusals = Refusals()
@@ -94,11 +95,11 @@ class OpenAI:
     async def _ask(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._complete(model, request, timeout_s, emit)
+                return await self._complete(model, request, emit)
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def _complete(self, model: str, request: ChatRequest, timeout_s: float, emit: Sink | None) -> Completion:
+    async def _complete(self, model: str, request: ChatRequest, emit: Sink | None) -> Completion:
         def prepare(refused: frozenset[str]) -> tuple[tuple[dict[str, Any], tuple[str, ...]], Collection[str]]:
             body, dropped = to_wire(model, request, refused)
             if emit:
@@ -106,19 +107,20 @@ class OpenAI:
             sent = (_OPTIONAL | request.extra.keys()) & body.keys()
             return (body, dropped), sent | {DEVELOPER for message in body["messages"] if message["role"] == "developer"}
 
-        async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> Told:
+        async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> Reply:
             path = "/chat/completions"
             if emit is None:
-                return await self._post(path, wire[0], timeout_s)
+                return await post(self._client, path, wire[0], scrub=self._scrub)
             assembly = Assembly(emit, fault=lambda error: told_in_stream(_told_in_200(error, self._scrub)))
-            limits = await stream(
-                openai, self._client, path, wire[0], timeout_s=timeout_s, scrub=self._scrub, take=assembly.take
-            )
-            return Told(assembly.reply(), limits)
+            limits = await stream(self._client, path, wire[0], scrub=self._scrub, into=assembly)
+            return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
 
-        (_, dropped), told, attempts = await self._refusals.ask(model, prepare, send)
-        completion = from_wire(told.reply, request, dropped=dropped, attempts=attempts, scrub=self._scrub)
-        return replace(completion, rate_limits=told.rate_limits)
+        (_, dropped), reply, attempts = await self._refusals.ask(model, prepare, send)
+        completion = await off_loop(
+            reply.large,
+            lambda: from_wire(reply.body, request, dropped=dropped, attempts=attempts, scrub=self._scrub),
+        )
+        return replace(completion, rate_limits=reply.rate_limits)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
@@ -128,17 +130,14 @@ class OpenAI:
             body["dimensions"] = request.dimensions
         try:
             async with asyncio.timeout(timeout_s):
-                reply, limits = await self._post("/embeddings", body, timeout_s)
+                reply = await post(self._client, "/embeddings", body, scrub=self._scrub, limit=MAX_EMBEDDINGS)
         except TimeoutError:
             raise timed_out(timeout_s) from None
-        vectors = _vectors(reply, len(request.inputs))
-        return Embeddings(vectors, usage_of(reply.get("usage")), rate_limits=limits)
-
-    async def _post(self, path: str, body: dict[str, Any], timeout_s: float) -> Told:
-        return await post(openai, self._client, path, body, timeout_s=timeout_s, scrub=self._scrub)
+        vectors = vectors_of(_embeddings(reply.body), len(request.inputs))
+        return Embeddings(vectors, usage_of(reply.body.get("usage")), rate_limits=reply.rate_limits)
 
     async def aclose(self) -> None:
-        await self._client.close()
+        await self._client.aclose()
 
 
 def to_wire(
@@ -255,6 +254,7 @@ def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
         listed = [{"function": message["function_call"]}]
     if not isinstance(listed, list):
         return ()
+    check_calls(len(listed))
     return tuple(_tool_call(index, call) for index, call in enumerate(listed))
 
 
@@ -289,20 +289,20 @@ def usage_of(counts: Any) -> Usage | None:
         return None
 
 
-def _vectors(reply: JsonObject, expected: int) -> list[list[float]]:
+def _embeddings(reply: JsonObject) -> list[Any]:
     rows = reply.get("data")
-    if not isinstance(rows, list) or len(rows) != expected:
-        raise bad_response("the upstream's reply does not have one embedding per text")
+    if not isinstance(rows, list):
+        raise bad_response("the upstream's reply has no embeddings")
     try:
         ordered = sorted(rows, key=lambda row: int(row.get("index", 0)))
-        return [_vector(row["embedding"]) for row in ordered]
+        return [_unpacked(row["embedding"]) for row in ordered]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise bad_response("an embedding in the upstream's reply is malformed") from error
 
 
-def _vector(embedding: Any) -> list[float]:
+def _unpacked(embedding: Any) -> Any:
     if not isinstance(embedding, str):
-        return [float(number) for number in embedding]
+        return embedding
     floats = array.array("f", base64.b64decode(embedding))
     if sys.byteorder == "big":
         floats.byteswap()

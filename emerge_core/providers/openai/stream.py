@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from emerge_core.providers.errors import bad_response, json_object
-from emerge_core.providers.parts import function_of, logprobs_of
+from emerge_core.providers.parts import alternatives, check_calls, function_of, logprobs_of
+from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink, UpstreamError, text_of
 
 _DONE = b"[DONE]"
@@ -17,6 +18,7 @@ class Assembly:
     `fault` makes an error of what an upstream tells in an event."""
 
     def __init__(self, emit: Sink, fault: Callable[[Any], UpstreamError]) -> None:
+        self.content = Content()
         self._emit = emit
         self._fault = fault
         self._texts: list[str] = []
@@ -27,12 +29,12 @@ class Assembly:
         self._finish: Any = None
         self._ended = False
 
-    def take(self, data: bytes) -> bool:
+    def take(self, data: bytes | dict[str, Any]) -> bool:
         """Whether this was the last event."""
-        if data.strip() == _DONE:
+        if isinstance(data, bytes) and data.strip() == _DONE:
             self._ended = True
             return True
-        chunk = json_object(data)
+        chunk = data if isinstance(data, dict) else json_object(data)
         if chunk.get("error"):
             raise self._fault(chunk["error"])
         self._told |= {name: chunk[name] for name in ("model", "usage") if chunk.get(name)}
@@ -69,8 +71,10 @@ class Assembly:
             self._texts.append(text)
         refusal = refusal if isinstance(refusal, str) else ""
         self._refusals.append(refusal)
+        self.content.add(text, refusal)
         listed = logprobs.get("content") if isinstance(logprobs, Mapping) else None
         tokens = listed if isinstance(listed, list) else []
+        self.content.add_logprobs(len(tokens), alternatives(tokens))
         self._logprobs += tokens
         if text or refusal or tokens:
             self._emit(Delta(text=text, refusal=refusal, logprobs=logprobs_of(tokens)))
@@ -87,7 +91,8 @@ class Assembly:
         if call is None or (begins and call_id != call.id):
             call = _Call(index, call_id)
             self._calls.append(call)
-        call.take(function_of(fragment))
+            check_calls(len(self._calls))
+        self.content.add(call.take(function_of(fragment)))
 
 
 class _Call:
@@ -97,12 +102,15 @@ class _Call:
         self._name = ""
         self._arguments: list[str] = []
 
-    def take(self, function: Mapping[str, Any]) -> None:
+    def take(self, function: Mapping[str, Any]) -> str:
+        """The arguments in a fragment."""
         name, arguments = function.get("name"), function.get("arguments")
         if isinstance(name, str) and not self._name:
             self._name = name
         if isinstance(arguments, str):
             self._arguments.append(arguments)
+            return arguments
+        return ""
 
     def whole(self) -> dict[str, Any]:
         return {"id": self.id, "function": {"name": self._name or None, "arguments": "".join(self._arguments)}}

@@ -1,247 +1,305 @@
-"""The HTTP clients of the adapters: connection reuse, certificates, headers, and what a reply may be.
+"""The HTTP client of every adapter: it posts JSON to one provider and keeps its connections.
 
-httpx and httpx2 keep all connections of a client in one list and walk it several times for each
-request, so a call's cost grows with the calls in flight: with 192 of them it more than doubles.
-`_Lanes` gives each exchange in flight a transport with one connection of its own and takes the one
-used last when the next call starts. Everything below it (pooling rules, keep-alive, TLS, HTTP/1.1)
-stays the library's.
+- A request is sent again only if no byte of it can have been taken: the kept connection was seen closed before
+  anything was written. Everything else is an attempt, which the fan-out counts and may repeat.
+- Redirects are not followed (they would carry the key elsewhere), there are no cookies, and replies are not
+  compressed, so that what arrives is what it takes in memory. Size limits bound it.
+- Proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY) and certificates (SSL_CERT_FILE, SSL_CERT_DIR, the
+  provider's `ca_file`) are read when the client is made.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import ssl
 import time
+from base64 import b64encode
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
-from importlib import import_module
-from types import ModuleType
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import AsyncGenerator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from emerge_core.config.schema import ProviderConfig
 from emerge_core.errors import ConfigError
 from emerge_core.providers.errors import bad_response
-from emerge_core.providers.transport.connection import Connections
-from emerge_core.providers.transport.resend import may_send_again
+from emerge_core.providers.transport.connection import (
+    Connection,
+    Route,
+    TransportError,
+    connect,
+    proxy_authorization,
+)
+from emerge_core.providers.transport.content import too_large
+from emerge_core.providers.transport.resolver import Resolver
 from emerge_core.types import CallError, UpstreamError
 
-KEEPALIVE_S = 30.0
+KEEPALIVE_S = 30.0  # an idle connection is closed after so long
 MAX_IDLE = 256
-MAX_REPLY = 8_000_000  # bytes: a hundred times the longest answer, and what any reply may cost in memory
-MAX_EMBEDDINGS = 40_000_000  # 2,048 vectors of 3,072 numbers in base64 take 34 million
+MAX_REPLY = 8_000_000  # bytes of a whole reply: a hundred times the longest answer
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNRESERVED = "/?%:@!$&'()*+,;=~-._"
 
 
-def http_client(
-    http: ModuleType,
-    base_url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    ca_file: str | None = None,
-    connect_timeout_s: float | None = None,
-    first_byte_timeout_s: float | None = None,
-) -> Any:
-    """An `AsyncClient` of the library `http` (httpx or httpx2: the SDKs need the latter).
+class HttpClient:
+    """The connections to one provider. For use on one event loop."""
 
-    Redirects are not followed: they would carry the key to another place. Replies are not compressed,
-    so that what arrives is what they take in memory, and a reply beyond `MAX_REPLY` is cut off. Both
-    timeouts raise UpstreamError, so they are for this package's adapters.
-    """
-    _quiet()
-    context = _tls(http, base_url, ca_file)
-    options = {
-        "headers": {**(headers or {}), "accept-encoding": "identity"},
-        "follow_redirects": False,
-        "event_hooks": {"response": [_bounded(http)]},
-    }
-    if _behind_proxy(base_url):
-        limits = http.Limits(max_connections=1000, max_keepalive_connections=MAX_IDLE, keepalive_expiry=KEEPALIVE_S)
-        return http.AsyncClient(verify=context, limits=limits, **options)
+    def __init__(self, base_url: str, *, headers: Mapping[str, str], config: ProviderConfig) -> None:
+        """`headers` go with every request; those of the config are added, and win. Raises ConfigError."""
+        url = urlsplit(base_url)
+        if url.scheme not in _DEFAULT_PORTS or not url.hostname:
+            raise ConfigError("base_url: not an address of the form https://host/path")
+        self._route = _route(url, config.ca_file)
+        self._prefix = (_place(url) if self._route.proxy and not self._route.tls else "") + _quoted(url.path)
+        self._query = f"?{quote(url.query, safe=_UNRESERVED)}" if url.query else ""
+        self._headers = _headers(url, self._route, headers, config.headers)
+        self._connect_timeout_s = config.connect_timeout_s
+        self._first_byte_timeout_s = config.first_byte_timeout_s
+        self._resolver = Resolver()
+        self._idle: deque[_Idle] = deque()  # the one used last at the right
+        self._sweep: asyncio.TimerHandle | None = None
 
-    tls = base_url.startswith("https:")
-    lanes = _Lanes(http, _lane_maker(http, context, tls=tls, connect_timeout_s=connect_timeout_s), first_byte_timeout_s)
-    return http.AsyncClient(transport=lanes, **options)
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        """The head of the reply to a JSON body; `path` is below the base URL. Raises TransportError, or
+        UpstreamError if no reply begins within `first_byte_timeout_s`."""
+        request = self._request(path, body, headers or {})
+        while self._idle:
+            connection = self._take()
+            if connection is None or not await _usable(connection):
+                continue
+            try:
+                return await self._exchange(connection, request)
+            except TransportError as error:
+                if error.sent:
+                    raise
+        connection = await connect(self._route, self._resolver, timeout_s=self._connect_timeout_s)
+        return await self._exchange(connection, request)
 
+    async def aclose(self) -> None:
+        """Closes the idle connections. Those in use close with their replies."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        closing, self._idle = self._idle, deque()
+        for idle in closing:
+            idle.connection.abort()
+        if closing:
+            await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
-def client_options(config: ProviderConfig) -> dict[str, Any]:
-    """What a provider's config says about its HTTP client, as keywords of `http_client`."""
-    return {
-        "ca_file": config.ca_file,
-        "connect_timeout_s": config.connect_timeout_s,
-        "first_byte_timeout_s": config.first_byte_timeout_s,
-    }
+    @property
+    def idle_connections(self) -> int:
+        return len(self._idle)
 
-
-def _bounded(http: ModuleType) -> Callable[[Any], Awaitable[None]]:
-    """A response hook, after which no body can be larger than it may."""
-
-    async def bound(response: Any) -> None:
-        encoding = response.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":
-            raise bad_response(f"the upstream compressed its reply ({encoding[:20]}), which it was not asked for")
-        limit = MAX_EMBEDDINGS if "/embed" in response.request.url.path else MAX_REPLY
-        declared = response.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared[:20]) > limit:
-            raise _too_large(limit)
-        response.stream = _bounded_class(http)(response.stream, limit)
-
-    return bound
-
-
-def _too_large(limit: int) -> UpstreamError:
-    return bad_response(f"the upstream's reply is larger than {limit:,} bytes: cut off")
-
-
-@cache
-def _bounded_class(http: ModuleType) -> Any:
-    class Bounded(http.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, body: Any, limit: int) -> None:
-            self._body = body
-            self._limit = limit
-
-        async def __aiter__(self) -> Any:
-            size = 0
-            async for chunk in self._body:
-                size += len(chunk)
-                if size > self._limit:
-                    raise _too_large(self._limit)
-                yield chunk
-
-        async def aclose(self) -> None:
-            await self._body.aclose()
-
-    return Bounded
-
-
-def _quiet() -> None:
-    """These log what is sent, with the URL's password or whole prompts, wherever the root logger lets them.
-    A level of their own (OPENAI_LOG=debug) is a setting that asks for it."""
-    for name in ("openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
-
-
-def _behind_proxy(base_url: str) -> bool:
-    parts, proxies = urlsplit(base_url), getproxies()
-    return (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(parts.hostname or "")
-
-
-def _tls(http: ModuleType, base_url: str, ca_file: str | None) -> ssl.SSLContext:
-    """One context for all connections of a client: making one takes longer than a call."""
-    if ca_file is not None:
+    async def _exchange(self, connection: Connection, request: bytes) -> Response:
         try:
-            return ssl.create_default_context(cafile=ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError("ca_file: not a readable file of PEM certificates") from error
-    if base_url.startswith("http://"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; it would trust nobody
-    context: ssl.SSLContext = http.create_ssl_context()
+            connection.send(request)
+            if self._first_byte_timeout_s is None:
+                await connection.wait_head()
+            else:
+                await self._first_byte(connection, self._first_byte_timeout_s)
+        except BaseException:
+            connection.abort()
+            raise
+        return Response(connection, self)
+
+    async def _first_byte(self, connection: Connection, limit_s: float) -> None:
+        clock = asyncio.timeout(limit_s)
+        try:
+            async with clock:
+                await connection.wait_head()
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            message = f"no reply had begun within {limit_s:g} s"
+            raise UpstreamError(CallError(kind="timeout", message=message)) from None
+
+    def _request(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        merged = self._headers | {name.lower(): value for name, value in headers.items()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in merged.items())
+        head = f"POST {self._prefix}{path}{self._query} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
+        return head.encode("latin-1") + body
+
+    def _take(self) -> Connection | None:
+        """The connection used last, unless it has been idle too long."""
+        idle = self._idle.pop()
+        if idle.age_s() <= KEEPALIVE_S:
+            return idle.connection
+        idle.connection.abort()
+        return None
+
+    def release(self, connection: Connection) -> None:
+        """Keeps a connection whose reply was read for the next request, or closes it."""
+        if not connection.reusable:
+            connection.abort()
+            return
+        self._idle.append(_Idle(connection, time.monotonic(), time.time()))
+        while len(self._idle) > MAX_IDLE:
+            self._idle.popleft().connection.abort()
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE_S, self._close_old)
+
+    def _close_old(self) -> None:
+        self._sweep = None
+        while self._idle and self._idle[0].age_s() >= KEEPALIVE_S:
+            self._idle.popleft().connection.abort()
+        if self._idle:
+            left_s = max(KEEPALIVE_S - self._idle[0].age_s(), 0.01)
+            self._sweep = asyncio.get_running_loop().call_later(left_s, self._close_old)
+
+
+class _Idle(NamedTuple):
+    """By two clocks: while a Lambda environment is frozen the monotonic one may stand still, and the wall clock
+    may be set."""
+
+    connection: Connection
+    monotonic: float
+    wall: float
+
+    def age_s(self) -> float:
+        return max(time.monotonic() - self.monotonic, time.time() - self.wall)
+
+
+class Response:
+    """A reply whose body is still to be read. Close it, or read it to its end."""
+
+    def __init__(self, connection: Connection, client: HttpClient) -> None:
+        self._connection: Connection | None = connection
+        self._client = client
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
+
+    async def read(self, limit: int = MAX_REPLY) -> bytes:
+        """The whole body. Raises UpstreamError if it is longer than `limit` bytes."""
+        declared = self.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > limit:
+            await self.aclose()
+            raise too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                await self.aclose()
+                raise too_large(limit)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The body as it arrives. Raises TransportError if it breaks off, UpstreamError if it is compressed."""
+        encoding = self.headers.get("content-encoding", "identity").lower()
+        try:
+            if encoding != "identity":
+                raise bad_response(f"the upstream compressed its reply ({encoding[:20]}), which it was not asked for")
+            while self._connection is not None and (chunk := await self._connection.read()):
+                yield chunk
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Gives the connection back if the reply was read to its end, and closes it otherwise."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._client.release(connection)
+
+
+async def _usable(connection: Connection) -> bool:
+    try:
+        if await connection.still_open():
+            return True
+    except BaseException:
+        connection.abort()
+        raise
+    connection.abort()
+    return False
+
+
+def _route(url: SplitResult, ca_file: str | None) -> Route:
+    host = url.hostname or ""
+    try:
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+        host = host if host.isascii() else host.encode("idna").decode()
+    except ValueError as error:
+        raise ConfigError(f"base_url: {error}") from None
+    tls = _tls(ca_file) if url.scheme == "https" else None
+    if ca_file is not None and tls is None:
+        _tls(ca_file)  # a file that cannot be read is an error all the same
+    return Route(host, port, tls, _proxy(url.scheme, host))
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(host):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if urlsplit(proxy).scheme not in _DEFAULT_PORTS:
+        raise ConfigError(f"the proxy of the environment has the scheme {urlsplit(proxy).scheme}: use http or https")
+    return proxy
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        if ca_file is not None:
+            return _context(ca_file, None)  # read anew for each client: it may have been replaced
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError("ca_file: not a readable file of PEM certificates") from error
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        return _shared_context(file or None, directory or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError("SSL_CERT_FILE or SSL_CERT_DIR: no readable PEM certificates") from error
+
+
+@lru_cache(maxsize=4)
+def _shared_context(file: str | None, directory: str | None) -> ssl.SSLContext:
+    """For the providers that trust the public authorities: making a context takes longer than a call."""
+    if file is None and directory is None:
+        import certifi
+
+        file = certifi.where()
+    return _context(file, directory)
+
+
+def _context(file: str | None, directory: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=file, capath=directory)
+    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-def _lane_maker(
-    http: ModuleType, context: ssl.SSLContext, *, tls: bool, connect_timeout_s: float | None
-) -> Callable[[], Any]:
-    core = import_module("httpcore" if http.__name__ == "httpx" else "httpcore2")
-    backend = Connections(core, tls=tls, connect_timeout_s=connect_timeout_s)
-
-    def make() -> Any:
-        lane = http.AsyncHTTPTransport(verify=context)
-        # The transport has no parameter for the network backend; its pool has.
-        lane._pool = core.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=1,
-            max_keepalive_connections=1,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=backend,
-        )
-        return lane
-
-    return make
-
-
-class _Lanes:
-    """A transport that spreads its requests over transports of one connection each."""
-
-    def __init__(self, http: ModuleType, make_lane: Callable[[], Any], first_byte_timeout_s: float | None) -> None:
-        self._make_lane = make_lane
-        self._first_byte_timeout_s = first_byte_timeout_s
-        self._body = _body_class(http)
-        self._broken = (http.ReadError, http.WriteError, http.RemoteProtocolError)
-        self._idle: deque[tuple[Any, float]] = deque()  # the one used last at the right
-
-    async def handle_async_request(self, request: Any) -> Any:
-        await self._expire()
-        if self._idle:
-            lane = self._idle.pop()[0]
-            try:
-                return await self._exchange(lane, request)
-            except self._broken:
-                # A kept connection that ended before a reply had begun: upstreams close idle ones at any moment.
-                if not may_send_again():
-                    raise
-        return await self._exchange(self._make_lane(), request)
-
-    async def _exchange(self, lane: Any, request: Any) -> Any:
-        try:
-            async with asyncio.timeout(self._first_byte_timeout_s):
-                response = await lane.handle_async_request(request)
-        except BaseException as fault:
-            await lane.aclose()  # a broken or cancelled exchange leaves nothing to reuse
-            if isinstance(fault, TimeoutError):
-                message = f"no reply had begun within {self._first_byte_timeout_s:g} s"
-                raise UpstreamError(CallError(kind="timeout", message=message)) from None
-            raise
-        response.stream = self._body(response.stream, lambda: self._release(lane), lane.aclose)
-        return response
-
-    async def _release(self, lane: Any) -> None:
-        # A cancellation in the middle of its clean-up leaves a connection that its pool takes for busy, for ever.
-        if not any(connection.is_idle() for connection in lane._pool.connections):
-            await lane.aclose()
-            return
-        self._idle.append((lane, time.time()))
-        await self._expire()
-
-    async def _expire(self) -> None:
-        """By the wall clock: while a Lambda environment is frozen, the others may stand still."""
-        oldest = time.time() - KEEPALIVE_S
-        while self._idle and (len(self._idle) > MAX_IDLE or self._idle[0][1] < oldest):
-            await self._idle.popleft()[0].aclose()
-
-    async def aclose(self) -> None:
-        while self._idle:
-            await self._idle.pop()[0].aclose()
+def _headers(
+    url: SplitResult, route: Route, headers: Mapping[str, str], configured: Mapping[str, str]
+) -> dict[str, str]:
+    merged = {
+        "host": _authority(url),
+        "user-agent": "emerge",
+        "accept": "application/json",
+        "content-type": "application/json",
+        **{name.lower(): value for name, value in headers.items()},
+        **{name.lower(): value for name, value in configured.items()},
+        "accept-encoding": "identity",
+    }
+    if url.username or url.password:
+        plain = f"{unquote(url.username or '')}:{unquote(url.password or '')}"
+        merged["authorization"] = f"Basic {b64encode(plain.encode()).decode()}"
+    if route.proxy and not route.tunnelled and (line := proxy_authorization(route.proxy)):
+        name, _, value = line.strip().partition(": ")
+        merged[name.lower()] = value
+    return merged
 
 
-@cache
-def _body_class(http: ModuleType) -> Any:
-    class Body(http.AsyncByteStream):  # type: ignore[misc, name-defined]
-        """A response's body that gives its lane back when it is closed, and drops it when that fails."""
+def _authority(url: SplitResult) -> str:
+    host = url.hostname or ""
+    host = host if host.isascii() else host.encode("idna").decode()
+    host = f"[{host}]" if ":" in host else host
+    return host if url.port in (None, _DEFAULT_PORTS[url.scheme]) else f"{host}:{url.port}"
 
-        def __init__(
-            self, body: Any, release: Callable[[], Awaitable[None]], drop: Callable[[], Awaitable[None]]
-        ) -> None:
-            self._body = body
-            self._release: Callable[[], Awaitable[None]] | None = release
-            self._drop = drop
 
-        async def __aiter__(self) -> Any:
-            async for chunk in self._body:
-                yield chunk
+def _place(url: SplitResult) -> str:
+    return f"{url.scheme}://{_authority(url)}"
 
-        async def aclose(self) -> None:
-            release, self._release = self._release, None
-            try:
-                await self._body.aclose()
-            except BaseException:
-                await self._drop()
-                raise
-            if release is not None:
-                await release()
 
-    return Body
+def _quoted(path: str) -> str:
+    return quote(path.rstrip("/"), safe=_UNRESERVED)
