@@ -1,4 +1,4 @@
-"""When a vote is decided although members are still out: the early decision.
+"""When the outcome is decided although members have not answered yet: the early decision.
 
 Decided means that whatever those members do (any key, abstain, fail), the winner, tie-break included, and
 the escalation verdict stay the same. Accuracy therefore never depends on timing. The property tests check
@@ -23,18 +23,20 @@ def decided(
     outstanding: Sequence[Member],
     *,
     request: ChatRequest,
+    rule: Literal["vote", "adaptive"] = "vote",
     below_agreement: float | None = None,
     final: Literal["replace", "vote", "adjudicate", "abstain"] = "replace",
     min_answers: int = 1,
 ) -> Verdict:
-    """Whether a vote is decided while `outstanding` members are still out.
+    """Whether the outcome is decided while `outstanding` members have not answered.
 
     "accept": whatever they do (any key, abstain, fail), the winning key and "no escalation" stay.
     "escalate": whatever they do, the panel is escalated and its own answer replaced.
-    So the answer never depends on who was fast. What stays is the winning *key*: of members who say
-    the same, another may be the strongest when all have landed. Where equal keys are not certain to
-    be the same answer (text matches by containment, and a later key may join two groups) the
-    winning candidate itself has to be certain, and with tool calls only clear majorities are.
+
+    What stays is the winning *key*: of members that say the same, another one may speak when all have landed.
+    Texts match by containment, and a later key may join two groups; if the key is a text, the winning candidate
+    itself has to be certain. Of tool calls only clear majorities are certain. `rule` is "vote", or "adaptive",
+    which votes unless confidences or prose decide.
     """
     panel = asked(landed)
     if not outstanding:
@@ -51,12 +53,19 @@ def decided(
     tools = request.offers_tools or any(c.completion.tool_calls for c in panel)
     if below_agreement is not None and final in ("replace", "abstain"):  # the others need every answer
         units = _joinable(found)
+        if rule == "adaptive":  # prose may win, and the other prose agrees with it
+            units.append(Group.of([c for c in panel if c.usable and c.key is None]))
         if tools:  # texts may win against calls and agree that none is to be made, see `agreement`
             units.append(Group.of([c for c in panel if c.usable and not c.completion.tool_calls]))
         best = max(unit.weight for unit in units) + out.weight
         if escalates(best / total, below_agreement):
             return "escalate"
-    winner = _certain_tools(panel, out) if tools else _certain(found, out)
+    if tools:
+        winner = _certain_tools(panel, out)
+    elif rule == "adaptive" and not request.wants_json:
+        winner = _certain_adaptive(panel, found, out, total)
+    else:
+        winner = _certain(found, out)
     if winner is None:
         return "wait"
     agreeing = winner.weight
@@ -68,7 +77,7 @@ def decided(
 
 @dataclass(frozen=True, slots=True)
 class _Out:
-    """What is known of the members still out: any of them may yet say anything, as sure as it likes."""
+    """The members that have not answered: each may yet give any answer, with any confidence."""
 
     weight: float
     position: int
@@ -84,18 +93,18 @@ class _Out:
 
 
 def _joinable(found: Sequence[Group]) -> list[Group]:
-    """The groups as they could yet stand together: one later text key may join all text groups."""
+    """The groups as they may end up: one later text key may join all text groups."""
     texts = [c for group in found if group.key.kind == "text" for c in group.candidates]
     exact = [group for group in found if group.key.kind != "text"]
     return [*exact, Group.of(texts)] if texts else exact
 
 
 def _certain(found: Sequence[Group], out: _Out) -> Group | None:
-    """The group that wins whatever the members still out do. The worst is that all join one rival."""
+    """The group that wins whatever the others do; None if there is none. At worst they all join one rival."""
     if not found:
         return None
     first = found[0]
-    rivals = [*_joinable(found[1:]), Group.of(())]  # the last: a key that nobody has stated yet
+    rivals = [*_joinable(found[1:]), Group.of(())]  # the last: a key that no candidate has stated yet
     if not all(_holds(first, rival, out) for rival in rivals):
         return None
     if first.key.kind == "text" and not _speaks(first, found[1:], out):
@@ -112,7 +121,7 @@ def _holds(first: Group, rival: Group, out: _Out) -> bool:
 
 
 def _speaks(first: Group, others: Sequence[Group], out: _Out) -> bool:
-    """Whether the group's strongest candidate is certain, even if all text keys come to stand together."""
+    """Whether the group's strongest candidate is certain, even if all text keys end up in one group."""
     speaker = first.strongest
     weight, position, sure = speaker.member.weight, speaker.member.position, speaker.confidence
 
@@ -131,7 +140,7 @@ def _speaks(first: Group, others: Sequence[Group], out: _Out) -> bool:
 
 
 def _certain_tools(panel: Sequence[Candidate], out: _Out) -> Group | None:
-    """As `_certain`, where members still out may call tools or write text."""
+    """As `_certain`, if members may call tools or write text."""
     calls = [c for c in panel if c.usable and c.completion.tool_calls]
     texts = [c for c in panel if c.usable and not c.completion.tool_calls]
     calling, writing = weight_of(calls), weight_of(texts)
@@ -141,3 +150,20 @@ def _certain_tools(panel: Sequence[Candidate], out: _Out) -> Group | None:
     if writing > calling + out.weight + TOLERANCE:
         return _certain(groups(texts), out)
     return None
+
+
+def _certain_adaptive(panel: Sequence[Candidate], found: Sequence[Group], out: _Out, total: float) -> Group | None:
+    """As `_certain`, for the rules of `adaptive`: prose may outweigh the keys, a confidence may beat a plurality,
+    and the surest member of a majority speaks for it."""
+    able = [c for c in panel if c.usable]
+    keyed = [c for c in able if c.key is not None]
+    if 2 * weight_of(keyed) <= weight_of(able) + out.weight + TOLERANCE:
+        return None
+    first = _certain(found, out)
+    if first is None:
+        return None
+    if 2 * first.weight <= total + TOLERANCE and all(c.confidence is not None for c in keyed):
+        return None
+    if first.key.kind == "text" and all(c.confidence is not None for c in first.candidates):
+        return None
+    return first

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from emerge_core.errors import ConfigError
 
@@ -42,12 +42,12 @@ class AggregatorRow:
     module: str  # has a function `aggregate`, see `Aggregate`
     options: tuple[str, ...] = ()  # fields of AggregatorConfig that it reads
     needs: Mapping[str, str] = field(default_factory=dict)  # required option → what the model named there does
-    decides_early: bool = False  # whether `early_decision` can tell its winner before all members have answered
+    decides_early: Literal["vote", "adaptive"] | None = None  # the rule by which `early_decision` tells its winner
 
 
 # Aggregators that may fall back to a vote may end at consensus, and so use the embedder.
 AGGREGATORS: dict[str, AggregatorRow] = {
-    "vote": AggregatorRow(module="emerge_core.aggregators.vote", options=("embedder",), decides_early=True),
+    "vote": AggregatorRow(module="emerge_core.aggregators.vote", options=("embedder",), decides_early="vote"),
     "consensus": AggregatorRow(module="emerge_core.aggregators.consensus", options=("embedder",)),
     "confidence": AggregatorRow(module="emerge_core.aggregators.confidence", options=("embedder",)),
     "judge": AggregatorRow(
@@ -63,6 +63,7 @@ AGGREGATORS: dict[str, AggregatorRow] = {
     "adaptive": AggregatorRow(
         module="emerge_core.aggregators.adaptive",
         options=("merger", "embedder", "near"),
+        decides_early="adaptive",
     ),
 }
 

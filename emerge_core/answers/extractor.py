@@ -6,6 +6,7 @@ It never sees a reference answer, a task or a model.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,8 @@ from emerge_core.answers.reading.explicit import Statement, is_placeholder, stat
 from emerge_core.answers.reading.implied import SENTENCE_GAP, Reading, implied_answer
 from emerge_core.answers.usable import is_refusal
 from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completion, Member, Unusable
+
+log = logging.getLogger("emerge")
 
 MAX_READ = 500_000  # characters; longer than any model's output, so longer replies are not searched
 
@@ -188,15 +191,23 @@ def _whole_sentence(statement: Statement) -> Statement:
 
 
 def candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:
-    """The candidate for a call. An unusable reply has neither key nor confidence."""
-    reason = extractor.why_unusable(call.completion)
-    if call.status != "ok" and reason is None:
-        reason = Unusable("error", call.status)
-    if reason is not None:
-        return Candidate(call=call, member=member, why_unusable=reason)
-    return Candidate(
-        call=call,
-        member=member,
-        key=extractor.key(call.completion),
-        confidence=extractor.confidence(call.completion, member),
-    )
+    """A call as the aggregators see it. An unusable reply has no key and no confidence.
+
+    A reply that we fail to read (it is nested too deeply, or shows a fault of ours) is unusable: it must not
+    fail a request that other members answer.
+    """
+    try:
+        reason = extractor.why_unusable(call.completion)
+        if call.status != "ok" and reason is None:
+            reason = Unusable("error", call.status)
+        if reason is not None:
+            return Candidate(call=call, member=member, why_unusable=reason)
+        return Candidate(
+            call=call,
+            member=member,
+            key=extractor.key(call.completion),
+            confidence=extractor.confidence(call.completion, member),
+        )
+    except Exception as fault:
+        log.warning("a reply of %s could not be read: %s", call.model, type(fault).__name__)
+        return Candidate(call=call, member=member, why_unusable=Unusable("error", "unreadable reply"))

@@ -67,8 +67,9 @@ async def _ask_panel(
 ) -> tuple[tuple[Candidate, ...], bool]:
     """Every member's candidate in config order, and whether some members were not waited for."""
     members = members_of(ensemble)
-    row = AGGREGATORS[ensemble.aggregator.name]
-    may_stop = ensemble.early_decision and row.decides_early and request.n == 1 and len(members) > 1
+    rule = AGGREGATORS[ensemble.aggregator.name].decides_early if ensemble.early_decision else None
+    if request.n > 1:
+        rule = None  # every member's reply is needed
     steps = ensemble.escalate
     needed = max(ensemble.min_answers, request.n)
     stragglers = ensemble.stragglers
@@ -82,11 +83,12 @@ async def _ask_panel(
                 member = call.member or members[0]
                 landed[member.position] = candidate(extractor, call, member)
                 out = [m for m in members if m.position not in landed]
-                if may_stop and out:
+                if rule and out:
                     verdict = decided(
                         list(landed.values()),
                         out,
                         request=request,
+                        rule=rule,
                         below_agreement=steps[0].below_agreement if steps else None,
                         final=steps[0].final if len(steps) == 1 else "vote",
                         min_answers=ensemble.min_answers,

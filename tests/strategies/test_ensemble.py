@@ -119,3 +119,18 @@ def test_the_answer_never_depends_on_timing(
         assert trace.decision is not None
         answers.add(trace.decision.message.text)
     assert answers == {max(said, key=said.count) if len(set(said)) < 3 else said[0]}
+
+
+def test_the_default_aggregator_decides_early_too(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {"a": says("42"), "b": says("42"), "c": says("41", delay=30)}
+    trace = run(panels('{"emerge": {"members": ["a", "b", "c"]}}'))
+    assert trace.decision is not None
+    assert (trace.decision.rule, trace.decision.early) == ("adaptive:majority", True)
+    assert statuses(trace) == {"a": "ok", "b": "ok", "c": "cancelled"}
+
+
+def test_prose_is_waited_for(upstream: Any, says: Any, panels: Any) -> None:
+    essay = "Tides rise and fall because the moon pulls the water of the oceans, and the sun pulls it too. "
+    upstream.script = {name: says(essay * 3, delay=0.1 * n) for n, name in enumerate("abc")}
+    trace = run(panels('{"emerge": {"members": ["a", "b", "c"]}}'))
+    assert statuses(trace) == {"a": "ok", "b": "ok", "c": "ok"}
