@@ -1,28 +1,17 @@
-"""Fixtures for all rooms: a real HTTP upstream on loopback that speaks OpenAI's wire format and
-answers per model as scripted, whole or word by word, and configs whose members it serves."""
+"""Fixtures for all rooms."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
 import signal
-import threading
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
-from emerge_core.config import parse_config
-from emerge_core.config.schema import Config
+from tests.support.openai_upstream import Says, Upstream, scripted_upstream
+from tests.support.panels import Panels
+from tests.support.server import Server
 
-# A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those of tests must hear it.
+# A shell starts background jobs with Ctrl-C ignored, and child processes inherit that: tests send it to theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,137 +22,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == "said":
                 terminalreporter.write_line(str(value))
-
-
-@dataclass
-class Says:
-    """What the upstream answers for one model: text, tool calls or an error, after a delay in seconds."""
-
-    text: str | None = None
-    tool_calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    finish_reason: str | None = None
-    status: int = 200
-    error: str = "scripted"
-    code: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    pause: float = 0.0  # before each word of a stream
-    breaks_after: int | None = None  # words of a stream, then the connection is cut
-    waits_after: int | None = None  # words of a stream, then the upstream's gate must open
-    prompt_tokens: int = 100
-    completion_tokens: int = 10
-
-
-@dataclass
-class Upstream:
-    """`script[model]` is one `Says`, or a list of them for successive calls (the last one repeats)."""
-
-    script: dict[str, Says | list[Says]] = field(default_factory=dict)
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
-    open: int = 0
-    url: str = ""
-
-    def asked(self, model: str) -> list[dict[str, Any]]:
-        return [body for body in self.bodies if body["model"] == model]
-
-    async def chat(self, request: Request) -> Response:
-        body = await request.json()
-        self.bodies.append(body)
-        said = self.script[body["model"]]
-        if isinstance(said, list):
-            said = said[min(len(self.asked(body["model"])), len(said)) - 1]
-        self.open += 1
-        try:
-            if said.delay:
-                await asyncio.sleep(said.delay)
-        finally:
-            self.open -= 1
-        if said.status != 200:
-            error = {"message": said.error, "type": "scripted", "param": None, "code": said.code}
-            return JSONResponse({"error": error}, status_code=said.status, headers=said.headers)
-        calls = [
-            {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-            for i, (name, arguments) in enumerate(said.tool_calls)
-        ]
-        message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None}
-        if calls:
-            message["tool_calls"] = calls
-        reason = said.finish_reason or ("tool_calls" if calls else "stop")
-        usage = {
-            "prompt_tokens": said.prompt_tokens,
-            "completion_tokens": said.completion_tokens,
-            "total_tokens": said.prompt_tokens + said.completion_tokens,
-        }
-        choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
-        if body.get("stream"):
-            words = self._words(body, said, choice, usage)
-            return StreamingResponse(words, media_type="text/event-stream", headers=said.headers)
-        reply = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
-        return JSONResponse({**reply, "usage": usage}, headers=said.headers)
-
-    async def _words(
-        self, body: dict[str, Any], said: Says, choice: dict[str, Any], usage: dict[str, int]
-    ) -> AsyncIterator[str]:
-        def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
-            choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
-            return f"data: {json.dumps({'model': body['model'], 'choices': choices, **more})}\n\n"
-
-        self.open += 1
-        try:
-            yield event({"role": "assistant", "content": ""})
-            for number, word in enumerate(re.findall(r"\S+\s*", said.text or "")):
-                if number == said.breaks_after:
-                    raise ConnectionResetError("scripted")
-                while number == said.waits_after and not self.gate.is_set():
-                    await asyncio.sleep(0.005)
-                await asyncio.sleep(said.pause)
-                yield event({"content": word})
-            for index, call in enumerate(choice["message"].get("tool_calls", ())):
-                yield event({"tool_calls": [{"index": index, **call}]})
-            yield event({}, choice["finish_reason"])
-            if body.get("stream_options", {}).get("include_usage"):
-                yield f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
-            yield "data: [DONE]\n\n"
-        finally:
-            self.open -= 1
-
-    async def embed(self, request: Request) -> Response:
-        """A vector per text: its length, then ones."""
-        body = await request.json()
-        self.bodies.append(body)
-        said = self.script.get(body["model"], Says())
-        assert isinstance(said, Says)
-        await asyncio.sleep(said.delay)
-        if said.status != 200:
-            error = {"message": said.error, "type": "scripted", "param": None, "code": said.code}
-            return JSONResponse({"error": error}, status_code=said.status, headers=said.headers)
-        ones = [1.0] * (body.get("dimensions", 3) - 1)
-        rows = [{"index": i, "embedding": [len(text), *ones]} for i, text in enumerate(body["input"])]
-        usage = {"prompt_tokens": 7, "total_tokens": 7}
-        return JSONResponse({"data": rows, "usage": usage}, headers=said.headers)
-
-
-class Server(uvicorn.Server):
-    """A uvicorn server in a thread, on a free port, gone when the block ends."""
-
-    def __init__(self, app: Any, *, lifespan: Literal["on", "off"] = "off") -> None:
-        config = uvicorn.Config(app, port=0, log_level="critical", lifespan=lifespan, timeout_graceful_shutdown=1)
-        super().__init__(config)
-
-    def __enter__(self) -> str:
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-        while not (self.started and self.servers):
-            if not self.thread.is_alive():
-                raise RuntimeError("the test server did not start")
-            threading.Event().wait(0.005)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
-
-    def __exit__(self, *_: object) -> None:
-        self.should_exit = True
-        self.thread.join(10)
 
 
 @pytest.fixture(scope="session")
@@ -178,32 +36,8 @@ def says() -> type[Says]:
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    scripted = Upstream()
-    chat = Route("/v1/chat/completions", scripted.chat, methods=["POST"])
-    app = Starlette(routes=[chat, Route("/v1/embeddings", scripted.embed, methods=["POST"])])
-    with Server(app) as url:
-        scripted.url = f"{url}/v1"
+    with scripted_upstream() as scripted:
         yield scripted
-
-
-class Panels:
-    """Configs of models a, b, c, d (a member of no panel) and e served by the scripted upstream.
-    Prices are 1 USD per million tokens in, 2 out; `frontier` costs ten times as much. `small` is an embedder."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def __call__(self, ensembles: str, **models: dict[str, Any]) -> Config:
-        parts = {name: {"provider": "up", "model": name, "price": {"input": 1, "output": 2}} for name in "abcde"}
-        parts["frontier"] = {"provider": "up", "model": "frontier", "price": {"input": 10, "output": 20}}
-        for name, changes in models.items():
-            parts[name] = {**parts.get(name, {"provider": "up", "model": name}), **changes}
-        up = {"kind": "openai", "base_url": self.url}
-        embedders = {"small": {"provider": "up", "model": "small-1", "price": {"input": 1, "output": 0}}}
-        embedders["locked"] = {"provider": "keyless", "model": "small-1"}
-        providers = {"up": up, "keyless": {**up, "api_key": "env:NO_SUCH_KEY"}}
-        head = {"providers": providers, "models": parts, "embedders": embedders}
-        return parse_config(json.dumps(head)[:-1] + f', "ensembles": {ensembles}}}', source="test")
 
 
 @pytest.fixture

@@ -21,10 +21,8 @@ import pytest
 
 from emerge_core.answers import Extractor, same
 from emerge_core.types import AnswerKey, ChatRequest, Completion
+from tests.support.paths import RECORDINGS
 
-RECORDINGS = Path(
-    os.environ.get("EMERGE_RECORDINGS") or Path(__file__).resolve().parents[2].parent / "shared" / "data" / "replay"
-)
 TASKS = ("gsm8k", "math_l5", "crux", "mmlu_pro")
 HUMAN_LABELLED = ("triviaqa", "nq_open")
 

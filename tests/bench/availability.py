@@ -17,8 +17,8 @@ from math import prod, sqrt
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine
 from emerge_core.types import ChatRequest
-from tests.faults.catalogue import KINDS
-from tests.faults.upstream import BASE, BY_NAME, faulty_upstream
+from tests.support.faults.catalogue import KINDS
+from tests.support.faults.upstream import BASE, BY_NAME, faulty_upstream
 
 FAILS, RIGHT = 0.1, 0.8
 AT_ONCE = 32

@@ -23,11 +23,11 @@ from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.functions.conftest import QUESTION, event
-from tests.functions.process import Runtime, runtime
-from tests.infra.conftest import ROOT, TOOLS
-from tests.infra.emulator import stack
-from tests.infra.remotes import Aws, serving
+from tests.support.aws.remotes import Aws, serving
+from tests.support.aws_lambda.emulator import stack
+from tests.support.aws_lambda.function import QUESTION, event
+from tests.support.aws_lambda.process import Runtime, runtime
+from tests.support.paths import ROOT, TOOLS
 
 RUNS = max(int(3 * float(os.environ.get("EMERGE_BENCH_SCALE", "1"))), 1)
 PYTHON = TOOLS / "python3.13"

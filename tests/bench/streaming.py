@@ -24,9 +24,10 @@ import openai
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.conftest import Says, Server, Upstream
-from tests.functions.process import runtime
-from tests.functions.runtime_stub import front_door
+from tests.support.aws_lambda.process import runtime
+from tests.support.aws_lambda.runtime_stub import front_door
+from tests.support.openai_upstream import Says, Upstream
+from tests.support.server import Server
 
 ROUNDS = int(40 * float(os.environ.get("EMERGE_BENCH_SCALE", "1")))
 FIRST_S, PAUSE_S = 0.2, 0.02

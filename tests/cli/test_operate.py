@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 
 from emerge_core.cli import main
-from tests.operate.conftest import SIMULATED
-from tests.operate.conftest import account as account
-from tests.operate.conftest import deployed as deployed
+from tests.support.aws.account import SIMULATED
 
 Emerge = Callable[..., tuple[int, str, str]]
 STATUS = {

@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from emerge_core.config.aws import ATTEMPTS, AwsSource
 from emerge_core.errors import ConfigError
-from tests.infra.remotes import Aws, serving
+from tests.support.aws.remotes import Aws, serving
 
 NAME = "/emerge/test/config"
 DEFAULT = "providers: {p: {kind: simulated}}\nmodels: {a: {provider: p, model: a}}\nensembles: {emerge: {members: [a]}}"

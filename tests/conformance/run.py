@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.conformance.upstream import app
-from tests.conftest import Server
+from tests.support.server import Server
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from emerge_core.api import create_app
-from tests.faults.catalogue import KINDS
-from tests.faults.wire import HUGE
+from tests.support.faults.catalogue import KINDS
+from tests.support.faults.wire import HUGE
 
 
 @pytest.mark.parametrize("kind", KINDS)

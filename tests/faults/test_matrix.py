@@ -19,9 +19,9 @@ import pytest
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine
-from tests.faults.cases import CALL_USD, DEADLINE_S, SECRET, Case, config, expected_status, pairs, singles
-from tests.faults.catalogue import KINDS, Fault, Kind
-from tests.faults.upstream import FaultyUpstream, faulty_upstream
+from tests.support.faults.cases import CALL_USD, DEADLINE_S, SECRET, Case, config, expected_status, pairs, singles
+from tests.support.faults.catalogue import KINDS, Fault, Kind
+from tests.support.faults.upstream import FaultyUpstream, faulty_upstream
 
 AT_ONCE, AT_ONCE_HEAVY = 48, 4
 HANG_S = 3 * DEADLINE_S  # for one request; only a hang lasts as long

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conftest import PARAMETER, QUESTION, Context, event
-from tests.functions.process import runtime
+from tests.support.aws_lambda.function import PARAMETER, QUESTION, Context, event
+from tests.support.aws_lambda.process import runtime
 
 CONFIG = """
 providers: {up: {kind: openai, base_url: "%s", api_key: "ssm:/emerge/test/keys/up"}}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from mangum.handlers.api_gateway import APIGateway
 
-from tests.functions.conftest import PROXY, event
+from tests.support.aws_lambda.function import event
+from tests.support.paths import PROXY
 
 sys.path.insert(0, str(PROXY))
 

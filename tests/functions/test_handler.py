@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from emerge_core.telemetry.metrics import MODEL_METRICS, REQUEST_METRICS, STACK_METRICS
-from tests.functions.conftest import PARAMETER, QUESTION, Context, event
+from tests.support.aws_lambda.function import PARAMETER, QUESTION, Context, event
 
 CONFIG = """
 providers: {{up: {{kind: openai, base_url: "{url}", api_key: "{key}"}}}}

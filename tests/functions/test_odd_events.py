@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.functions.conftest import Context
-from tests.functions.odd_events import odd_events
-from tests.functions.process import runtime
+from tests.support.aws_lambda.function import Context
+from tests.support.aws_lambda.odd_events import odd_events
+from tests.support.aws_lambda.process import runtime
 
 OF_ITS_OWN = {"x-request-id", "openai-processing-ms"}  # headers that differ from one request to the next
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conftest import PROXY
+from tests.support.paths import PROXY
 
 # Starts as Lambda would, serves one request, and tells what each of the two loaded.
 PROGRAM = """

@@ -13,8 +13,9 @@ from typing import Any
 import openai
 import pytest
 
-from tests.functions.conftest import PROXY, event
-from tests.functions.runtime_stub import RuntimeStub, front_door
+from tests.support.aws_lambda.function import event
+from tests.support.aws_lambda.runtime_stub import RuntimeStub, front_door
+from tests.support.paths import PROXY
 
 sys.path.insert(0, str(PROXY))
 

@@ -13,9 +13,10 @@ from typing import Any
 import openai
 import pytest
 
-from tests.functions.conftest import PROXY, QUESTION, event
-from tests.functions.process import WRAPPED, answer_every_event, events_of, runtime
-from tests.functions.runtime_stub import RuntimeStub, front_door
+from tests.support.aws_lambda.function import QUESTION, event
+from tests.support.aws_lambda.process import WRAPPED, answer_every_event, events_of, runtime
+from tests.support.aws_lambda.runtime_stub import RuntimeStub, front_door
+from tests.support.paths import PROXY
 
 
 def test_every_event_is_answered_in_stream_mode(tmp_path: Path) -> None:

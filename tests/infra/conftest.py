@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.infra.resolve import Resolver
-
-ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / ".tools" / "aws" / "bin"
+from tests.support.aws.resolve import Resolver
+from tests.support.paths import ROOT, TOOLS
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +20,7 @@ def translated() -> Iterator[Callable[..., Any]]:
     """`translated(ResponseMode="stream")` is the whole template; conditions are still in it."""
     if not (TOOLS / "sam").exists():
         pytest.skip("the AWS tools are not installed (make tools): the template is not tested")
-    command = [str(TOOLS / "python"), str(Path(__file__).parent / "translate.py")]
+    command = [str(TOOLS / "python"), str(ROOT / "tests/support/aws/translate.py")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as translator:
 
         def translate(code: str = "a", **parameters: str) -> Any:

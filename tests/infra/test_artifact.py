@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conftest import event as proxy_event
-from tests.functions.process import EXPECTED, Runtime, answer_every_event, runtime
-from tests.infra.conftest import ROOT, TOOLS
-from tests.infra.emulator import emulator, memory_mb, sockets, stack
-from tests.infra.remotes import Aws, Cutting, serving
+from tests.support.aws.remotes import Aws, Cutting, serving
+from tests.support.aws_lambda.emulator import emulator, memory_mb, sockets, stack
+from tests.support.aws_lambda.function import event as proxy_event
+from tests.support.aws_lambda.process import EXPECTED, Runtime, answer_every_event, runtime
+from tests.support.paths import ROOT, TOOLS
 
 EVENTS = ROOT / "events"
 LIMIT_MB = 250  # Lambda's, unzipped

@@ -18,8 +18,8 @@ import boto3
 import pytest
 
 from emerge_core.cli import main
-from tests.infra.conftest import ROOT, TOOLS
-from tests.operate.conftest import SIMULATED
+from tests.support.aws.account import SIMULATED
+from tests.support.paths import ROOT, TOOLS
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
         pytest.skip("the AWS tools are not installed (make tools): deploying is not tested")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [str(TOOLS / "python"), str(Path(__file__).parent / "cloud.py"), str(port)]
+    command = [str(TOOLS / "python"), str(ROOT / "tests/support/aws/cloud.py"), str(port)]
     environ = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_DEFAULT_REGION": "us-east-1",

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from emerge_core.telemetry import metrics
-from tests.infra.conftest import TOOLS
-from tests.infra.resolve import Resolver
+from tests.support.aws.resolve import Resolver
+from tests.support.paths import TOOLS
 
 ROOT = Path(__file__).parents[2]
 EMITTED = {*metrics.REQUEST_METRICS, *metrics.STACK_METRICS, *metrics.MODEL_METRICS}
@@ -129,7 +129,7 @@ def test_sam_local_finds_the_way_from_each_path_to_the_function(tmp_path: Path) 
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     run(ROOT / "infra" / "local.py", ROOT / "template.yaml", tmp_path / "local.yaml")
-    assert json.loads(run(Path(__file__).parent / "routes.py", tmp_path / "local.yaml")) == {
+    assert json.loads(run(ROOT / "tests/support/aws/routes.py", tmp_path / "local.yaml")) == {
         "/healthz": ["ProxyFunction", None],
         "/": ["ProxyFunction", "AuthorizerFunction"],
         "/{proxy+}": ["ProxyFunction", "AuthorizerFunction"],

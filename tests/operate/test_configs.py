@@ -9,7 +9,7 @@ import pytest
 from emerge_core.config.aws import AwsSource
 from emerge_core.errors import ConfigError, EmergeError
 from emerge_core.operate import configs
-from tests.operate.conftest import SIMULATED
+from tests.support.aws.account import SIMULATED
 
 
 def push(account: Any, text: str = SIMULATED) -> tuple[int, str]:

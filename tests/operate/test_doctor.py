@@ -12,9 +12,8 @@ import pytest
 from emerge_core.errors import EmergeError
 from emerge_core.operate import function, keys
 from emerge_core.operate.doctor import Check, examine
-from tests.functions.conftest import Context
-from tests.functions.conftest import lambda_function as lambda_function
-from tests.operate.conftest import SIMULATED
+from tests.support.aws.account import SIMULATED
+from tests.support.aws_lambda.function import Context
 
 PARAMETER = "/emerge/mine/config"
 

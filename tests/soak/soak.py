@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from tests.faults.upstream import BASE, FaultyUpstream, faulty_upstream
+from tests.support.faults.upstream import BASE, FaultyUpstream, faulty_upstream
 
 DEADLINE_S = 6.0
 HANG_S = 30.0  # no request may take as long, however busy the machine is

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.comparison import Comparison
 from emerge_core.evals.compare.measure import Plan, compare
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Member
+from tests.support.paths import RECORDINGS
 
-SHARED = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[4] / "shared" / "data" / "replay"))
 CONFIGS = Path(__file__).parent / "configs"
 
 CONFIG = """
@@ -173,12 +172,12 @@ def test_what_cannot_be_compared_is_said(recordings: Path) -> None:
         run(recordings, CONFIG, "sum")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recordings in {SHARED} (EMERGE_RECORDINGS names another place)")
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings in {RECORDINGS}")
 @pytest.mark.parametrize("task", ["gsm8k", "math_l5", "crux", "mmlu_pro"])
 def test_measured_panels_beat_their_best_member(task: str) -> None:
     config = load_config(CONFIGS / f"{task}.yaml")
     ensembles = {name: config.ensembles[name] for name in ("vote", "escalating")}
-    plan = Plan(config=config.model_copy(update={"ensembles": ensembles}), recordings=SHARED, task=task, limit=120)
+    plan = Plan(config=config.model_copy(update={"ensembles": ensembles}), recordings=RECORDINGS, task=task, limit=120)
     found = asyncio.run(compare(plan, quiet)).as_json()
     assert found["questions"] == 120
     best = found["best_single"]["accuracy"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from emerge_core.evals.diversity.dawid_skene import DIFFICULTY_SD, Labels, relia
 from emerge_core.evals.diversity.unlabelled import MARGIN, accuracy_intervals, agreement, estimate, partition, refits
 from emerge_core.evals.offline.arrays import NO_KEY, read_answers
 from emerge_core.evals.recordings.recording import Recordings
+from tests.support.paths import RECORDINGS
 
-SHARED = Path(os.environ.get("EMERGE_RECORDINGS", Path(__file__).parents[4] / "shared" / "data" / "replay"))
-needs_recordings = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recordings in {SHARED} (EMERGE_RECORDINGS)")
+needs_recordings = pytest.mark.skipif(
+    not RECORDINGS.is_dir(), reason=f"no recordings in {RECORDINGS} (EMERGE_RECORDINGS)"
+)
 
 
 def answering(accuracies: list[float], questions: int, wrong: int, *, hard: float = 0.0, seed: int = 0) -> Any:
@@ -210,7 +211,7 @@ def test_what_cannot_be_estimated_is_said(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(("task", "within"), [("gsm8k", 0.03), ("crux", 0.07), ("mmlu_pro", 0.08)])
 def test_withheld_gold_is_nearly_found(task: str, within: float) -> None:
     """Mean error over small and mid models; the first hundred questions, as a user has them."""
-    recordings = Recordings(SHARED)
+    recordings = Recordings(RECORDINGS)
     known = recordings.models()
     replies = recordings.replies(task, recordings.questions(task))
     models = [name for name in replies if known[name].tier in ("small", "mid")][:8]
@@ -227,7 +228,7 @@ def test_withheld_gold_is_nearly_found(task: str, within: float) -> None:
 @needs_recordings
 def test_sentences_without_keys_are_not_estimated() -> None:
     """On TriviaQA most replies are sentences: what they have in common is not seen."""
-    answers = read_answers(Recordings(SHARED), "triviaqa", gold=False)
+    answers = read_answers(Recordings(RECORDINGS), "triviaqa", gold=False)
     with pytest.raises(EmergeError, match="reliability cannot be told from agreement"):
         estimate(answers, limit=200)
     codes, alone = (partition(answers, rows, 200) for rows in (range(5), [0]))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.functions.conftest import PROXY, QUESTION, event
-from tests.functions.runtime_stub import RuntimeStub, Taken
+from tests.support.aws_lambda.function import QUESTION, event
+from tests.support.aws_lambda.runtime_stub import RuntimeStub, Taken
+from tests.support.paths import PROXY
 
 WRAPPED = (str(PROXY / "stream-wrapper"), sys.executable, "/var/runtime/bootstrap.py")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.functions.conftest import QUESTION, event
+from tests.support.aws_lambda.function import QUESTION, event
 
 WELL = event("POST", "/v1/chat/completions", QUESTION)
 LONE = "\ud800"

@@ -7,7 +7,7 @@ import json
 from functools import cache
 from typing import Any
 
-from tests.faults.catalogue import Kind
+from tests.support.faults.catalogue import Kind
 
 INPUT_TOKENS, OUTPUT_TOKENS = 100, 10
 HUGE = 10_000_000  # bytes

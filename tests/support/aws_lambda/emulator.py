@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.infra.conftest import ROOT, TOOLS
+from tests.support.paths import ROOT, TOOLS
 
 
 class Emulated:

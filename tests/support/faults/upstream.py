@@ -19,8 +19,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults import wire
-from tests.faults.catalogue import FAULTS, Fault, Kind
+from tests.support.faults import wire
+from tests.support.faults.catalogue import FAULTS, Fault, Kind
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 WELL = Fault(name="well")

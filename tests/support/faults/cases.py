@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any, Literal
 
-from tests.faults.catalogue import KINDS, Fault, Kind, faults_of
-from tests.faults.upstream import FaultyUpstream, model
-from tests.faults.wire import INPUT_TOKENS, OUTPUT_TOKENS
+from tests.support.faults.catalogue import KINDS, Fault, Kind, faults_of
+from tests.support.faults.upstream import FaultyUpstream, model
+from tests.support.faults.wire import INPUT_TOKENS, OUTPUT_TOKENS
 
 SECRET = "sk-planted-7f3a9c1e5b"
 SLOW_S = 0.4  # how long a model that will never answer is waited for
