@@ -237,6 +237,7 @@ def test_over_http(serve: Callable[..., str]) -> None:
         (b"anything", {"content-encoding": "br"}, 415, "compressed"),
         (b"\xef\xbb\xbf{}", {}, 400, "byte order mark"),
     ],
+    ids=["gzip", "gzip-undeclared", "brotli", "byte-order-mark"],
 )
 def test_an_encoding_that_is_not_read_is_named(
     http: httpx.Client, raw: bytes, headers: dict[str, str], status: int, what: str
