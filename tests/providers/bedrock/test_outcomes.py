@@ -72,7 +72,8 @@ def test_an_error_nobody_knows_goes_by_its_status() -> None:
             "AccessDeniedException",
             403,
             "Model access is denied due to User: arn:aws:sts::1:assumed-role/x is not authorized to perform the "
-            "required AWS Marketplace actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe) to enable access.",
+            "required AWS Marketplace actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe) to "
+            "enable access.",
             "marketplace subscription",
         ),
         (
