@@ -68,6 +68,15 @@ KINDS: dict[str, ProviderKind] = {
         chat_path="/api/chat",
         replay_wire="emerge_core.evals.replay.wire:OllamaWire",
     ),
+    "bedrock": ProviderKind(
+        module="emerge_core.providers.bedrock.adapter",
+        key="none",
+        logprobs=False,
+        catalogue="aws",
+        settings=frozenset(("region", "guardrail", "service_tier")),
+        unused=frozenset(("api_key",)),
+        chat_path="/model/{model}/converse",
+    ),
     "simulated": ProviderKind(
         module="emerge_core.providers.simulated.adapter",
         key="none",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from emerge_core.config.schema import (
@@ -46,6 +47,20 @@ KNOWN = (
     Known("XAI_API_KEY", "xai", "grok-4-1-fast-non-reasoning", "grok", base_url="https://api.x.ai/v1"),
 )
 
+# Small models of three makers that need neither an inference profile nor a Marketplace subscription.
+BEDROCK_PANEL = {
+    "gpt-oss-20b": ("openai.gpt-oss-20b-1:0", "gpt-oss"),
+    "qwen3-32b": ("qwen.qwen3-32b-v1:0", "qwen"),
+    "ministral-3-14b": ("mistral.ministral-3-14b-instruct", "mistral"),
+}
+AWS_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+
 NOT_FOR_CHAT = re.compile(r"embed|bge|minilm|e5-|rerank|[:-]cloud$")
 EMBEDS = re.compile(r"embed|bge-(?!rerank)|minilm|e5-")
 
@@ -86,6 +101,10 @@ def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ())
     for name in filter(EMBEDS.search, ollama_models if "ollama" in providers else ()):
         free = PriceConfig(input=0, output=0)
         embedders[_config_name(name)] = EmbedderConfig(provider="ollama", model=name, price=free)
+    if not models and (region := bedrock_region(environ)):
+        providers["bedrock"] = ProviderConfig(kind="bedrock", region=region)
+        for name, (model, family) in BEDROCK_PANEL.items():
+            models[name] = ModelConfig(provider="bedrock", model=model, family=family)
     if not models:
         return default_config(), "the simulated panel (no provider's key in the environment, no local Ollama)"
     config = Config(
@@ -96,6 +115,13 @@ def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ())
         default="emerge",
     )
     return config, ", ".join(f"{model.provider} ({model.model})" for model in models.values())
+
+
+def bedrock_region(environ: Mapping[str, str]) -> str | None:
+    """The Region of Bedrock, if the environment names one and holds AWS credentials, and botocore is installed."""
+    region = (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "").strip()
+    found = any(environ.get(name, "").strip() for name in AWS_CREDENTIALS)
+    return region if region and found and find_spec("botocore") else None
 
 
 def family_of(model: str) -> str:

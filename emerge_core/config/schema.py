@@ -73,6 +73,13 @@ class BreakerConfig(Section):
     cooldown_s: Annotated[float, Field(gt=0)] = 10.0
 
 
+class GuardrailConfig(Section):
+    """A guardrail of Amazon Bedrock, by its id or ARN, that checks every request of the provider."""
+
+    id: Annotated[str, Field(pattern=r"^([a-z0-9]+|arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]{12}:guardrail/[a-z0-9]+)$")]
+    version: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,7}|DRAFT)$")] = "DRAFT"
+
+
 class ProviderConfig(Section):
     """An API that we can call. `api_key` is a reference (env:NAME), never a key itself."""
 
@@ -86,6 +93,11 @@ class ProviderConfig(Section):
     timeout_s: Annotated[float, Field(gt=0)] | None = None  # of one attempt, for models that name none
     max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a call, for models that name none
     breaker: BreakerConfig = BreakerConfig()
+    region: Annotated[str, Field(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$")] | None = (
+        None  # bedrock only: else AWS_REGION
+    )
+    guardrail: GuardrailConfig | None = None  # bedrock only
+    service_tier: Literal["priority", "default", "flex", "reserved"] | None = None  # bedrock only
     seed: int = 0  # simulated only: the panel's seed
     correlation: Probability = 0.0  # simulated only: how often its models err on the same questions
 

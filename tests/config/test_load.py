@@ -82,7 +82,7 @@ def test_a_whole_config_is_read() -> None:
         ("judge: sonnet", "juge: sonnet", "ensembles.careful.aggregator.juge (line 26): unknown key, did you mean `judge`?"),
         ("stop: agree", "zzz: 1", "ensembles.cheap.strategy.zzz (line 27): unknown key (known here: name, stop, order)"),
         # values of the wrong kind
-        ("kind: ollama", "kind: olama", "providers.local.kind (line 4): must be one of openai, anthropic, ollama, simulated"),
+        ("kind: ollama", "kind: olama", "providers.local.kind (line 4): must be one of openai, anthropic, ollama, bedrock, simulated"),
         ("kind: ollama", "kind: olama", ", did you mean `ollama`?"),
         ("kind: ollama", "base_url: http://x", "providers.local.kind (line 4): is missing (one of openai, anthropic,"),
         ("aggregator: adaptive", "aggregator: adaptve", "ensembles.emerge.aggregator (line 21): must be one of vote,"),
