@@ -14,7 +14,7 @@ from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.errors import ConfigError
 from emerge_core.providers.bedrock import embedding
 from emerge_core.providers.bedrock.converse import Extras, Wire, to_wire
-from emerge_core.providers.bedrock.outcomes import failure, message_of, refused_field
+from emerge_core.providers.bedrock.outcomes import failure, message_of
 from emerge_core.providers.bedrock.reply import from_wire
 from emerge_core.providers.bedrock.signing import Chain, Signer, default_chain
 from emerge_core.providers.bedrock.stream import Assembly
@@ -26,12 +26,13 @@ from emerge_core.providers.errors import (
     retry_after,
     timed_out,
 )
+from emerge_core.providers.parts import MAX_EMBEDDINGS
 from emerge_core.providers.protocol import Embeddings
 from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.providers.refusals import Refusals
-from emerge_core.providers.transport.client import MAX_EMBEDDINGS, MAX_REPLY, HttpClient, Response
+from emerge_core.providers.transport.client import HttpClient, Response
 from emerge_core.providers.transport.connection import TransportError
-from emerge_core.providers.transport.exchange import MAX_STREAM, Reply
+from emerge_core.providers.transport.exchange import Reply
 from emerge_core.providers.transport.resend import may_send_again
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, UpstreamError
 
@@ -63,7 +64,7 @@ class Bedrock:
         self._client = HttpClient(self._url, headers={}, config=config)
         self._signer = Signer(region, chain=chain)
         self._scrub = Scrubber(None, config.headers, config.base_url)
-        self._refusals = Refusals(refused=refused_field)
+        self._refusals = Refusals()
         guardrail = config.guardrail
         self._extras = Extras(
             guardrail_id=guardrail.id if guardrail else None,
@@ -112,14 +113,17 @@ class Bedrock:
 
     async def _whole(self, model: str, wire: Wire) -> Reply:
         response = await self._send(model, "converse", wire.body)
-        return Reply(json_object(await response.read(MAX_REPLY)), rate_limits(response.headers))
+        return Reply(json_object(await response.read()), rate_limits(response.headers))
 
     async def _streamed(self, model: str, wire: Wire, emit: Sink) -> Reply:
         response = await self._send(model, "converse-stream", wire.body)
         try:
             assembly = Assembly(emit, self._scrub)
-            async for chunk in response.chunks(MAX_STREAM):
+            size = 0
+            async for chunk in response.chunks():
+                size += len(chunk)
                 assembly.feed(chunk)
+                assembly.content.check_wire(size)
             return Reply(assembly.reply(), rate_limits(response.headers))
         finally:
             await response.aclose()
@@ -148,7 +152,7 @@ class Bedrock:
         return await self._client.post(path, encoded, headers)
 
     async def _fault(self, response: Response) -> UpstreamError:
-        content = await response.read(MAX_REPLY)
+        content = await response.read()
         try:
             body: Any = json.loads(content)
         except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emerge_core.providers.bedrock.messages import called, conversation
+from emerge_core.providers.bedrock.outcomes import OPTIONAL
 from emerge_core.providers.errors import unsupported
 from emerge_core.providers.parts import function_of, json_instruction
 from emerge_core.types import ChatRequest, JsonObject
@@ -32,17 +33,6 @@ _NOVA_2 = re.compile(r"\bamazon\.nova-2")
 _REASONS_BY_EFFORT = re.compile(r"claude-(opus-4-[5-9]|(haiku|sonnet)-4-[6-9]|(haiku|sonnet|opus)-[5-9])")
 _CLAUDE_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _THREE_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-
-# What a model may refuse, by its path in the body, and the client's name for it.
-OPTIONAL = {
-    "temperature": "temperature",
-    "topP": "top_p",
-    "stopSequences": "stop",
-    "toolChoice": "tool_choice",
-    "textFormat": "response_format",
-    "effort": "reasoning_effort",
-    "topK": "top_k",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,12 @@ Other makers' models embed one text per request, so that a call would be several
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from emerge_core.providers.errors import bad_response, unsupported
-from emerge_core.providers.parts import count, texts_of
+from emerge_core.providers.errors import unsupported
+from emerge_core.providers.parts import count, texts_of, vectors_of
 from emerge_core.providers.protocol import Embeddings
 from emerge_core.types import EmbeddingRequest, JsonObject, Usage
 
@@ -38,15 +37,7 @@ def from_wire(reply: JsonObject, headers: Mapping[str, str], expected: int, drop
     """Raises UpstreamError (`bad_response`) unless there is one vector of numbers per text, all of one length."""
     found = reply.get("embeddings")
     rows = found.get("float") if isinstance(found, Mapping) else found
-    if not isinstance(rows, list) or len(rows) != expected:
-        raise bad_response("the upstream's reply does not have one embedding per text")
-    try:
-        vectors = [[float(number) for number in row] for row in rows]
-    except (TypeError, ValueError) as error:
-        raise bad_response("an embedding in the upstream's reply is malformed") from error
-    if len({len(vector) for vector in vectors}) > 1 or not all(map(math.isfinite, (n for row in vectors for n in row))):
-        raise bad_response("the embeddings in the upstream's reply differ in length or are not finite")
-    return Embeddings(vectors, _usage(headers), dropped_params=dropped)
+    return Embeddings(vectors_of(rows, expected), _usage(headers), dropped_params=dropped)
 
 
 def _usage(headers: Mapping[str, str]) -> Usage | None:

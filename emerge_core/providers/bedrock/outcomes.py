@@ -12,6 +12,17 @@ from typing import Any, NamedTuple
 from emerge_core.providers.errors import Scrubber
 from emerge_core.types import CallError, ErrorKind, UpstreamError
 
+# What a model may refuse, by its name in the body, and the client's name for it.
+OPTIONAL: Mapping[str, str] = {
+    "temperature": "temperature",
+    "topP": "top_p",
+    "stopSequences": "stop",
+    "toolChoice": "tool_choice",
+    "textFormat": "response_format",
+    "effort": "reasoning_effort",
+    "topK": "top_k",
+}
+
 
 class StopReason(NamedTuple):
     """`finish` is OpenAI's finish reason; None if the reply is broken and no answer can be read from it."""
@@ -150,23 +161,19 @@ def failure(
             kind=kind,
             message=f"{text} [{found.name}: {found.advice}]" if found else text,
             status=status if status is not None or fault is None else fault.status,
+            param=_refused_field(message) if kind == "invalid_request" else None,
             code=short or None,
             retry_after_s=retry_after_s,
         )
     )
 
 
-def refused_field(error: CallError) -> str | None:
+def _refused_field(message: str) -> str | None:
     """The optional field that a model says it does not take: `toolChoice` of "This model doesn't support the
     toolConfig.toolChoice.any field"."""
-    match = _REFUSED.search(error.message) if error.status == 400 else None
-    if match is None:
-        return None
-    path = match[1] or match[2]
-    return next((part for part in reversed(path.split(".")) if part in _FIELDS), None)
-
-
-_FIELDS = frozenset(("temperature", "topP", "stopSequences", "toolChoice", "textFormat", "effort", "topK"))
+    match = _REFUSED.search(message)
+    path = (match[1] or match[2]) if match else ""
+    return next((part for part in reversed(path.split(".")) if part in OPTIONAL), None)
 
 
 def _by_status(status: int | None) -> ErrorKind:

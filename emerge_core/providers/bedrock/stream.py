@@ -10,9 +10,9 @@ from botocore.eventstream import EventStreamBuffer, ParserError
 
 from emerge_core.providers.bedrock.outcomes import failure, message_of
 from emerge_core.providers.errors import Scrubber, bad_response, told_in_stream
+from emerge_core.providers.parts import check_calls
+from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink
-
-MAX_FRAME = 16 * 1024 * 1024 + 16  # what a frame of the format can have at most
 
 
 class Frames:
@@ -43,6 +43,7 @@ class Assembly:
     """Takes each frame, emits the text in it, and gives the whole `reply` at the end."""
 
     def __init__(self, emit: Sink, scrub: Scrubber) -> None:
+        self.content = Content()
         self._emit = emit
         self._scrub = scrub
         self._frames = Frames()
@@ -88,6 +89,7 @@ class Assembly:
     def _start(self, index: int, start: Any) -> None:
         call = start.get("toolUse") if isinstance(start, Mapping) else None
         if isinstance(call, Mapping):
+            check_calls(len(self._blocks))
             self._blocks[index] = {"toolUse": dict(call)}
             self._parts[index] = []
 
@@ -114,12 +116,14 @@ class Assembly:
         for name in ("signature", "redactedContent"):
             if isinstance(reasoning.get(name), str):
                 block[name] = block.get(name, "") + reasoning[name]
+                self.content.add(reasoning[name])
 
     def _part(self, index: int, kind: str, text: str) -> None:
         block = self._blocks.setdefault(index, {kind: {}})
         if kind not in block:
             raise bad_response("a block in the upstream's stream changes its kind")
         self._parts.setdefault(index, []).append(text)
+        self.content.add(text)
 
     def _whole(self, index: int, block: dict[str, Any]) -> dict[str, Any]:
         text = "".join(self._parts[index])

@@ -13,8 +13,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.validate import ParamValidator
 
-from emerge_core.providers.bedrock.converse import OPTIONAL, Extras, to_wire
+from emerge_core.providers.bedrock.converse import Extras, to_wire
 from emerge_core.providers.bedrock.messages import tool_use_id
+from emerge_core.providers.bedrock.outcomes import OPTIONAL
 from emerge_core.types import ChatRequest, UpstreamError
 from tests.providers.bedrock.shapes import (
     CITY,

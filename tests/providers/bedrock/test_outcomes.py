@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from emerge_core.providers.bedrock.converse import OPTIONAL
-from emerge_core.providers.bedrock.outcomes import FAULTS, REMEDIES, STOP_REASONS, failure, refused_field, remedy
-from emerge_core.providers.errors import Scrubber
+from emerge_core.providers.bedrock.outcomes import FAULTS, OPTIONAL, REMEDIES, STOP_REASONS, failure, remedy
+from emerge_core.providers.errors import Scrubber, refused_param
 from emerge_core.types import CallError
 
 SCRUB = Scrubber(None, {})
@@ -124,6 +123,7 @@ def test_the_remedies_have_names_of_their_own() -> None:
     ],
 )
 def test_the_field_that_a_model_refuses(message: str, field: str | None) -> None:
-    assert refused_field(told("ValidationException", 400, message)) == field
-    assert field is None or field in OPTIONAL
-    assert refused_field(told("AccessDeniedException", 403, message)) is None
+    error = told("ValidationException", 400, message)
+    assert error.param == field
+    assert refused_param(error, OPTIONAL) == field
+    assert told("AccessDeniedException", 403, message).param is None
