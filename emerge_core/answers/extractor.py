@@ -17,7 +17,7 @@ from emerge_core.answers.confidence import answer_span, calibrated, span_probabi
 from emerge_core.answers.forms import json_keys
 from emerge_core.answers.forms.to_key import gold_key, short_string, statement_key
 from emerge_core.answers.forms.tool_calls import Tools
-from emerge_core.answers.json_schema import schema_fault
+from emerge_core.answers.json_schema import compiled
 from emerge_core.answers.question.question import Question
 from emerge_core.answers.reading.boilerplate import without_end_token
 from emerge_core.answers.reading.explicit import Statement, is_placeholder, statements
@@ -128,7 +128,7 @@ class Extractor:
             return Unusable("refusal" if is_refusal(text) else "invalid_json")
         if self._schema is None:
             return None if isinstance(found[0], dict) else Unusable("invalid_json", "not an object")
-        fault = schema_fault(found[0], self._schema)
+        fault = compiled(self._schema).fault(found[0])
         return Unusable("invalid_schema", fault) if fault else None
 
     # text

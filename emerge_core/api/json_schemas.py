@@ -3,53 +3,67 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
-from emerge_core.answers.json_schema import pattern, schema_error, text_of
-
-MAX_PATTERN = 1_000  # characters of one regular expression
+from emerge_core.answers.bounded_cache import BoundedCache
+from emerge_core.answers.json_schema import (
+    MAX_PATTERN,
+    MAX_PATTERN_TEXT,
+    pattern,
+    patterns_in,
+    schema_error,
+    schema_text,
+)
 
 _MAPS_OF_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _DATA = frozenset({"enum", "const", "default", "examples"})
 _ANCHORS = ("$anchor", "$dynamicAnchor", "$id")
 
 
+_verdicts: BoundedCache[str | None] = BoundedCache(1 << 20)
+
+
 def why_invalid(schema: Mapping[str, Any]) -> str | None:
     """The fault of a JSON schema in one line, or None for a valid one. Agents send the same schemas at every turn,
-    so verdicts are cached by content."""
-    return _verdict(text_of(schema))
+    so verdicts are cached by content. Patterns are checked by `PatternCheck`."""
+    text = schema_text(schema)
+    if kept := _verdicts.get(text):
+        return kept[0]
+    verdict = _verdict(text)
+    _verdicts.put(text, verdict, len(verdict or ""))
+    return verdict
 
 
-@lru_cache(maxsize=512)
 def _verdict(text: str) -> str | None:
     schema = json.loads(text)
     if not isinstance(schema.get("$schema", ""), str):
         return "$schema is not a string"
     if fault := schema_error(text):
         return fault
-    subschemas = list(_subschemas(schema))
-    patterns = (each for part in subschemas for each in _patterns(part))
-    return next(filter(None, map(_pattern_fault, patterns)), None) or _unresolved_reference(subschemas, schema)
+    return _unresolved_reference(list(_subschemas(schema)), schema)
 
 
-def _pattern_fault(text: str) -> str | None:
-    if len(text) > MAX_PATTERN:
-        return f"a pattern has {len(text)} characters, and at most {MAX_PATTERN} are taken"
-    if pattern(text) is None:
-        try:
-            re.compile(text)
-        except (re.error, RecursionError, OverflowError) as error:
-            return f"{text[:60]!r} is not a regular expression ({error})"
-    return None
+class PatternCheck:
+    """Checks the patterns of a request's schemas. Compiling them is bounded by their total length: patterns beyond
+    `MAX_PATTERN_TEXT` characters reach the providers unchecked."""
 
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._left = MAX_PATTERN_TEXT
 
-def _patterns(part: Mapping[str, Any]) -> Iterator[str]:
-    named = part.get("patternProperties")
-    texts = (part.get("pattern"), *(named if isinstance(named, dict) else ()))
-    return (text for text in texts if isinstance(text, str))
+    def fault(self, schema: Mapping[str, Any]) -> str | None:
+        """The first pattern that is too long or not a regular expression, as a message, or None."""
+        for text in patterns_in(schema):
+            if len(text) > MAX_PATTERN:
+                return f"a pattern has {len(text)} characters, and at most {MAX_PATTERN} are taken"
+            if text in self._seen or len(text) > self._left:
+                continue
+            self._seen.add(text)
+            self._left -= len(text)
+            if error := pattern(text).error:
+                return f"{text[:60]!r} is not a regular expression ({error})"
+        return None
 
 
 def _unresolved_reference(subschemas: list[dict[str, Any]], schema: Any) -> str | None:

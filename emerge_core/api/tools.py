@@ -8,7 +8,7 @@ from typing import Any
 
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, items, mapping, one_of, shown, string, text
-from emerge_core.api.json_schemas import why_invalid
+from emerge_core.api.json_schemas import PatternCheck, why_invalid
 from emerge_core.api.limits import MAX_TOOLS, bound_schema
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -24,9 +24,10 @@ def functions(value: Any, find: Callable[[Body, str], tuple[Body, str]]) -> Iter
     if value is None:
         return
     names: set[str] = set()
+    patterns = PatternCheck()
     for place, tool in items(value, "tools", at_most=MAX_TOOLS):
         function, place = find(tool, place)
-        _check_function(function, place, names)
+        _check_function(function, place, names, patterns)
         yield tool, function
 
 
@@ -36,7 +37,7 @@ def _nested(tool: Body, place: str) -> tuple[Body, str]:
     return mapping(tool, "function", place), place
 
 
-def _check_function(function: Body, place: str, names: set[str]) -> None:
+def _check_function(function: Body, place: str, names: set[str], patterns: PatternCheck) -> None:
     """`names` holds the names of the functions before this one, whose name is added."""
     name = _name(function, place)
     if name in names:
@@ -45,7 +46,7 @@ def _check_function(function: Body, place: str, names: set[str]) -> None:
     string(function, "description", f"{place}.description", required=False)
     boolean(function, "strict", f"{place}.strict")
     if function.get("parameters") is not None:
-        _check_schema(function, "parameters", f"{place}.parameters")
+        _check_schema(function, "parameters", f"{place}.parameters", patterns)
 
 
 def read_tool_choice(value: Any, tools: tuple[Body, ...]) -> str | Body | None:
@@ -93,7 +94,7 @@ def read_response_format(value: Any) -> Body | None:
 def check_json_schema(wanted: Body, place: str) -> None:
     _name(wanted, place)
     boolean(wanted, "strict", f"{place}.strict")
-    _check_schema(wanted, "schema", f"{place}.schema")
+    _check_schema(wanted, "schema", f"{place}.schema", PatternCheck())
 
 
 def _name(body: Body, place: str) -> str:
@@ -106,9 +107,9 @@ def _name(body: Body, place: str) -> str:
     return name
 
 
-def _check_schema(body: Body, name: str, place: str) -> None:
+def _check_schema(body: Body, name: str, place: str, patterns: PatternCheck) -> None:
     schema = mapping(body, name, place)
     bound_schema(schema, place)
-    fault = why_invalid(schema)
+    fault = why_invalid(schema) or patterns.fault(schema)
     if fault:
         raise invalid(place, f"`{place}` is not a valid JSON schema: {fault}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from emerge_core.answers.json_schema import unchecked_patterns
 from emerge_core.api.choices import Choice, selected_calls, tool_calls_json
 from emerge_core.types import Call, Candidate, ChatRequest, Cost, Trace, Usage
 
@@ -44,6 +45,7 @@ def emerge_object(
     selected = selected_calls(picked or [])
     candidates = {candidate.call.id: candidate for candidate in trace.candidates}
     wants_logprobs = request is not None and request.logprobs
+    unchecked = unchecked_patterns(request) if request is not None else []
     return {
         "ensemble": trace.name,
         "strategy": trace.strategy,
@@ -73,6 +75,7 @@ def emerge_object(
             _call_json(call, candidates.get(call.id), level, lacks_logprobs=wants_logprobs and call.id in selected)
             for call in trace.calls
         ],
+        **({"unchecked": unchecked} if unchecked else {}),
     }
 
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from emerge_core import pricing
 from emerge_core.answers import Extractor
+from emerge_core.answers.json_schema import check_installation
 from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
 from emerge_core.engine.final_error import failure_of
@@ -66,6 +67,7 @@ class Engine:
     ) -> None:
         """`keys` resolves references to secrets, by default from `environ` alone. `record` is called with every
         request once it is over; by default it writes the log lines."""
+        check_installation()
         self.config = config
         self._pool = Pool(config, keys or partial(resolve_key, environ=os.environ if environ is None else environ))
         self._breakers = Breakers()

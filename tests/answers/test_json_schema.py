@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import sys
 from typing import Any
@@ -10,7 +11,12 @@ from typing import Any
 import pytest
 
 from emerge_core.answers import json_schema as schemas
-from emerge_core.answers.json_schema import pattern, schema_error, schema_fault
+from emerge_core.answers.bounded_cache import BoundedCache
+from emerge_core.answers.json_schema import pattern, schema_error, schema_fault, unchecked_patterns
+from emerge_core.api import json_schemas
+from emerge_core.api.json_schemas import PatternCheck, why_invalid
+from emerge_core.errors import EmergeError
+from emerge_core.types import ChatRequest
 
 DRAFTS = {
     "2020-12": "https://json-schema.org/draft/2020-12/schema",
@@ -93,14 +99,18 @@ def test_no_way_around_through_a_dialect_inside(place: str) -> None:
     ],
 )
 def test_patterns_as_people_write_them(text: str, subject: str, found: bool) -> None:
-    search = pattern(text)
+    search = pattern(text).search
     assert search is not None
     assert search(subject) is found
 
 
-@pytest.mark.parametrize("text", [r"^(?!x)", r"(a)\1", "a{1,100000}", "(a{1000}){1000}", "(", "[^]"])
+LACKING = [r"^(?!x)", r"(a)\1", "a{1,100000}", "(a{1000}){1000}", "a" * 1_001, r"\pL" * 9]
+
+
+@pytest.mark.parametrize("text", [*LACKING, "(", "[^]"])
 def test_what_the_linear_engine_lacks_faults_nothing(text: str) -> None:
-    assert pattern(text) is None
+    assert pattern(text).search is None
+    assert (pattern(text).error is None) is (text in LACKING)
     assert schema_fault("x", {"pattern": text}) is None
     assert schema_fault({"x": 1}, {"patternProperties": {text: False}, "additionalProperties": False}) is None
 
@@ -117,18 +127,23 @@ def test_references_that_branch_at_every_step(steps: list[int]) -> None:
     [
         ({"anyOf": [{"type": "string"}] * 1_000}, list(range(50_000))),
         ({"items": {"allOf": [{"minimum": 0}] * 1_000}}, list(range(50_000))),
-        ({"contains": {"const": -1}}, list(range(200_000))),
-        ({"items": {"const": list(range(10_000))}}, [list(range(10_000))] * 500),
+        ({"contains": {"const": -1}}, list(range(90_000))),
+        ({"items": {"enum": [list(range(1_000))] * 50}}, [list(range(1_000))] * 90),
         (
             {"$ref": "#/$defs/a", "$defs": {"a": {"items": {"allOf": [{"$ref": "#/$defs/a"}] * 3}}}},
             [[[[[[[[]]]]]]]] * 9,
         ),
     ],
-    ids=["large value spelt out", "many rules for many items", "contains", "const", "nested alternatives"],
+    ids=["large value spelt out", "many rules for many items", "contains", "enum", "nested alternatives"],
 )
 def test_work_is_bounded_whatever_schema_and_value_are(schema: Any, value: Any, steps: list[int]) -> None:
     assert schema_fault(value, schema) is None
     assert steps[-1] > schemas.MAX_STEPS
+
+
+def test_a_reply_of_very_many_values_is_not_checked() -> None:
+    assert schema_fault([0] * schemas.MAX_VALUES, {"maxItems": 1}) is not None
+    assert schema_fault([0] * (schemas.MAX_VALUES + 1), {"maxItems": 1}) is None
 
 
 def test_an_ordinary_answer_is_far_from_the_bound(steps: list[int]) -> None:
@@ -183,3 +198,91 @@ def test_an_installation_without_re2_does_not_pass_for_a_valid_answer(monkeypatc
     monkeypatch.setitem(sys.modules, "re2", None)
     with pytest.raises(ImportError, match="re2"):
         schema_fault("x", {"type": "string", "pattern": "^never seen before$"})
+
+
+def test_an_engine_without_re2_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(EmergeError, match="pip install google-re2"):
+        schemas.check_installation()
+
+
+@pytest.fixture
+def python_patterns(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The patterns that Python's own engine compiled."""
+    compiled: list[Any] = []
+    inner = re._compiler.compile  # type: ignore[attr-defined]
+
+    def count(text: Any, flags: int = 0) -> Any:
+        compiled.append(text)
+        return inner(text, flags)
+
+    schema_fault("warm", {"pattern": "up"})  # the library compiles patterns of its own when it is first used
+    monkeypatch.setattr(re._compiler, "compile", count)  # type: ignore[attr-defined]
+    return compiled
+
+
+SLOW_TO_COMPILE = "(?i)(?=x)" + r"[\x00-\U0010ffff]" * 60  # 0.2 s in Python's engine
+
+
+@pytest.mark.parametrize(
+    "text", [SLOW_TO_COMPILE, r"^(?!x)(a+)+$", r"(a)\1", "(", r"\pL" * 300, "(?:[a-z]{1,30}.){1,30}"]
+)
+def test_no_pattern_of_a_client_reaches_pythons_engine(text: str, python_patterns: list[Any]) -> None:
+    for schema in ({"pattern": text}, {"patternProperties": {text: {"pattern": text}}, "additionalProperties": False}):
+        why_invalid(schema)
+        PatternCheck().fault(schema)
+        schema_fault({"a": VICTIM}, schema)
+        schema_fault(VICTIM, schema)
+    assert python_patterns == []
+
+
+def test_the_patterns_of_a_request_are_compiled_up_to_a_total_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    inner = schemas._compile
+
+    def compile_counted(text: str) -> schemas.Pattern:
+        compiled.append(text)
+        return inner(text)
+
+    monkeypatch.setattr(schemas, "_compile", compile_counted)
+    check = PatternCheck()
+    for tool in range(128):
+        names = {f"p{n}": {"pattern": f"{tool}-{n}-" + "x" * 900} for n in range(30)}
+        assert check.fault({"properties": names}) is None
+    assert sum(map(len, compiled)) <= schemas.MAX_PATTERN_TEXT
+
+
+def test_compiling_patterns_while_a_reply_is_checked_is_bounded(steps: list[int]) -> None:
+    schema = {"anyOf": [{"pattern": f"^{n}" + "x" * 990} for n in range(1_000)]}
+    assert schema_fault("none of them", schema) is None
+    assert steps[-1] > schemas.MAX_STEPS
+
+
+def test_a_pattern_that_is_not_checked_is_named() -> None:
+    lookahead = {"type": "object", "properties": {"x": {"pattern": "^(?!a)"}, "y": {"pattern": "^b"}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": lookahead}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"pattern": r"(a)\1"}}}
+    asked = ({"role": "user", "content": "x"},)
+    assert unchecked_patterns(ChatRequest(messages=asked, tools=(tool, tool))) == ["^(?!a)"]
+    assert unchecked_patterns(ChatRequest(messages=asked, tools=(tool,), response_format=form)) == [r"(a)\1", "^(?!a)"]
+    assert unchecked_patterns(ChatRequest(messages=asked, tools=(tool,), tool_choice="none")) == []
+
+
+@pytest.mark.parametrize("cache", [schemas._schemas, schemas._errors, schemas._patterns, json_schemas._verdicts])
+def test_caches_are_bounded_in_bytes(cache: BoundedCache[Any]) -> None:
+    """Forty valid requests with schemas of 4.3 MB held 577 MB."""
+    cache.clear()
+    for n in range(40):
+        schema = {"description": f"{n}" + "x" * 400_000, "pattern": f"^{n}"}
+        assert why_invalid(schema) is None
+        assert PatternCheck().fault(schema) is None
+        assert schema_fault("x", schema) is not None
+    assert 0 < cache.bytes <= cache.max_bytes <= 32 << 20
+    assert {len(key) for key in cache._entries} == {20}  # digests: the texts themselves are not kept
+
+
+def test_a_schema_that_is_too_large_to_keep_is_checked_all_the_same() -> None:
+    huge = {"description": "x" * 2_000_000, "type": "object", "required": ["x"]}
+    kept = len(schemas._schemas)
+    assert schema_fault({}, huge) == "/: 'x' is a required property"
+    assert len(schemas._schemas) == kept

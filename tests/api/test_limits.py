@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emerge_core.answers.json_schema import MAX_PATTERN
 from emerge_core.api import limits
 from emerge_core.api.body import parse_body, parse_json
 from emerge_core.api.chat.parse import read_chat
 from emerge_core.api.fields import shown
-from emerge_core.api.json_schemas import MAX_PATTERN
 from emerge_core.errors import RequestError
 
 USER = {"role": "user", "content": "hi"}

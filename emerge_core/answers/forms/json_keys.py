@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 from emerge_core.answers.forms import numbers
@@ -25,10 +26,31 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _finite(number: str) -> float:
+    value = float(number)
+    if value in (inf, -inf):
+        raise ValueError(f"{number} is too large")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+
+
 def parse(text: str) -> tuple[Any] | None:
-    """The parsed JSON value in a tuple of one, or None if the text is not valid JSON."""
+    """The parsed JSON value in a tuple of one, or None if the text is not valid JSON.
+
+    NaN, numbers that are too large for a float, and names that occur twice in one object are not valid: readers
+    disagree about them, so a vote on them would not be on what the client reads.
+    """
     try:
-        return (json.loads(text, parse_constant=_refuse),)
+        return (_DECODER.decode(text),)
     except (ValueError, RecursionError):
         return None
 
