@@ -1,10 +1,10 @@
-"""Looks at the candidates once and takes the way that suits them.
+"""Inspects the candidates once and applies the rule that suits them.
 
-Tools or JSON         vote
+tools or JSON         vote
 short answers         the majority's most confident member; without a majority the most confident
-                      candidate where all have a confidence, else the vote's tie rule
-prose, near           consensus
-prose, far apart      merge where the config names a merger, else consensus
+                      candidate if all have a confidence, else the vote's tie rule
+prose, a merger       consensus if the replies are near in meaning, else the merger writes
+prose, no merger      the most reliable member if all have a `reliability`, else consensus
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 from emerge_core.aggregators import consensus, merge
 from emerge_core.aggregators.confidence import surest
 from emerge_core.aggregators.tally import TOLERANCE, asked, decision, groups, pick, sole, usable, weight_of
+from emerge_core.answers import strongest
 from emerge_core.config.schema import AggregatorConfig
 from emerge_core.types import Asker, Candidate, ChatRequest, Decision, KeyOf
 
@@ -27,7 +28,7 @@ async def aggregate(
     asker: Asker,
     key_of: KeyOf,
 ) -> Decision:
-    """Rules: single, vote, majority, confidence, consensus, merge."""
+    """Rules: single, vote, majority, confidence, reliability, consensus, merge."""
     if only := sole(candidates):
         return decision(only, candidates, request=request, rule="adaptive:single")
     able = usable(candidates)
@@ -62,6 +63,10 @@ async def _prose(
     asker: Asker,
     key_of: KeyOf,
 ) -> Decision:
+    if options.merger is None and all(c.member.reliability is not None for c in able):
+        best = max(c.member.reliability or 0.0 for c in able)
+        speaker = strongest([c for c in able if (c.member.reliability or 0.0) >= best - TOLERANCE])
+        return decision(speaker, candidates, request=request, rule="adaptive:reliability")
     near, trouble = await consensus.similarities(able, options=options, asker=asker)
     reasons = [trouble] if trouble else []
     if options.merger and consensus.mean_similarity(near) < options.near:

@@ -176,6 +176,8 @@ def _strategy(ensemble: EnsembleConfig) -> str:
     strategy = ensemble.strategy
     if strategy.name == "cascade":
         return f"cascade by {strategy.order}, stops at the first {STOPS[strategy.stop]}"
+    if strategy.name == "fallback":
+        return "fallback in config order: the first usable answer, live"
     early = "early decision" if ensemble.early_decision else "no early decision"
     return "; ".join([f"ensemble, {early}", *map(_step, ensemble.escalate)])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emerge_core.config.schema import Config, EnsembleConfig
 from emerge_core.provider_kinds import KINDS
+from emerge_core.strategies.registry import STRATEGIES
 
 
 def warnings(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -19,6 +20,8 @@ def warnings(config: Config, environ: Mapping[str, str] | None = None) -> list[s
 
 
 def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[str]:
+    if ensemble.routes:
+        return
     panel = [member.model for member in ensemble.members]
     yield from _same_family(config, name, panel)
     aggregator = ensemble.aggregator
@@ -26,11 +29,12 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[s
         yield f"{name}: the judge {aggregator.judge} is in the panel, and may favour its own answer"
     if aggregator.merger in panel:
         yield f"{name}: the merger {aggregator.merger} is in the panel, and may favour its own answer"
-    if ensemble.strategy.name == "cascade":
+    strategy = ensemble.strategy.name
+    if not STRATEGIES[strategy].aggregates:
         if len(panel) == 1:
-            yield f"{name}: a cascade of one model has nothing to escalate to"
+            yield f"{name}: a {strategy} of one model has no other to ask"
         if "aggregator" in ensemble.model_fields_set:
-            yield f"{name}: a cascade stops at one answer (stop: agree votes); its aggregator is not used"
+            yield f"{name}: a {strategy} answers without its aggregator (a cascade of `stop: agree` votes)"
         return
     if ensemble.max_calls < len(panel):
         yield f"{name}: max_calls {ensemble.max_calls} leaves some of the {len(panel)} members unasked"

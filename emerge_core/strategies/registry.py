@@ -55,6 +55,10 @@ STRATEGIES: dict[str, StrategyRow] = {
         options=("stop", "order"),
         asks="asks one member after the other",
     ),
+    "fallback": StrategyRow(
+        module="emerge_core.strategies.fallback",
+        asks="asks one member after the other",
+    ),
 }
 
 

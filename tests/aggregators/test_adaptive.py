@@ -112,3 +112,17 @@ def test_json_answers_are_voted_on(cand: Any, decides: Any, asks: ChatRequest) -
 def test_one_usable_is_returned_as_it_is(cand: Any, decides: Any) -> None:
     decision = decides([cand(0, status="error"), cand(1, text="Only me.")], "adaptive", merger="writer")
     assert (decision.rule, decision.message.text) == ("adaptive:single", "Only me.")
+
+
+def test_of_prose_the_most_reliable_member_speaks_if_there_is_no_merger(cand: Any, decides: Any, scripted: Any) -> None:
+    def rated(*reliabilities: float | None) -> list[Any]:
+        panel = [cand(p, text=f"Wording {p} of a long reply about {['tides', 'moon', 'sun'][p]}.") for p in range(3)]
+        pairs = zip(panel, reliabilities, strict=True)
+        return [replace(c, member=replace(c.member, reliability=value)) for c, value in pairs]
+
+    best = decides(rated(0.5, 0.8, 0.7), "adaptive")
+    assert (best.selected, best.rule, best.agreement) == (("c1",), "adaptive:reliability", None)
+    assert decides(rated(0.8, 0.5, 0.8), "adaptive").selected == ("c0",)
+    assert decides(rated(0.5, None, 0.7), "adaptive").rule == "adaptive:consensus"
+    merged = decides(rated(0.5, 0.8, 0.7), "adaptive", asker=scripted("Merged."), merger="writer", near=1.0)
+    assert merged.rule == "adaptive:merge"

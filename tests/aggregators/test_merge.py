@@ -128,3 +128,57 @@ def test_the_merged_text_is_read_by_the_configured_answer_fields(cand: Any, deci
     merged = decides(panel, "merge", asker=asker, request=request, answer_key=["/label"], merger="writer")
     assert merged.rule == "merge:written"
     assert merged.agreement == pytest.approx(2 / 3)
+
+
+ESSAY = (
+    "Tides rise and fall because the moon pulls the water of the oceans. The sun pulls it too, but less. "
+    "Where the coast is steep the water rises far, in a bay even more, and twice a day it runs out again."
+)
+
+
+@pytest.mark.parametrize(
+    ("texts", "keys", "alike"),
+    [
+        ([ESSAY, ESSAY], (None, None), True),
+        ([ESSAY, f"**{ESSAY.upper()}**", ESSAY.replace(". ", ".\n\n")], (None, None, None), True),
+        ([ESSAY, ESSAY.replace("less", "weaker")], (None, None), True),
+        ([ESSAY, ESSAY.replace("twice", "2 times")], (None, None), False),
+        ([ESSAY, ESSAY.replace("does", "does").replace("runs", "never runs")], (None, None), False),
+        ([ESSAY, "The moon does it."], (None, None), False),
+        (["The answer is B.", "B"], ("B", "B"), True),
+        (["The answer is B.", "C"], ("B", "C"), False),
+        (["The answer is B.", "I would say that it is green."], ("B", None), False),
+        ([f"{ESSAY} So A.", f"{ESSAY} So B."], ("A", "B"), False),
+        ([f"{ESSAY} So B.", f"B, because: {ESSAY[::-1]} {ESSAY}"], ("B", "B"), False),  # long: worth a merge
+    ],
+)
+def test_answers_that_say_the_same_are_not_merged(
+    cand: Any, decides: Any, scripted: Any, texts: list[str], keys: tuple[str | None, ...], alike: bool
+) -> None:
+    panel = [cand(p, key, text=text) for p, (text, key) in enumerate(zip(texts, keys, strict=True))]
+    asker = scripted("The merged answer.")
+    decision = decides(panel, "merge", asker=asker, merger="writer")
+    assert (decision.rule, len(asker.asked)) == (("merge:alike", 0) if alike else ("merge:written", 1))
+    if alike:
+        assert decision.selected == ("c0",)
+
+
+def test_the_merger_is_told_what_to_write_and_nothing_of_who_wrote(cand: Any, decides: Any, scripted: Any) -> None:
+    asker = scripted("Voilà.")
+    long = "x" * 900_000
+    decides([cand(0, text=long), cand(1, text="Parce que.")], "merge", asker=asker, merger="writer", request=CALLER)
+    sent = asker.asked[0][2]
+    told = sent.messages[-1]["content"]
+    for demand in (
+        "Correct the drafts rather than average",
+        "format",
+        "language",
+        "length",
+        "system",
+        "mention neither",
+    ):
+        assert demand in told
+    assert sent.messages[0] == CALLER.messages[0]
+    assert "characters left out]" in told  # a cut is visible
+    assert len(told) < 500_000
+    assert not re.search(r"\bm[01]\b|\bc[01]\b", told.replace(long, ""))

@@ -187,10 +187,10 @@ ensembles:
         ),
         ("members: [a, c, a], max_calls: 2", ["e: max_calls 2 leaves some of the 3 members unasked"]),
         ("members: [a, c], strategy: cascade", []),
-        ("members: [a], strategy: cascade", ["e: a cascade of one model has nothing to escalate to"]),
+        ("members: [a], strategy: cascade", ["e: a cascade of one model has no other to ask"]),
         (
             "members: [a, c], strategy: cascade, aggregator: vote",
-            ["e: a cascade stops at one answer (stop: agree votes); its aggregator is not used"],
+            ["e: a cascade answers without its aggregator (a cascade of `stop: agree` votes)"],
         ),
         (
             "members: [a], escalate: {to: c}",

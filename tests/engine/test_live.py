@@ -84,7 +84,8 @@ def test_the_merged_text(upstream: Any, says: Any, panels: Any) -> None:
 
 
 def test_a_merged_text_that_was_heard_is_the_answer_even_cut_off(upstream: Any, says: Any, panels: Any) -> None:
-    upstream.script = {name: says("Wide.") for name in "abc"} | {"frontier": says(SEA, finish_reason="length")}
+    drafts = {"a": says("Wide."), "b": says("Deep."), "c": says("Blue and cold.")}
+    upstream.script = drafts | {"frontier": says(SEA, finish_reason="length")}
     run = Run(panels(MERGE))
     assert run.heard == run.answer == SEA
     assert run.trace.decision

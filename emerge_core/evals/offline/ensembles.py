@@ -127,7 +127,10 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
         return Outcomes(found.winner, score, found.agreement, reserve, found.cost_usd, found.calls, found.latency_ms)
     members, rows = ensemble.members, np.array(ensemble.members)
     sure = confidences(answers, ensemble)
-    place, agreement = _DECIDE[ensemble.rule](answers, members, ensemble.weights, sure)
+    if ensemble.rule == "adaptive":
+        place, agreement = adaptive(answers, members, ensemble.weights, sure, ensemble.reliability)
+    else:
+        place, agreement = _DECIDE[ensemble.rule](answers, members, ensemble.weights, sure)
     winner = _rows(place, members)
     cost = np.sum([answers.costs(row) for row in members], axis=0)
     calls = np.full(len(winner), len(members))
@@ -177,7 +180,7 @@ def confidences(answers: Answers, ensemble: Ensemble) -> Floats:
     return found
 
 
-_DECIDE = {"vote": vote, "weighted": vote, "confidence": surest, "adaptive": adaptive, "consensus": medoid}
+_DECIDE = {"vote": vote, "weighted": vote, "confidence": surest, "consensus": medoid}
 
 
 def _rows(places: Integers, members: Sequence[int]) -> Integers:

@@ -27,9 +27,16 @@ def surest(answers: Answers, members: Sequence[int], weights: Sequence[float], c
     return _decided(answers, members, weight, _surest(usable, weight, confidence))
 
 
-def adaptive(answers: Answers, members: Sequence[int], weights: Sequence[float], confidence: Floats) -> Vote:
-    """The most confident of the majority; without one the most confident of those that state an answer. Where
-    confidences are missing it is the vote, and where most is prose the medoid. (There is no merger.)"""
+def adaptive(
+    answers: Answers,
+    members: Sequence[int],
+    weights: Sequence[float],
+    confidence: Floats,
+    reliability: Sequence[float] = (),
+) -> Vote:
+    """The most confident of the majority; without one the most confident of those that state an answer. If
+    confidences are missing it is the vote, and if most is prose the most reliable member, or without
+    reliabilities the medoid. (There is no merger.)"""
     rows, weight = np.array(members), np.array(weights)
     usable, keyed = answers.usable[rows], answers.codes[rows] != NO_KEY
     voted = vote(answers, members, weights, confidence)
@@ -41,8 +48,14 @@ def adaptive(answers: Answers, members: Sequence[int], weights: Sequence[float],
         rated & keyed.any(axis=0) & ~answers.offers_tools, _surest(among, weight, confidence), voted.winner
     )
     mostly_prose = 2 * (weight @ keyed) <= weight @ usable + TOLERANCE
-    for question in np.flatnonzero(mostly_prose & keyed.any(axis=0) & (usable.sum(axis=0) > 1) & ~answers.offers_tools):
-        place[question] = middle(answers, members, weight, confidence, int(question))
+    several = (usable.sum(axis=0) > 1) & ~answers.offers_tools
+    for question in np.flatnonzero(mostly_prose & several & (keyed.any(axis=0) | bool(reliability))):
+        if reliability:
+            able = usable[:, [question]]
+            rated = np.where(able, np.array(reliability)[:, None], -1.0)
+            place[question] = strongest(able & (rated >= rated.max() - TOLERANCE), weight, confidence[:, [question]])[0]
+        else:
+            place[question] = middle(answers, members, weight, confidence, int(question))
     return _decided(answers, members, weight, place)
 
 
