@@ -11,11 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from emerge_core.api.admission import AdmissionMiddleware
 from emerge_core.api.auth import Keyring
 from emerge_core.api.chat import ChatEndpoint
+from emerge_core.api.cors import CorsMiddleware
 from emerge_core.api.embeddings import EmbeddingsEndpoint
 from emerge_core.api.endpoint import Engine
 from emerge_core.api.errors import as_request_error, error_response, json_response
+from emerge_core.api.hosts import HostCheck
 from emerge_core.api.middleware import RequestMiddleware
 from emerge_core.api.models import ModelEndpoints
 from emerge_core.api.openapi import document
@@ -34,11 +37,16 @@ def create_app(
     api_keys: Sequence[str] = (),
     keepalive_s: float = 10.0,
     details: Callable[[], Mapping[str, Any]] = dict,
+    allowed_hosts: Sequence[str] | None = None,
+    cors_origins: Sequence[str] = (),
+    max_requests: int | None = None,
 ) -> FastAPI:
     """The application, which closes the engine at its shutdown.
 
     If there are `api_keys`, every route but /healthz requires one of them. `details` returns fields that
-    /v1/emerge/status shows beside those of the engine. `keepalive_s` is the longest silence of a stream.
+    /v1/emerge/status shows beside those of the engine. `keepalive_s` is the longest silence of a stream. Hosts other
+    than loopback and `allowed_hosts` are refused, unless it is None. Web pages of `cors_origins` may call the API.
+    Beyond `max_requests` at once, requests are refused as overloaded, except for /healthz.
     """
 
     @asynccontextmanager
@@ -81,7 +89,10 @@ def create_app(
         app.add_route(path, _as_function(endpoint), methods=[method])
     app.add_exception_handler(EmergeError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_middleware(RequestMiddleware, keyring=Keyring(api_keys))
+    hosts = None if allowed_hosts is None else HostCheck(allowed_hosts)
+    app.add_middleware(AdmissionMiddleware, most=max_requests)  # the last one added is the outermost
+    app.add_middleware(RequestMiddleware, keyring=Keyring(api_keys), hosts=hosts)
+    app.add_middleware(CorsMiddleware, origins=cors_origins)
     return app
 
 

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from emerge_core.errors import ConfigError, RequestError
+
+KEYS_VARIABLE = "EMERGE_API_KEYS"
+
+
+def read_api_keys(environ: Mapping[str, str]) -> list[str]:
+    """The keys in EMERGE_API_KEYS, separated by commas. An empty list means that no key is needed, so a variable that
+    is set but holds no key raises ConfigError."""
+    text = environ.get(KEYS_VARIABLE, "").strip()
+    keys = [key.strip() for key in text.split(",") if key.strip()]
+    if text and not keys:
+        raise ConfigError(f"{KEYS_VARIABLE} is set but holds no key")
+    return keys
 
 
 class Keyring:

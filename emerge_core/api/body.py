@@ -22,6 +22,8 @@ from emerge_core.errors import RequestError
 T = TypeVar("T")
 
 _MAX_DRAINED = 4 * MAX_BODY
+PART_S = 15.0  # for the next part of a body
+BODY_S = 120.0  # for the whole body
 _INLINE = 32_000  # bytes; a larger body is parsed in a thread
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}  # by their first bytes
 _BOM = b"\xef\xbb\xbf"
@@ -44,17 +46,26 @@ def check_content_type(http: Request) -> None:
 
 
 async def receive_body(http: Request) -> bytes:
-    """The whole body. Raises RequestError (413) for one that is too large, after reading it up to a point: a
-    client that writes everything before it reads would otherwise see a broken connection instead of the error."""
+    """The whole body. Raises RequestError: 408 if it stops coming, 413 if it is too large, after reading it up to a
+    point: a client that writes everything before it reads would otherwise see a broken connection instead."""
     encoding = http.headers.get("content-encoding", "").strip().lower()
     parts: list[bytes] = []
     size = 0
-    async for part in http.stream():
-        size += len(part)
-        if size <= MAX_BODY:
-            parts.append(part)
-        elif size > _MAX_DRAINED:
-            break
+    loop = asyncio.get_running_loop()
+    end = loop.time() + BODY_S
+    try:
+        async with asyncio.timeout_at(min(loop.time() + PART_S, end)) as limit:
+            async for part in http.stream():
+                limit.reschedule(min(loop.time() + PART_S, end))
+                size += len(part)
+                if size <= MAX_BODY:
+                    parts.append(part)
+                elif size > _MAX_DRAINED:
+                    break
+    except TimeoutError:
+        raise RequestError(
+            f"The body did not arrive in time: {size} bytes did.", status=408, code="request_timeout"
+        ) from None
     if encoding not in ("", "identity"):
         raise _compressed(encoding)
     if size > MAX_BODY:

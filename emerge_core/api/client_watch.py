@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from emerge_core.types import Delta, Sink, Trace
 
@@ -16,6 +16,10 @@ Work = Callable[[Sink | None], Coroutine[Any, Any, Trace]]  # passes deltas of t
 
 class ClientGoneError(Exception):
     """The client disconnected before the reply was ready. The work was cancelled."""
+
+
+class ServerStoppingError(Exception):
+    """The server stops before the reply is ready. The work was cancelled."""
 
 
 class DeltaQueue:
@@ -27,6 +31,11 @@ class DeltaQueue:
 
     def __call__(self, delta: Delta) -> None:
         self._deltas.append(delta)
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def wake(self) -> None:
+        """Makes `ready` come true without a delta, so that the stream writes something."""
         if not self.ready.done():
             self.ready.set_result(None)
 
@@ -45,10 +54,12 @@ class WatchedWork:
         self._disconnection = disconnection
 
     async def wait(self, timeout_s: float | None = None, *, or_until: asyncio.Future[None] | None = None) -> bool:
-        """Whether the work ended before the timeout and before `or_until`. Raises ClientGoneError."""
+        """Whether the work ended before the timeout and before `or_until`. Raises ClientGoneError and
+        ServerStoppingError."""
         awaited = {self._task, self._disconnection} | ({or_until} if or_until else set())
         await asyncio.wait(awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if self._disconnection.done() and not self._task.done():
+            self._disconnection.result()
             raise ClientGoneError
         return self._task.done()
 
@@ -59,9 +70,12 @@ class WatchedWork:
 
 
 @asynccontextmanager
-async def watch_client(work: Coroutine[Any, Any, Trace], receive: Receive) -> AsyncIterator[WatchedWork]:
-    """However the block is left, the work and the watch have ended afterwards."""
-    tasks = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
+async def watch_client(
+    work: Coroutine[Any, Any, Trace], scope: Scope, receive: Receive, *, on_probe: Callable[[], None] | None = None
+) -> AsyncIterator[WatchedWork]:
+    """However the block is left, the work and the watch have ended afterwards. `on_probe` is called when the server
+    wants to see whether a client that closed its sending side still reads."""
+    tasks = asyncio.create_task(work), asyncio.create_task(_disconnected(scope, receive, on_probe))
     try:
         yield WatchedWork(*tasks)
     finally:
@@ -70,6 +84,12 @@ async def watch_client(work: Coroutine[Any, Any, Trace], receive: Receive) -> As
         await asyncio.wait(tasks)
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _disconnected(scope: Scope, receive: Receive, on_probe: Callable[[], None] | None) -> None:
+    """Raises ServerStoppingError. Between the end of the body and the disconnection, `emerge serve` makes `receive`
+    return when its state of the connection changes; other servers do not."""
+    connection = scope.get("emerge.connection")
     while (await receive())["type"] != "http.disconnect":
-        pass
+        if connection is not None and connection.stopping:
+            raise ServerStoppingError
+        if on_probe is not None:
+            on_probe()

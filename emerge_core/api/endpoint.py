@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emerge_core.api.body import check_content_type, parse_body, receive_body
-from emerge_core.api.client_watch import ClientGoneError, Work, watch_client
-from emerge_core.api.errors import INTERNAL, error_response, invalid
+from emerge_core.api.client_watch import ClientGoneError, ServerStoppingError, Work, watch_client
+from emerge_core.api.errors import INTERNAL, STOPPING, error_response, invalid
 from emerge_core.api.fields import Body
 from emerge_core.api.request_headers import limits_of, trace_level
 from emerge_core.api.trace_object import TraceLevel, emerge_object, response_headers
@@ -100,11 +100,13 @@ async def respond(
 ) -> Response:
     """The whole reply, once the work is done. The work is cancelled if the client disconnects."""
     try:
-        async with watch_client(work(None), http.receive) as watched:
+        async with watch_client(work(None), http.scope, http.receive) as watched:
             await watched.wait()
             trace = watched.result()
     except ClientGoneError:
         return Response(status_code=CLIENT_LEFT)  # never sent; access logs show why there is no reply
+    except ServerStoppingError:
+        return error_response(STOPPING)
     if trace.decision is None:
         emerge = emerge_object(trace, level)
         return error_response(trace.failure or INTERNAL, emerge=emerge, headers=response_headers(trace))

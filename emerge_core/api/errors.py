@@ -11,7 +11,25 @@ from starlette.responses import Response
 
 from emerge_core.errors import INTERNAL, ConfigError, EmergeError, RequestError
 
-__all__ = ["INTERNAL", "as_request_error", "encode_json", "error_body", "error_response", "invalid", "json_response"]
+__all__ = [
+    "INTERNAL",
+    "STOPPING",
+    "as_request_error",
+    "encode_json",
+    "error_body",
+    "error_response",
+    "invalid",
+    "json_response",
+]
+
+STOPPING = RequestError(
+    "The server is stopping. Ask again: another one, or this one after its restart, will answer.",
+    status=503,
+    type="server_error",
+    code="server_stopping",
+    retry_after_s=1,
+    should_retry=True,
+)
 
 
 def invalid(param: str | None, message: str, *, code: str | None = None) -> RequestError:

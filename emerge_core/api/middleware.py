@@ -1,4 +1,4 @@
-"""What every request passes through: path prefixes, keys, request ids, timing, and the handler of last resort."""
+"""What every request passes through: path prefixes, hosts, keys, request ids, timing, the last error handler."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import time
 import uuid
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emerge_core.api.auth import Keyring
 from emerge_core.api.errors import INTERNAL, error_response
+from emerge_core.api.hosts import HostCheck
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +35,25 @@ def route_path(path: str) -> str:
 class RequestMiddleware:
     """ASGI middleware. The key is checked for the same path that the router then matches."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, hosts: HostCheck | None = None) -> None:
+        """`hosts` is None if every `Host` header is accepted."""
         self.app = app
         self.keyring = keyring
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        given_id = authorization = None
+        given_id = authorization = host = None
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given_id = value
             elif name == b"authorization":
                 authorization = value
+            elif name == b"host":
+                host = value
         sane = given_id is not None and _SANE_ID.fullmatch(given_id)
         request_id = given_id.decode() if given_id and sane else f"req_{uuid.uuid4().hex}"
         path = route_path(scope["path"])
@@ -66,11 +72,11 @@ class RequestMiddleware:
                 ]
             await send(message)
 
-        refusal = None if path == _OPEN else self.keyring.refusal(authorization)
-        if refusal:
-            response = error_response(refusal, headers={"www-authenticate": "Bearer"})
-            await response(scope, receive, send_with_headers)
-            return
+        if path != _OPEN:
+            response = self._refusal(host, authorization)
+            if response is not None:
+                await response(scope, receive, send_with_headers)
+                return
         try:
             await self.app(scope, receive, send_with_headers)
         except ClientDisconnect:
@@ -80,3 +86,10 @@ class RequestMiddleware:
             if responding:
                 raise  # too late for an error reply: the server must cut the connection
             await error_response(INTERNAL)(scope, receive, send_with_headers)
+
+    def _refusal(self, host: bytes | None, authorization: bytes | None) -> Response | None:
+        if self.hosts and (refusal := self.hosts.refusal(host)):
+            return error_response(refusal)
+        if refusal := self.keyring.refusal(authorization):
+            return error_response(refusal, headers={"www-authenticate": "Bearer"})
+        return None

@@ -15,8 +15,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from emerge_core.api.client_watch import ClientGoneError, DeltaQueue, Work, watch_client
-from emerge_core.api.errors import INTERNAL, as_request_error, encode_json, error_response
+from emerge_core.api.client_watch import ClientGoneError, DeltaQueue, ServerStoppingError, Work, watch_client
+from emerge_core.api.errors import INTERNAL, STOPPING, as_request_error, encode_json, error_response
 from emerge_core.api.trace_object import TraceLevel, emerge_object, response_headers
 from emerge_core.errors import EmergeError, RequestError
 from emerge_core.types import Decision, Delta, Trace
@@ -67,13 +67,19 @@ class EventStream(Response, ABC):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._respond(receive, _Connection(self, scope, receive, send))
+            await self._respond(scope, receive, _Connection(self, scope, receive, send))
         except (ClientGoneError, OSError):
             log.info("client disconnected during the stream", extra=scope.get("state"))
 
-    async def _respond(self, receive: Receive, connection: _Connection) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, connection: _Connection) -> None:
+        try:
+            await self._stream(scope, receive, connection)
+        except ServerStoppingError:
+            await connection.fail(STOPPING, None, {})
+
+    async def _stream(self, scope: Scope, receive: Receive, connection: _Connection) -> None:
         deltas = DeltaQueue()
-        async with watch_client(self.work(deltas), receive) as watched:
+        async with watch_client(self.work(deltas), scope, receive, on_probe=deltas.wake) as watched:
             wait_s = min(HOLD_S, self.keepalive_s)
             while True:
                 done = await watched.wait(wait_s, or_until=deltas.ready)

@@ -8,13 +8,15 @@ import socket
 
 from emerge_core.errors import EmergeError
 
+BACKLOG = 4096  # connections that the kernel holds until they are accepted; it may allow fewer
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket, bound before the server starts, so that what is printed about it is true.
     Raises EmergeError if the address cannot be had."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=2048)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
         # asyncio sets this on the sockets that it makes itself; without it a reply waits 40 ms for the client's ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener

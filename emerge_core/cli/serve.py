@@ -5,32 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ipaddress
+import math
 import os
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 
+from emerge_core.api.auth import KEYS_VARIABLE, read_api_keys
+from emerge_core.api.cors import read_origins
 from emerge_core.cli._listen import listen, root_url
-from emerge_core.cli._options import Parsers, add_command, add_config, port
+from emerge_core.cli._options import Parsers, add_command, add_config, count, names, port
 from emerge_core.cli._output import warn
 from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import Config, find_config
-from emerge_core.errors import ConfigError
+from emerge_core.errors import ConfigError, EmergeError
 
-KEYS_VARIABLE = "EMERGE_API_KEYS"
-GRACE_S = 10  # for requests that are open when the server is told to stop
-# Longer than clients keep an idle connection (httpx: 5 s), so that none is closed while it is being reused.
-KEEP_ALIVE_S = 75
+ORIGINS_VARIABLE = "EMERGE_CORS_ORIGINS"
 
 
 def add(parsers: Parsers) -> None:
     parser = add_command(
         parsers,
         "serve",
-        help="serve the OpenAI API on this machine",
-        description="Serves the OpenAI API. Without a config it uses the providers whose keys are in the environment, "
-        "else a local Ollama, else a simulated panel. EMERGE_API_KEYS (comma-separated) sets the keys that clients "
-        "must send.",
+        help="serve the API on this machine",
+        description="Serves OpenAI's and Anthropic's APIs. Without a config it uses the providers whose keys are in "
+        "the environment, else a local Ollama, else a simulated panel. EMERGE_API_KEYS (comma-separated) sets the "
+        "keys that clients must send. SIGHUP reads the config again; SIGTERM and SIGINT finish the requests in "
+        "progress and stop.",
         exits={0: "stopped by Ctrl-C"},
         run=run,
     )
@@ -38,34 +40,149 @@ def add(parsers: Parsers) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=8000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--log", action="store_true", help="log each call and each request as JSON on standard error")
+    parser.add_argument("--workers", type=count, default=1, metavar="N", help="serving processes (default: 1)")
+    parser.add_argument(
+        "--max-concurrent",
+        type=count,
+        metavar="N",
+        help="requests at once per process; beyond it, 503 with code `overloaded` (default: as many as the "
+        "descriptor limit allows)",
+    )
+    parser.add_argument(
+        "--allowed-hosts",
+        type=names,
+        metavar="A,B",
+        help="accept these `Host` headers beside loopback ones; `*` accepts all (default: without keys on a loopback "
+        "address, loopback hosts only; else all)",
+    )
+    parser.add_argument(
+        "--cors-origins",
+        type=names,
+        metavar="A,B",
+        help=f"let web pages of these origins call the API (default: {ORIGINS_VARIABLE}, or none)",
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the serving processes have in common."""
+
+    config_file: str | None
+    keys: list[str]
+    allowed_hosts: tuple[str, ...] | None
+    cors_origins: tuple[str, ...]
+    log_calls: bool
+    max_requests: int | None
+
+
+@dataclass(frozen=True)
+class FoundConfig:
+    """A config with where it was found, for `ReloadingEngine`."""
+
+    config: Config
+    source: str
+    version: str = "file"
+    fault: str | None = None
 
 
 def run(args: argparse.Namespace) -> int:
+    from emerge_core.api.server.descriptors import raise_limit
+
+    found = read_config(args.config)
+    keys = read_api_keys(os.environ)
+    origins = read_origins(",".join(args.cors_origins or ()) or os.environ.get(ORIGINS_VARIABLE, ""))
+    raise_limit()
+    with listen(args.host, args.port) as listener:
+        load(found.config)  # after the port is bound, before the line that invites clients is printed
+        host, port = listener.getsockname()[:2]
+        print(banner(found.config, found.source, url=root_url(host, port) + "/v1", keyed=bool(keys)), flush=True)
+        warn(*all_warnings(found.config, os.environ), *_exposure(host, keys))
+        settings = Settings(
+            config_file=args.config,
+            keys=keys,
+            allowed_hosts=_allowed_hosts(host, keys, args.allowed_hosts),
+            cors_origins=origins,
+            log_calls=args.log,
+            max_requests=args.max_concurrent,
+        )
+        if args.workers == 1:
+            status = serve(settings, found, listener)
+        else:
+            from emerge_core.api.server.workers import Supervisor
+
+            status = Supervisor(args.workers, lambda: max(serve(settings, found, listener), 0)).run()
+    if status < 0:  # as a process that a signal ended, which is what supervisors expect
+        signal.signal(-status, signal.SIG_DFL)
+        signal.raise_signal(-status)
+    print("stopped", file=sys.stderr)
+    return status
+
+
+def read_config(file: str | None) -> FoundConfig:
+    return FoundConfig(*find_config(file, os.environ))
+
+
+def load(config: Config) -> None:
+    """Imports what the config's providers need, so that no request waits for it. Raises EmergeError if a package is
+    missing."""
     from emerge_core.engine.engine import preload
 
-    config, source = find_config(args.config, os.environ)
-    keys = client_keys(os.environ)
-    if args.log:
-        _log_to_stderr()
-    with listen(args.host, args.port) as listener:
-        preload(config)  # after the port is bound, before the address is printed
-        host, port = listener.getsockname()[:2]
-        print(banner(config, source, url=root_url(host, port) + "/v1", keyed=bool(keys)), flush=True)
-        warn(*all_warnings(config, os.environ), *_exposure(host, keys))
+    try:
+        preload(config)
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise EmergeError(f"the config needs the Python package {missing!r}, which is not installed") from None
+
+
+def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> int:
+    """Serves until a signal comes: 0 after SIGINT, else the signal's negative number."""
+    from emerge_core.api import create_app
+    from emerge_core.api.server.descriptors import capacity, raise_limit
+    from emerge_core.api.server.server import Server
+    from emerge_core.engine.engine import Engine
+    from emerge_core.engine.reload import ReloadingEngine
+    from emerge_core.telemetry.stderr import log_to_stderr
+
+    log = log_to_stderr(calls=settings.log_calls)
+    pending = [found]  # the config that the banner shows serves first
+
+    def read() -> FoundConfig:
+        if pending:
+            return pending.pop()
         try:
-            asyncio.run(_serve(config, keys, listener))
-        except KeyboardInterrupt:  # uvicorn has shut down in order, then passes the signal on
-            print("stopped", file=sys.stderr)
-    return 0
+            again = read_config(settings.config_file)
+            load(again.config)
+        except ConfigError:
+            raise
+        except EmergeError as error:
+            raise ConfigError(str(error)) from None
+        return again
+
+    async def main() -> int:
+        engine = ReloadingEngine(read, lambda each: Engine(each.config), ttl_s=math.inf)
+        await engine.reload()
+        limits = capacity(raise_limit(), panel=largest_panel(found.config), max_requests=settings.max_requests)
+        app = create_app(
+            engine,  # which the application closes at its shutdown
+            api_keys=settings.keys,
+            allowed_hosts=settings.allowed_hosts,
+            cors_origins=settings.cors_origins,
+            max_requests=limits.requests,
+            details=lambda: {"config": engine.status()},
+        )
+        server = Server(app, listener, capacity=limits, reload=engine.reload)
+        await server.serve()
+        return 0 if server.stopped_by in (None, signal.SIGINT) else -server.stopped_by
+
+    try:
+        return asyncio.run(main())
+    finally:
+        log.close()
 
 
-def client_keys(environ: Mapping[str, str]) -> list[str]:
-    """The keys that clients may use; none: the server is open."""
-    text = environ.get(KEYS_VARIABLE, "").strip()
-    keys = [key.strip() for key in text.split(",") if key.strip()]
-    if text and not keys:
-        raise ConfigError(f"{KEYS_VARIABLE} is set but holds no key")
-    return keys
+def largest_panel(config: Config) -> int:
+    """Upstream calls that one request may have open at once: the largest ensemble's, and one escalation."""
+    return max((len(ensemble.members) for ensemble in config.ensembles.values()), default=1) + 1
 
 
 def banner(config: Config, source: str, *, url: str, keyed: bool) -> str:
@@ -98,31 +215,8 @@ def _exposure(host: str, keys: list[str]) -> list[str]:
     return [f"it listens on {host} and anyone there may call it: set {KEYS_VARIABLE} to ask for a key"]
 
 
-async def _serve(config: Config, keys: list[str], listener: socket.socket) -> None:
-    import uvicorn
-
-    from emerge_core.api import create_app
-    from emerge_core.engine.engine import Engine
-
-    app = create_app(Engine(config), api_keys=keys)  # which closes the engine at its shutdown
-    settings = uvicorn.Config(
-        app,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    await uvicorn.Server(settings).serve(sockets=[listener])
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    from emerge_core.telemetry.lines import JsonFormatter
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    log = logging.getLogger("emerge")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+def _allowed_hosts(host: str, keys: list[str], named: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """None: every `Host` is accepted."""
+    if named is None and (keys or not ipaddress.ip_address(host).is_loopback):
+        return None
+    return named or ()

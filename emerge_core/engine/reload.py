@@ -108,6 +108,13 @@ class ReloadingEngine(Generic[FoundT]):
         for serving in retired:
             await self._close_if_done(serving)
 
+    async def reload(self) -> None:
+        """Reads the source now, however old the config is."""
+        await self.end()  # a refresh in progress may have read the source before it changed
+        self._due_at = 0.0
+        await self.begin()
+        await self.end()
+
     async def run(self, request: ChatRequest, name: str, **options: Any) -> Trace:
         async with self._opened() as engine:
             return await engine.run(request, name, **options)

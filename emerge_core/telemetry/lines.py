@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
     """A line as JSON: the event, then its fields. For servers outside Lambda, where Powertools does it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        fields = extra_fields(record)
         if record.levelno >= logging.WARNING:
             fields["level"] = record.levelname
         if record.exc_info and record.exc_info[0]:
@@ -51,7 +51,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({"event": record.getMessage(), **fields}, separators=(",", ":"), default=str)
 
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields that were logged with `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 def _call(trace: Trace, call: Call) -> dict[str, Any]:

@@ -29,6 +29,8 @@ from starlette.types import Message, Receive, Scope, Send
 from tracing import Tracing
 
 from emerge_core.api import create_app
+from emerge_core.api.auth import read_api_keys
+from emerge_core.api.cors import read_origins
 from emerge_core.config import find_config
 from emerge_core.config.aws import AwsSource, Snapshot
 from emerge_core.engine.engine import Engine
@@ -80,10 +82,13 @@ class Environment:
             report=lambda failed, age_s: self._metrics.config(failed=failed, age_s=age_s),
         )
         # API Gateway has checked the key. Locally, where it does not, EMERGE_API_KEYS may.
-        keys = [] if environ.get("EMERGE_AUTH") == "gateway" else environ.get("EMERGE_API_KEYS", "").split(",")
+        keys = [] if environ.get("EMERGE_AUTH") == "gateway" else read_api_keys(environ)
         details = {"build": _build_id(), "response_mode": "stream" if self._streams else "buffered"}
         self._app = create_app(
-            self.engine, api_keys=[key for key in keys if key.strip()], details=lambda: self._status(details)
+            self.engine,
+            api_keys=keys,
+            cors_origins=read_origins(environ.get("EMERGE_CORS_ORIGINS", "")),
+            details=lambda: self._status(details),
         )
 
     def enter(self, event: Any, context: Any) -> None:

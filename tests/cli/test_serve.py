@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ import pytest
 
 from emerge_core.cli import main
 from emerge_core.cli._listen import listen, root_url
-from emerge_core.cli.serve import banner, client_keys
+from emerge_core.cli.serve import banner, load
 from emerge_core.config import default_config
-from emerge_core.errors import ConfigError, EmergeError
+from emerge_core.errors import EmergeError
 
 SIMULATED = """
 providers: {p: {kind: simulated}}
@@ -111,7 +112,7 @@ def test_keys_close_it_and_calls_can_be_logged(tmp_path: Path) -> None:
         urllib.request.urlopen(request, timeout=30).close()
         status, errors = served.stop(signal.SIGTERM)
         assert status == -signal.SIGTERM
-        assert [json.loads(line)["event"] for line in errors.splitlines()] == ["call", "request"]
+        assert [json.loads(line)["event"] for line in errors.splitlines()] == ["config", "call", "request"]
 
 
 @pytest.mark.parametrize(("kind", "other"), [("openai", "anthropic"), ("anthropic", "openai")])
@@ -171,18 +172,73 @@ def test_the_printed_address_is_one_to_connect_to(host: str, expected: str) -> N
     assert root_url(host, 8000) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "keys"), [("", []), ("  ", []), ("one", ["one"]), (" one , two,", ["one", "two"])]
-)  # fmt: skip
-def test_client_keys(text: str, keys: list[str]) -> None:
-    assert client_keys({"EMERGE_API_KEYS": text}) == keys
-
-
-def test_keys_without_a_key_do_not_leave_it_open() -> None:
-    with pytest.raises(ConfigError, match="EMERGE_API_KEYS is set but holds no key"):
-        client_keys({"EMERGE_API_KEYS": " , "})
-
-
 def test_without_an_ensemble_the_line_names_a_model() -> None:
     config = default_config().model_copy(update={"default": None, "ensembles": {}})
     assert '"model": "sim-a"' in banner(config, "x", url="http://127.0.0.1:1/v1", keyed=False)
+
+
+def test_sighup_reads_the_config_again_and_a_broken_one_leaves_the_last_good_one(tmp_path: Path) -> None:
+    def models() -> list[str]:
+        return [model["id"] for model in served.get("/models")["data"]]
+
+    with serving(tmp_path) as served:
+        assert "d" not in models()
+        file = tmp_path / "emerge.yaml"
+        file.write_text(SIMULATED.replace("  b:", "  d: {provider: p, model: d}\n  b:"))
+        served.process.send_signal(signal.SIGHUP)
+        until(lambda: "d" in models())
+        file.write_text("models: {")
+        served.process.send_signal(signal.SIGHUP)
+        until(lambda: served.get("/emerge/status")["config"]["error"] is not None)
+        assert "d" in models()
+        status, errors = served.stop(signal.SIGINT)
+    assert status == 0
+    fault, stopped = errors.splitlines()[0], errors.splitlines()[-1]
+    assert fault.startswith("error: config fault (fault=")
+    assert (stopped, "Traceback" in errors) == ("stopped", False)
+
+
+def test_a_worker_that_dies_is_replaced_and_a_signal_ends_all(tmp_path: Path) -> None:
+    with serving(tmp_path, "--workers", "2") as served:
+        parent = served.process.pid
+        until(lambda: len(children(parent)) == 2)
+        first = children(parent)[0]
+        os.kill(first, signal.SIGKILL)
+        until(lambda: first not in children(parent) and len(children(parent)) == 2)
+        assert served.get("/models")["data"]
+        workers = children(parent)
+        status, errors = served.stop(signal.SIGTERM)
+    assert status == -signal.SIGTERM
+    assert "a worker ended (SIGKILL): another takes its place" in errors
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_a_log_that_is_not_read_holds_nothing_up(tmp_path: Path) -> None:
+    with serving(tmp_path, "--log") as served:
+        long = json.dumps({"model": "a", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}).encode()
+        for number in range(150):  # about 100 KB of lines: more than a pipe holds
+            headers = {"content-type": "application/json", "x-request-id": f"{number}-" + "x" * 120}
+            request = urllib.request.Request(served.url + "/chat/completions", data=long, headers=headers)
+            urllib.request.urlopen(request, timeout=30).close()
+        assert served.stop(signal.SIGINT)[0] == 0
+
+
+def test_a_package_that_is_missing_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def preload(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
+
+    monkeypatch.setattr("emerge_core.engine.engine.preload", preload)
+    with pytest.raises(EmergeError, match="the Python package 'aiohttp', which is not installed"):
+        load(default_config())
+
+
+def children(parent: int) -> list[int]:
+    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)

@@ -18,6 +18,7 @@ from emerge_core.api import auth, create_app
 from emerge_core.api.middleware import route_path
 from emerge_core.config import default_config
 from emerge_core.engine.engine import Engine
+from emerge_core.errors import ConfigError
 
 KEY = "emk_right-KEY-1234567890"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "FOO")
@@ -243,3 +244,17 @@ def test_no_header_of_a_client_comes_back_as_it_likes(app: Any, header: bytes) -
         assert call(app, path, "GET", scope_headers)[0] in (404, 200)
     told = client.get("/v1/models", headers=[("x-request-id", "fine-id.1:2_3")])
     assert told.headers["x-request-id"] == "fine-id.1:2_3"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"), [("", []), ("  ", []), ("one", ["one"]), (" one , two,", ["one", "two"])]
+)  # fmt: skip
+def test_keys_are_read_from_the_environment(text: str, keys: list[str]) -> None:
+    assert auth.read_api_keys({"EMERGE_API_KEYS": text}) == keys
+    assert auth.read_api_keys({}) == []
+
+
+@pytest.mark.parametrize("text", [",", " , ", ",,"])
+def test_a_variable_without_a_key_opens_nothing(text: str) -> None:
+    with pytest.raises(ConfigError, match="EMERGE_API_KEYS is set but holds no key"):
+        auth.read_api_keys({"EMERGE_API_KEYS": text})

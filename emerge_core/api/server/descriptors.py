@@ -1,0 +1,40 @@
+"""How many requests and connections fit into the file descriptors that the system allows a process."""
+
+from __future__ import annotations
+
+import resource
+from typing import NamedTuple
+
+FILES = 64  # descriptors for everything that is no connection
+MOST = 1 << 20  # if the system names no limit
+
+
+class Capacity(NamedTuple):
+    """`requests` at once are answered. Connections beyond `served` are told that the server is overloaded, and
+    beyond `accepted` they wait in the kernel's queue, so that descriptors for upstreams remain."""
+
+    requests: int
+    served: int
+    accepted: int
+
+
+def raise_limit() -> int:
+    """Raises the soft limit of this process to the hard one and returns it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST if hard == resource.RLIM_INFINITY else hard
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return soft if soft != resource.RLIM_INFINITY else MOST
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (ValueError, OSError):  # macOS allows less than it names
+        return soft
+    return most
+
+
+def capacity(descriptors: int, *, panel: int, max_requests: int | None = None) -> Capacity:
+    """`panel` is the number of upstream calls that one request may have open at once."""
+    spare = max(descriptors - FILES, 16)
+    requests = max_requests or max(spare // (2 + panel), 1)
+    upstream = min(requests * panel, spare * panel // (2 + panel))
+    accepted = spare - upstream
+    return Capacity(requests=requests, served=max(accepted * 3 // 4, 1), accepted=accepted)
