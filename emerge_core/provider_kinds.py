@@ -38,7 +38,7 @@ class ProviderKind:
 
 
 _UPSTREAM_SETTINGS = frozenset(
-    ("base_url", "api_key", "headers", "ca_file", "connect_timeout_s", "first_byte_timeout_s")
+    ("base_url", "api_key", "headers", "ca_file", "connect_timeout_s", "first_byte_timeout_s", "pass_through")
 )
 
 KINDS: dict[str, ProviderKind] = {

@@ -57,6 +57,7 @@ class CallError:
     code: str | None = None  # as the upstream named it
     final: bool = False  # whatever the kind is, a second call would not help
     rate_limits: RateLimits = ()
+    provoked: bool = False  # the request itself may have caused it: it says nothing about the provider
     sent: bool = False  # the connection broke after the request had gone out: it may be billed all the same
 
     @property

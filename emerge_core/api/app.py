@@ -71,6 +71,7 @@ def create_app(
         if serving:
             state = {kind: list(getattr(serving, kind)) for kind in ("ensembles", "models", "embedders")}
             state["breakers"] = engine.breakers()
+            state["refused_params"] = engine.refusals()
         return json_response({"status": "ok" if serving else "degraded", **state, **details()})
 
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)

@@ -88,6 +88,7 @@ class ProviderConfig(Section):
     api_key: Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|(ssm|secret):\S+)$")] | None = None
     headers: dict[str, str] = {}
     ca_file: str | None = None
+    pass_through: tuple[str, ...] = ()  # fields of a request that choose what is billed, and may reach this provider
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None  # of a reply: all its headers
     timeout_s: Annotated[float, Field(gt=0)] | None = None  # of one attempt, for models that name none

@@ -174,6 +174,10 @@ class Engine:
         """The models that failed lately, by name, with the state of their breaker: closed, open or half-open."""
         return self._breakers.status()
 
+    def refusals(self) -> dict[str, dict[str, list[str]]]:
+        """The optional parameters that are left out now because a model refused them, by provider and model."""
+        return self._pool.refusals()
+
     async def aclose(self) -> None:
         """Closes every provider's connections."""
         await self._pool.aclose()

@@ -132,6 +132,10 @@ class ReloadingEngine(Generic[FoundT]):
         """Those of the engine that serves: a new config starts with none."""
         return self._current().engine.breakers()
 
+    def refusals(self) -> dict[str, Any]:
+        """Those of the engine that serves: a new config starts with none."""
+        return self._current().engine.refusals()
+
     def status(self) -> dict[str, Any]:
         """For `/v1/emerge/status`: which config serves, its age, and what was wrong at the last refresh."""
         found = self._serving.found if self._serving else None

@@ -1,7 +1,6 @@
-"""One call's attempts: tried again while the fault may pass and the request's budget allows it.
+"""The attempts of one call: it is repeated while the fault may pass and the request's budget allows it.
 
-The SDKs' own retries are off, so that every attempt is counted here, against one ceiling, and a wait
-never outlasts the deadline.
+Providers do not retry, so every attempt is counted here, against one ceiling, and a wait never outlasts the deadline.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ class Attempts:
             return CallError(kind="config", message=str(fault))
         except Exception as fault:  # a bug in an adapter must cost one member, not the request
             log.error("adapter fault in provider %s: %s", self.model.provider, type(fault).__name__)
-            return CallError(kind="bad_response", message=f"unreadable reply ({type(fault).__name__})")
+            return CallError(kind="bad_response", message=f"unreadable reply ({type(fault).__name__})", provoked=True)
 
     def _may_send(self) -> bool:
         """Whether the ceiling allows one more request; it is then counted."""

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,15 +24,11 @@ _CONTEXT_LENGTH = re.compile(
     r"input token count .{0,40}exceeds|reduce the length of the (messages|prompt)|input length exceeds",
     re.IGNORECASE,
 )
-_OUT_OF_CREDIT = re.compile(r"insufficient_quota|credit balance is too low|billing_", re.IGNORECASE)
-_OF_A_ROLE = re.compile(r"developer|\brole\b", re.IGNORECASE)
-DEVELOPER = "the role developer"  # what a model may refuse beside parameters
-_NOT_TAKEN = re.compile(
-    r"unsupported|(not|n't) (support|accept|recogni[sz]e)|deprecated|not permitted|extra (inputs|fields)|"
-    r"unrecogni[sz]ed|(unknown|unexpected) (parameter|field|(keyword )?argument|name|key|property|option)|"
-    r"cannot find field|additional propert|cannot both|not (allowed|available|compatible)|incompatible",
-    re.IGNORECASE,
+_OUT_OF_CREDIT = re.compile(  # a 400 must begin with it: it may quote the request
+    r"(\w+_error )?(your )?(insufficient_quota|credit balance is too low|billing_)", re.IGNORECASE
 )
+_NO_MODEL = re.compile(r"invalid model name passed in", re.IGNORECASE)  # LiteLLM
+_NO_IMAGES = re.compile(r"image input is not supported", re.IGNORECASE)
 
 
 class Scrubber:
@@ -72,7 +68,7 @@ def http_failure(
     message, code, kind, param = _told(body)
     return UpstreamError(
         CallError(
-            kind=_kind(status, f"{code} {kind} {message}"),
+            kind=_kind(status, " ".join(filter(None, [code, kind, message]))),
             message=scrub(message) or scrub(_status_line(status, headers)),
             status=status,
             retry_after_s=retry_after(headers, now=now),
@@ -113,28 +109,15 @@ def json_object(content: bytes, decode: Callable[[str], Any] = json.loads) -> di
     """The object in a 2xx reply; anything else is not what the API promises."""
     try:
         reply = decode(content.decode("utf-8-sig", "surrogatepass"))
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:  # which a model can be asked for
+        fault = bad_response("the upstream's reply is nested too deeply").error
+        raise UpstreamError(replace(fault, provoked=True)) from error
+    except ValueError as error:
         what = "HTML" if content.lstrip()[:1] == b"<" else "no JSON"
         raise bad_response(f"the upstream answered 200 with {what}") from error
     if not isinstance(reply, dict):
         raise bad_response(f"the upstream answered 200 with a JSON {type(reply).__name__}, not an object")
     return reply
-
-
-def refused_param(error: CallError, sent: Collection[str]) -> str | None:
-    """Which of the optional parameters that were sent this model does not take, if that is the fault."""
-    if error.message.lower().startswith("invalid schema"):
-        return None  # the schema's fault, not the parameter's
-    if DEVELOPER in sent and error.status in (400, 422) and _OF_A_ROLE.search(error.message):
-        return DEVELOPER
-    if error.status not in (400, 422) or not _NOT_TAKEN.search(f"{error.code} {error.message}"):
-        return None
-    if error.param is not None:
-        named_last = error.param.rpartition(".")[2]  # some give its whole path: body.verbosity
-        return next((name for name in (error.param, named_last) if name in sent), None)
-    named = re.findall(r"[A-Za-z_]\w*", error.message[:300])
-    found = [name for name in named if name in sent]
-    return found[-1] if found else None  # "`temperature` and `top_p` cannot both be specified": the first stays
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
@@ -161,8 +144,12 @@ def _number(text: str | None) -> float | None:
 
 
 def _kind(status: int, told: str) -> ErrorKind:
-    if _OUT_OF_CREDIT.search(told):
+    if _OUT_OF_CREDIT.match(told) if status == 400 else _OUT_OF_CREDIT.search(told):
         return "auth"  # our account, and asking again does not help
+    if _NO_MODEL.search(told[:120]) and status == 400:
+        return "not_found"
+    if _NO_IMAGES.search(told) and status == 500:
+        return "invalid_request"  # llama.cpp's words for a request that this model cannot take
     if status in (400, 413, 422) and _CONTEXT_LENGTH.search(told):
         return "context_length"
     by_status: dict[int, ErrorKind] = {

@@ -13,6 +13,16 @@ from emerge_core.providers.errors import bad_response, unsupported
 from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage
 
 MAX_EMBEDDINGS = 40_000_000  # bytes of a reply: 2,048 vectors of 3,072 numbers in base64 take 34 million
+# Fields that choose what is billed, behind the config's back: another model, a dearer tier, a paid search, several
+# answers, or another account. They reach a provider only if its `pass_through` lists them.
+BILLING_FIELDS = frozenset(
+    (
+        *("models", "provider", "plugins", "route", "transforms", "preset", "fallbacks", "service_tier", "speed"),
+        *("web_search_options", "search_parameters", "enable_search", "best_of", "num_retries", "mcp_servers"),
+        *("api_key", "api_base", "base_url", "api_version", "custom_llm_provider", "model_list", "deployment_id"),
+        *("extra_body", "extra_headers", "container", "inference_geo"),
+    )
+)
 MAX_CALLS = 1_000  # tool calls, or blocks of content, of one reply
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
 
@@ -143,7 +153,7 @@ def arguments_object(arguments: Any) -> dict[str, Any]:
     """A call's arguments as an object: providers that take no text need one, even if it is broken."""
     try:
         value = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"arguments": arguments}
     return dict(value) if isinstance(value, Mapping) else {} if value is None else {"arguments": value}
 

@@ -10,6 +10,7 @@ from emerge_core.config.keys import with_headers
 from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError
 from emerge_core.providers.protocol import Provider
+from emerge_core.providers.refusals import Refusals
 from emerge_core.providers.registry import is_loaded, load_adapter, make_provider
 
 
@@ -41,6 +42,11 @@ class Pool:
         if not is_loaded(kind):
             with suppress(ImportError):  # raised again when the provider is made
                 await asyncio.to_thread(load_adapter, kind)
+
+    def refusals(self) -> dict[str, dict[str, list[str]]]:
+        """The optional parameters that are left out now because a model refused them, by provider and model."""
+        found = {name: getattr(provider, "refusals", None) for name, provider in self._made.items()}
+        return {name: shown for name, each in found.items() if isinstance(each, Refusals) and (shown := each.status())}
 
     async def aclose(self) -> None:
         """Close every provider's connections."""

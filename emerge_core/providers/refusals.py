@@ -1,32 +1,125 @@
-"""Optional parameters that a model refused by name, and the requests without them."""
+"""Optional parameters that a model refuses, and the requests without them.
+
+A refusal is remembered for an hour, and for every client, only if the provider names the parameter as one that the
+model does not have. That a *value* is refused, or any other 400 that mentions a parameter, concerns that one request:
+a client can provoke it, and must not be able to switch a parameter off for others.
+"""
 
 from __future__ import annotations
 
-import time
+import json
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from emerge_core.providers.errors import refused_param
+from emerge_core.providers.clock import SteadyClock
 from emerge_core.providers.transport.exchange import Reply
 from emerge_core.providers.transport.resend import may_send_again
-from emerge_core.types import UpstreamError
+from emerge_core.types import CallError, UpstreamError
 
-REMEMBERED_S = 3600.0  # of a refusal: one wasted request an hour
+REMEMBERED_S = 3600.0  # one wasted request an hour
+DEVELOPER = "the role developer"  # which a model may refuse like a parameter
+LIMITS = frozenset(("max_tokens", "max_completion_tokens"))  # one stands in for the other; both are never dropped
 
 Wire = TypeVar("Wire")
 
+_NAME = r"""["'`]?[A-Za-z_][\w.\[\]]*["'`]?"""
+_NAMES = rf"\[?(?P<names>{_NAME}(?:(?:, and |, | and ){_NAME})*)\]?"
+_THING = r"(?:parameter|field|argument|key|property|option|name)s?"
+_PREFIX = r"(?:[\w.]*(?:Error|Exception)?: )?"
+_UNSUPPORTED = tuple(
+    re.compile(_PREFIX + form, re.IGNORECASE)
+    for form in (
+        rf"un(?:supported|known|recogni[sz]ed|expected) (?:request )?{_THING}(?: supplied| provided)?:? {_NAMES}",
+        rf"(?:[\w.]+\(\) got an )?unexpected keyword arguments? {_NAMES}",
+        rf"Invalid JSON payload received\. Unknown name {_NAMES}: Cannot find field",
+        rf"(?:the )?(?:{_THING} )?{_NAMES} (?:is|are) "
+        r"(?:unsupported|deprecated|not (?:supported|permitted|allowed|recogni[sz]ed|available|accepted))",
+        rf"{_NAMES}: Extra (?:inputs|fields) (?:are )?not permitted",
+        rf"Extra (?:inputs|fields) (?:are )?not permitted: {_NAMES}",
+        rf"Additional properties are not allowed \({_NAMES} (?:was|were) unexpected\)",
+        rf"(?:this model|[\w./:-]+) (?:does not|doesn't) (?:accept|support) (?:the )?(?:{_THING}:? )?{_NAMES}",
+    )
+)
+_NOT_TAKEN = re.compile(
+    r"unsupported|(not|n't) (support|accept|recogni[sz]e)|deprecated|not permitted|extra (inputs|fields)|"
+    r"unrecogni[sz]ed|(unknown|unexpected) (parameter|field|(keyword )?argument|name|key|property|option)|"
+    r"cannot find field|additional propert|cannot both|not (allowed|available|compatible)|incompatible",
+    re.IGNORECASE,
+)
+_ROLE = re.compile(r"developer|\brole\b", re.IGNORECASE)
+_ROLE_UNKNOWN = re.compile(r"messages\[?\.?\d*\]?\.role: unknown variant|unexpected message role", re.IGNORECASE)
+
+
+class Refusal(NamedTuple):
+    """What a 400 says against: parameters that the model does not have (`lasting`), or this request's values."""
+
+    params: frozenset[str]
+    lasting: bool
+
+
+NONE = Refusal(frozenset(), lasting=False)
+
+
+def refusal_of(error: CallError, sent: Collection[str]) -> Refusal:
+    """Which of the optional parameters that were sent the model refuses, if that is the fault."""
+    if error.status not in (400, 422) or error.message.lower().startswith("invalid schema"):
+        return NONE  # the schema's fault, not the parameter's
+    message = error.message[:500]
+    if DEVELOPER in sent and _ROLE.search(message):
+        return Refusal(frozenset((DEVELOPER,)), lasting=bool(_ROLE_UNKNOWN.match(message)))
+    named = frozenset(name for name in _unsupported(message) if name in sent)
+    param = _known(error.param, sent)
+    if error.param is not None and param is None:
+        return NONE
+    if param is not None and error.code in ("unsupported_parameter", "unknown_parameter"):
+        named |= {param}
+    if named and (param is None or param in named):
+        return Refusal(named, lasting=True)
+    if not _NOT_TAKEN.search(f"{error.code} {message}"):
+        return NONE
+    if param is not None:
+        return Refusal(frozenset((param,)), lasting=False)
+    mentioned = [word for word in re.findall(r"[A-Za-z_]\w*", message[:300]) if word in sent]
+    # "`temperature` and `top_p` cannot both be specified": the first stays
+    return Refusal(frozenset(mentioned[-1:]), lasting=False)
+
+
+def _known(param: str | None, sent: Collection[str]) -> str | None:
+    """The parameter that an error names, by itself or with its whole path (body.verbosity)."""
+    names = (param, param.rpartition(".")[2]) if param else ()
+    return next((name for name in names if name in sent), None)
+
+
+def _unsupported(message: str) -> list[str]:
+    """The names that a provider's message lists as parameters that it does not have."""
+    if message.startswith("["):
+        return _forbidden(message)
+    for form in _UNSUPPORTED:
+        if found := form.match(message):
+            names = re.findall(_NAME, found["names"])
+            return [name.strip("\"'`[]").rpartition(".")[2] for name in names if name != "and"]
+    return []
+
+
+def _forbidden(message: str) -> list[str]:
+    """Of a list of validation errors, as FastAPI servers give it."""
+    try:
+        errors: Any = json.loads(message)
+    except ValueError:
+        return []
+    places = [each.get("loc") for each in errors if isinstance(each, Mapping) and each.get("type") == "extra_forbidden"]
+    return [str(place[-1]) for place in places if isinstance(place, list) and place]
+
 
 class Refusals:
-    """Optional parameters that a model refused by name: left out for an hour, because the answer is worth
-    more than they are, and not for ever, because an upstream may learn and a refusal may be misread.
-    `parts` names what goes when a parameter of several parts is refused. The clock is the wall's: others
-    stand still while a Lambda environment is frozen."""
+    """What the models of one provider refused. `parts` names what goes when a parameter of several parts is refused."""
 
     def __init__(
-        self, parts: Mapping[str, frozenset[str]] | None = None, *, clock: Callable[[], float] = time.time
+        self, parts: Mapping[str, frozenset[str]] | None = None, *, clock: Callable[[], float] | None = None
     ) -> None:
         self._parts = parts or {}
-        self._clock = clock
+        self._clock = clock or SteadyClock()
         self._until: dict[str, dict[str, float]] = {}  # by model and parameter
 
     async def ask(
@@ -35,22 +128,30 @@ class Refusals:
         prepare: Callable[[frozenset[str]], tuple[Wire, Collection[str]]],
         send: Callable[[Wire], Awaitable[Reply]],
     ) -> tuple[Wire, Reply, int]:
-        """What was sent, the reply, and how often was asked. `prepare` builds the request without
-        the refused parameters and says which optional ones are in it."""
-        attempts = 0
+        """What was sent, the reply, and how many requests it took. `prepare` builds the request without the refused
+        parameters and says which optional ones are in it."""
+        attempts, dropped = 0, frozenset[str]()
         while True:
             attempts += 1
-            refused = self._known(model)
+            refused = self.known(model) | dropped
             wire, sent = prepare(refused)
             try:
                 return wire, await send(wire), attempts
             except UpstreamError as failure:
-                param = refused_param(failure.error, sent)
-                if param is None or param in refused or not may_send_again():
+                refusal = refusal_of(failure.error, sent)
+                params = frozenset(part for name in refusal.params for part in self._parts.get(name, (name,)))
+                if not params - refused or refused | params >= LIMITS or not may_send_again():
                     raise
-                until = self._clock() + REMEMBERED_S
-                self._until.setdefault(model, {}).update(dict.fromkeys(self._parts.get(param, (param,)), until))
+                dropped |= params
+                if refusal.lasting:
+                    until = self._clock() + REMEMBERED_S
+                    self._until.setdefault(model, {}).update(dict.fromkeys(params, until))
 
-    def _known(self, model: str) -> frozenset[str]:
+    def known(self, model: str) -> frozenset[str]:
+        """The parameters that are left out of requests to this model now."""
         now = self._clock()
         return frozenset(param for param, until in self._until.get(model, {}).items() if until > now)
+
+    def status(self) -> dict[str, list[str]]:
+        """For `/v1/emerge/status`: by the upstream's name of the model."""
+        return {model: sorted(params) for model in self._until if (params := self.known(model))}

@@ -11,7 +11,8 @@ import pytest
 from emerge_core.api import create_app
 from emerge_core.config.schema import BreakerConfig
 from emerge_core.fanout.breaker import Breakers
-from emerge_core.types import CallError, ErrorKind
+from emerge_core.providers.errors import json_object
+from emerge_core.types import CallError, ErrorKind, UpstreamError
 
 CONFIG = BreakerConfig(failures=3, cooldown_s=10)
 DOWN = CallError(kind="server", message="overloaded", status=503)
@@ -118,6 +119,24 @@ def test_retry_after_is_waited_for_within_reason(breakers: Breakers) -> None:
 def test_what_is_not_the_models_fault_does_not_count(breakers: Breakers, kind: ErrorKind) -> None:
     fail(breakers, 9, CallError(kind=kind, message="no"))
     fail(breakers, 9, CallError(kind="auth", message="moderated", status=403))
+    assert breakers.status() == {}
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+@pytest.mark.parametrize("kind", ["auth", "not_found", "server", "bad_response"])
+def test_a_status_that_the_request_can_cause_does_not_count(breakers: Breakers, status: int, kind: ErrorKind) -> None:
+    """Whatever the upstream says beside it, since it may quote the request."""
+    error = CallError(kind=kind, message="insufficient_quota!", status=status)
+    for _ in range(20):
+        breakers.failed("m", error, BreakerConfig(failures=1), trial=False)
+    assert breakers.status() == {}
+
+
+def test_a_reply_that_the_request_can_provoke_does_not_count(breakers: Breakers) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        json_object(b'{"message": {"tool_calls": ' + b"[" * 20_000 + b"]" * 20_000 + b"}}")
+    assert caught.value.error.kind == "bad_response"
+    breakers.failed("m", caught.value.error, BreakerConfig(failures=1), trial=False)
     assert breakers.status() == {}
 
 

@@ -25,8 +25,9 @@ from emerge_core.config import parse_config
 from emerge_core.errors import ConfigError, RequestError
 from emerge_core.evals.recordings import rows
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
-from emerge_core.providers.errors import Scrubber, http_failure, refused_param
+from emerge_core.providers.errors import Scrubber, http_failure
 from emerge_core.providers.parts import unfenced
+from emerge_core.providers.refusals import refusal_of
 from emerge_core.providers.transport.sse import events
 from emerge_core.types import ChatRequest, Completion, UpstreamError
 
@@ -142,7 +143,7 @@ PATTERNS = {"pattern": r"^(a+)+$", "allOf": [{"pattern": r"(.*1)*,$"}, {"pattern
 
 def _failure(text: str) -> UpstreamError:
     found = http_failure(400, {}, text, scrub=SCRUB)
-    refused_param(found.error, ["temperature", "a"])
+    refusal_of(found.error, ["temperature", "a"])
     return http_failure(500, {}, json.dumps({"error": {"message": text}}), scrub=SCRUB)
 
 

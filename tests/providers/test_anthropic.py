@@ -321,15 +321,23 @@ def test_a_deprecated_model_raises_no_warning(exchange: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "fields", "message", "wire_name", "dropped"),
+    ("model", "fields", "message", "wire_name", "dropped", "remembered"),
     [
-        ("vendor", {"temperature": 0.1}, "`temperature` is deprecated for this model.", "temperature", "temperature"),
+        (
+            "vendor",
+            {"temperature": 0.1},
+            "`temperature` is deprecated for this model.",
+            "temperature",
+            "temperature",
+            True,
+        ),
         (
             OLD,
             {"temperature": 0.1, "top_p": 0.5},
             "`temperature` and `top_p` cannot both be specified for this model.",
             "top_p",
             "top_p",
+            False,
         ),
         (
             NEW,
@@ -337,6 +345,7 @@ def test_a_deprecated_model_raises_no_warning(exchange: Any) -> None:
             "tool_choice: forced tool use is not supported by this model",
             "tool_choice",
             "tool_choice",
+            False,
         ),
         (
             NEW,
@@ -344,21 +353,33 @@ def test_a_deprecated_model_raises_no_warning(exchange: Any) -> None:
             "output_config: Extra inputs are not permitted",
             "output_config",
             "response_format",
+            True,
         ),
     ],
 )
-def test_a_refused_parameter_is_dropped_named_and_remembered(
-    upstream_of: Any, adapter_of: Any, reply: Any, model: str, fields: Any, message: str, wire_name: str, dropped: str
+def test_a_refused_parameter_is_dropped_and_remembered_if_the_model_does_not_have_it(
+    upstream_of: Any,
+    adapter_of: Any,
+    reply: Any,
+    model: str,
+    fields: Any,
+    message: str,
+    wire_name: str,
+    dropped: str,
+    remembered: bool,
 ) -> None:
     async def main() -> None:
         told = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
-        async with upstream_of(reply(told, 400), reply(says())) as up, adapter_of("anthropic", up.url) as provider:
+        refused, well = reply(told, 400), reply(says())
+        script = [refused, well] if remembered else [refused, well, refused, well]
+        async with upstream_of(*script) as up, adapter_of("anthropic", up.url) as provider:
             first = await provider.complete(model, ask(**fields), timeout_s=5)
             second = await provider.complete(model, ask(**fields), timeout_s=5)
-        assert [wire_name in sent.body for sent in up.sent] == [True, False, False]
+        again = [False] if remembered else [True, False]
+        assert [wire_name in sent.body for sent in up.sent] == [True, False, *again]
         if dropped == "response_format":  # then it is asked for in words: not lost
             assert "JSON schema" in up.sent[-1].body["system"]
-        assert (first.attempts, second.attempts) == (2, 1)
+        assert (first.attempts, second.attempts) == (2, len(again))
         assert (dropped in first.dropped_params) == (dropped != "response_format")
 
     asyncio.run(main())

@@ -92,6 +92,9 @@ def test_the_upstreams_own_message(
         (400, openai_error("context is a required field"), "invalid_request"),
         (429, openai_error("You exceeded your current quota.", "insufficient_quota"), "auth"),
         (400, {"error": {"message": "Your credit balance is too low to access the API."}}, "auth"),
+        (400, openai_error("Invalid 'stop': 'insufficient_quota!' is not allowed."), "invalid_request"),
+        (400, openai_error("Invalid model name passed in model=x. Call /v1/models."), "not_found"),
+        (500, openai_error("image input is not supported - hint: provide the mmproj"), "invalid_request"),
     ],
 )
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,3 +236,15 @@ def test_rate_limits_come_with_replies_and_errors(exchange: Any, reply: Any, kin
     done = exchange(kind, reply(ANSWER, status, headers))
     found = done.completion.rate_limits if status == 200 else done.error.rate_limits
     assert ("x-ratelimit-limit-requests", "60") in found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_nested_too_deep_in_a_conversation_are_sent_all_the_same(exchange: Any, kind: str) -> None:
+    deep = "[" * 20_000 + "]" * 20_000
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": deep}}
+    turns: Any = (
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "3"},
+    )
+    assert exchange(kind, ANSWER, ChatRequest(messages=turns)).completion.text == "Hi"

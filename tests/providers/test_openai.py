@@ -228,29 +228,35 @@ REFUSALS = [
     (
         "temperature",
         {"code": "unsupported_value", "param": "temperature", "message": "'temperature' does not support 0.2."},
+        False,
     ),
-    ("logprobs", {"message": "logprobs is not supported by this model"}),
-    ("seed", {"message": "Extra inputs are not permitted: seed"}),
+    ("logprobs", {"message": "logprobs is not supported by this model"}, True),
+    ("seed", {"message": "Extra inputs are not permitted: seed"}, True),
+    ("seed", {"message": "Unsupported parameter: 'seed'", "param": "seed", "code": "unsupported_parameter"}, True),
+    ("seed", {"message": "The stop sequence 'unsupported parameter: seed' is not supported"}, False),
 ]
 
 
-@pytest.mark.parametrize(("name", "error"), REFUSALS)
-def test_a_refused_parameter_is_dropped_named_and_remembered(
-    upstream_of: Any, adapter_of: Any, reply: Any, name: str, error: Any
+@pytest.mark.parametrize(("name", "error", "remembered"), REFUSALS)
+def test_a_refused_parameter_is_dropped_and_remembered_if_the_model_does_not_have_it(
+    upstream_of: Any, adapter_of: Any, reply: Any, name: str, error: Any, remembered: bool
 ) -> None:
     request = ask(temperature=0.2, logprobs=True, seed=1)
 
     async def main() -> None:
-        script = [reply({"error": error}, status=400), reply(says())]
+        refused, well = reply({"error": error}, status=400), reply(says())
+        script = [refused, well] if remembered else [refused, well, refused, well]
         async with upstream_of(*script) as upstream, adapter_of("openai", upstream.url) as provider:
             first = await provider.complete("m", request, timeout_s=5)
             second = await provider.complete("m", request, timeout_s=5)
             other = await provider.complete("other", request, timeout_s=5)
-        assert [name in sent.body for sent in upstream.sent] == [True, False, False, True]
+        again = [False] if remembered else [True, False]
+        assert [name in sent.body for sent in upstream.sent] == [True, False, *again, True]
+        assert provider.refusals.status() == ({"m": [name]} if remembered else {})
         assert name in first.dropped_params
         assert name in second.dropped_params
         assert name not in other.dropped_params or name == "logprobs"
-        assert (first.attempts, second.attempts) == (2, 1)
+        assert (first.attempts, second.attempts) == (2, len(again))
 
     asyncio.run(main())
 

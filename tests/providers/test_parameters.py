@@ -52,7 +52,7 @@ TABLE: list[tuple[str, Any, Any, Any, Any]] = [
     ("metadata", {"a": "b"}, ("metadata", {"a": "b"}), DROPPED, DROPPED),
     ("reasoning_effort", "low", ("reasoning_effort", "low"), DROPPED, DROPPED),
     ("store", True, ("store", True), DROPPED, DROPPED),
-    ("service_tier", "flex", ("service_tier", "flex"), DROPPED, DROPPED),
+    ("service_tier", "flex", DROPPED, DROPPED, DROPPED),
     ("verbosity", "low", ("verbosity", "low"), DROPPED, DROPPED),
     ("prediction", {"type": "content"}, ("prediction", {"type": "content"}), DROPPED, DROPPED),
     ("top_k", 40, ("top_k", 40), ("top_k", 40), ("options.top_k", 40)),
@@ -190,6 +190,35 @@ def test_a_field_of_one_vendor_is_dropped_where_another_refuses_it_in_its_words(
     done = exchange("openai", [reply(told, status=400), reply(SAID["openai"])], asked(name, "low"))
     assert done.completion.dropped_params == (name,)
     assert [name in sent.body for sent in done.upstream.sent] == [True, False]
+
+
+def test_all_parameters_that_one_refusal_lists_are_dropped_at_once(exchange: Any, reply: Any) -> None:
+    message = "litellm.UnsupportedParamsError: mlx does not support parameters: ['seed', 'stop', 'top_p'], for model=m."
+    request = ChatRequest(messages=(USER,), seed=1, stop=("x",), top_p=0.5, temperature=0.1)
+    done = exchange("openai", [reply({"error": {"message": message}}, status=400), reply(SAID["openai"])], request)
+    assert len(done.upstream.sent) == 2
+    assert set(done.completion.dropped_params) == {"seed", "stop", "top_p"}
+
+
+def test_a_limit_on_the_reply_is_never_dropped(exchange: Any, reply: Any) -> None:
+    """It is renamed if the model has it by its other name; a budget counts on it."""
+
+    def refusal(name: str) -> Any:
+        return reply({"error": {"message": f"Unsupported parameter: '{name}'", "param": name}}, status=400)
+
+    request = ChatRequest(messages=(USER,), max_tokens=50)
+    renamed = exchange("openai", [refusal("max_tokens"), reply(SAID["openai"])], request)
+    assert renamed.body["max_completion_tokens"] == 50
+    refused = exchange("openai", [refusal("max_tokens"), refusal("max_completion_tokens")], request)
+    assert (refused.error.kind, len(refused.upstream.sent)) == ("invalid_request", 2)
+
+
+@pytest.mark.parametrize("name", ["models", "provider", "plugins", "service_tier", "web_search_options"])
+def test_what_chooses_the_bill_passes_only_where_the_config_lets_it(exchange: Any, name: str) -> None:
+    held = exchange("openai", SAID["openai"], asked(name, {"a": 1}))
+    assert (name in held.body, held.completion.dropped_params) == (False, (name,))
+    passed = exchange("openai", SAID["openai"], asked(name, {"a": 1}), pass_through=[name])
+    assert (passed.body[name], passed.completion.dropped_params) == ({"a": 1}, ())
 
 
 def test_a_wrong_value_is_no_refused_parameter(exchange: Any, reply: Any) -> None:

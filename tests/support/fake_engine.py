@@ -179,5 +179,8 @@ class Scripted:
     def breakers(self) -> dict[str, Any]:
         return {"mini": {"state": "open"}}
 
+    def refusals(self) -> dict[str, Any]:
+        return {}
+
     async def aclose(self) -> None:
         self.closed = True

@@ -67,7 +67,7 @@ class Anthropic:
         headers = {"anthropic-version": _VERSION} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
         self._client = HttpClient(base_url, headers=headers, config=config)
         self._scrub = Scrubber(api_key, config.headers, config.base_url)
-        self._refusals = Refusals({"output_config": frozenset({"effort", "format"})})
+        self.refusals = Refusals({"output_config": frozenset({"effort", "format"})})
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
         return await self._ask(model, request, timeout_s, None)
@@ -102,7 +102,7 @@ class Anthropic:
             )
             return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
 
-        wire, reply, attempts = await self._refusals.ask(model, prepare, send)
+        wire, reply, attempts = await self.refusals.ask(model, prepare, send)
         completion = await off_loop(reply.large, lambda: from_wire(reply.body, wire, attempts=attempts))
         return replace(completion, rate_limits=reply.rate_limits)
 

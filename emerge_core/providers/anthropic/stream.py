@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
 from emerge_core.providers.parts import check_calls
 from emerge_core.providers.transport.content import Content
-from emerge_core.types import Delta, JsonObject, Sink
+from emerge_core.types import Delta, JsonObject, Sink, UpstreamError
 
 _STATUS = {
     "invalid_request_error": 400,
@@ -103,7 +104,8 @@ class Assembly:
             except (ValueError, RecursionError):
                 if self._message.get("stop_reason") == "max_tokens":
                     return {**block, "input": text}  # cut off: no call, and not to be taken for one
-                raise bad_response("the arguments of a tool call in the upstream's stream are not JSON") from None
+                fault = bad_response("the arguments of a tool call in the upstream's stream are not JSON").error
+                raise UpstreamError(replace(fault, provoked=True)) from None
         return block
 
 

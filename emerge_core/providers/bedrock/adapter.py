@@ -64,7 +64,7 @@ class Bedrock:
         self._client = HttpClient(self._url, headers={}, config=config)
         self._signer = Signer(region, chain=chain)
         self._scrub = Scrubber(None, config.headers, config.base_url)
-        self._refusals = Refusals()
+        self.refusals = Refusals()
         guardrail = config.guardrail
         self._extras = Extras(
             guardrail_id=guardrail.id if guardrail else None,
@@ -103,7 +103,7 @@ class Bedrock:
 
         try:
             async with asyncio.timeout(timeout_s):
-                wire, reply, attempts = await self._refusals.ask(model, prepare, send)
+                wire, reply, attempts = await self.refusals.ask(model, prepare, send)
         except TimeoutError:
             raise timed_out(timeout_s) from None
         except TransportError as error:

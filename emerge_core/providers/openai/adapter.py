@@ -16,9 +16,10 @@ from typing import Any
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
-from emerge_core.providers.errors import DEVELOPER, Scrubber, bad_response, http_failure, timed_out, told_in_stream
+from emerge_core.providers.errors import Scrubber, bad_response, http_failure, timed_out, told_in_stream
 from emerge_core.providers.openai.stream import Assembly
 from emerge_core.providers.parts import (
+    BILLING_FIELDS,
     MAX_EMBEDDINGS,
     check_calls,
     count,
@@ -29,7 +30,7 @@ from emerge_core.providers.parts import (
     vectors_of,
     whole_usage,
 )
-from emerge_core.providers.refusals import Refusals
+from emerge_core.providers.refusals import DEVELOPER, Refusals
 from emerge_core.providers.tool_ids import shortened
 from emerge_core.providers.transport.client import HttpClient
 from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
@@ -84,7 +85,8 @@ class OpenAI:
         self._client = HttpClient(base_url, headers=headers, config=config)
         self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self._compact = config.base_url is None  # compatible servers may not know base64 embeddings
-        self._refusals = Refusals()
+        self._billing = BILLING_FIELDS.difference(config.pass_through)
+        self.refusals = Refusals()
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
         return await self._ask(model, request, timeout_s, None)
@@ -101,7 +103,7 @@ class OpenAI:
 
     async def _complete(self, model: str, request: ChatRequest, emit: Sink | None) -> Completion:
         def prepare(refused: frozenset[str]) -> tuple[tuple[dict[str, Any], tuple[str, ...]], Collection[str]]:
-            body, dropped = to_wire(model, request, refused)
+            body, dropped = to_wire(model, request, refused | self._billing)
             if emit:
                 body |= {name: value for name, value in _STREAMED.items() if name not in refused}
             sent = (_OPTIONAL | request.extra.keys()) & body.keys()
@@ -115,7 +117,7 @@ class OpenAI:
             limits = await stream(self._client, path, wire[0], scrub=self._scrub, into=assembly)
             return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
 
-        (_, dropped), reply, attempts = await self._refusals.ask(model, prepare, send)
+        (_, dropped), reply, attempts = await self.refusals.ask(model, prepare, send)
         completion = await off_loop(
             reply.large,
             lambda: from_wire(reply.body, request, dropped=dropped, attempts=attempts, scrub=self._scrub),
@@ -123,7 +125,8 @@ class OpenAI:
         return replace(completion, rate_limits=reply.rate_limits)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
-        body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
+        dropped = tuple(name for name in request.extra if name in self._billing)
+        body = {name: value for name, value in request.extra.items() if name not in (*_NEVER_PASSED, *dropped)}
         body |= {"model": model, "input": list(request.inputs)}
         body["encoding_format"] = "base64" if self._compact else "float"
         if request.dimensions is not None:
@@ -134,7 +137,7 @@ class OpenAI:
         except TimeoutError:
             raise timed_out(timeout_s) from None
         vectors = vectors_of(_embeddings(reply.body), len(request.inputs))
-        return Embeddings(vectors, usage_of(reply.body.get("usage")), rate_limits=reply.rate_limits)
+        return Embeddings(vectors, usage_of(reply.body.get("usage")), dropped, reply.rate_limits)
 
     async def aclose(self) -> None:
         await self._client.aclose()
