@@ -8,7 +8,8 @@ import pytest
 from botocore.session import Session
 
 from emerge_core.providers.bedrock.outcomes import FAULTS, OPTIONAL, REMEDIES, STOP_REASONS, failure, remedy
-from emerge_core.providers.errors import Scrubber, refused_param
+from emerge_core.providers.errors import Scrubber
+from emerge_core.providers.refusals import refusal_of
 from emerge_core.types import CallError
 
 SCRUB = Scrubber(None, {})
@@ -125,5 +126,5 @@ def test_the_remedies_have_names_of_their_own() -> None:
 def test_the_field_that_a_model_refuses(message: str, field: str | None) -> None:
     error = told("ValidationException", 400, message)
     assert error.param == field
-    assert refused_param(error, OPTIONAL) == field
+    assert refusal_of(error, OPTIONAL).params == ({field} if field else set())
     assert told("AccessDeniedException", 403, message).param is None
