@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emerge_core.cli._options import Parsers, add_command, add_json, add_recordings, count
-from emerge_core.cli._output import Output
+from emerge_core.cli._output import Output, check_writable, write_text
 from emerge_core.errors import MissingExtraError
 
 
@@ -40,6 +42,16 @@ def add(parsers: Parsers) -> None:
         help="stop asking as soon as a vote is decided: the same answers, but costs become estimates (default: off)",
     )
     parser.add_argument(
+        "--against",
+        metavar="MODEL",
+        help="compare every ensemble with this model, of the config or of the recordings (default: the model that the "
+        "ensembles escalate to, else the dearest frontier model of the config)",
+    )
+    parser.add_argument(
+        "--rows", metavar="FILE", type=Path, help="write a JSON line for every question and model or ensemble"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress bars")
+    parser.add_argument(
         "--live",
         action="store_true",
         help="ask judges, mergers and embedders at their real providers: this costs money",
@@ -51,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
     from emerge_core.config import load_config
     from emerge_core.evals.compare.comparison import table
-    from emerge_core.evals.compare.measure import Plan, compare
+    from emerge_core.evals.compare.measure import CompareSettings, compare
 
     output = Output(args.json)
-    plan = Plan(
+    check_writable(args.rows)
+    settings = CompareSettings(
         config=load_config(args.config),
         recordings=args.recordings,
         task=args.task,
@@ -62,24 +75,27 @@ def run(args: argparse.Namespace) -> int:
         concurrency=args.concurrency,
         early_decision=args.early_decision,
         live=args.live,
+        against=args.against,
     )
     _bypass_proxies()
-    with _Bars() as bars:
-        comparison = asyncio.run(compare(plan, bars))
+    with _Bars(quiet=args.quiet) as bars:
+        comparison = asyncio.run(compare(settings, bars))
     output.print(table(comparison))
     output.figures(comparison.as_json())
+    if args.rows:
+        write_text(args.rows, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in comparison.rows()))
     return 0
 
 
 class _Bars:
     """One progress bar at a time, named after the model or ensemble that is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         try:
             from tqdm import tqdm
         except ImportError:
             raise MissingExtraError("`emerge compare` needs tqdm", extra="eval") from None
-        self._make: Any = tqdm
+        self._make: Any = partial(tqdm, disable=True if quiet else None)  # None: not unless stderr is a terminal
         self._open: Any = None
 
     def __call__(self, name: str, count: int) -> Callable[[], object]:

@@ -23,7 +23,7 @@ from emerge_core.errors import EmergeError, MissingExtraError
 if TYPE_CHECKING:
     from emerge_core.config import Config
     from emerge_core.evals.record.journal import Journal
-    from emerge_core.evals.record.recorder import Plan, Report
+    from emerge_core.evals.record.recorder import RecordSettings, Report
 
 T = TypeVar("T", int, float)
 
@@ -142,7 +142,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     from emerge_core.evals.record.journal import Journal
     from emerge_core.evals.record.models import model_rows, models_of, upstream_names
     from emerge_core.evals.record.questions import read_questions, task_name
-    from emerge_core.evals.record.recorder import Pace, Plan, record
+    from emerge_core.evals.record.recorder import Pace, RecordSettings, record
     from emerge_core.evals.recordings.rows import read_question
 
     found = read_questions(args.questions)
@@ -154,7 +154,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
         rate=_known(args.rate, config.providers, "--rate"),
     )
     questions = [read_question(str(args.questions), row) for row in rows]
-    plan = Plan(
+    plan = RecordSettings(
         config=config,
         models=models,
         questions=[question for question in questions if question is not None],
@@ -195,7 +195,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     return status
 
 
-def _missing(plan: Plan, journal: Journal) -> int:
+def _missing(plan: RecordSettings, journal: Journal) -> int:
     return sum(place not in journal.settled for name in plan.models for place, _ in plan.places(name))
 
 
@@ -210,7 +210,7 @@ def _tiers(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"members: {', '.join(others) or 'none'}; frontier: {asked}"
 
 
-def _said(report: Report, missing: int, plan: Plan) -> int:
+def _said(report: Report, missing: int, plan: RecordSettings) -> int:
     from emerge_core.fanout.ledger import ASSUMED_OUTPUT_TOKENS
 
     cost = f"{report.cost_usd:.4f} USD" + ("" if report.cost_known else " and calls of unknown price")

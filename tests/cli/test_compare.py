@@ -44,16 +44,29 @@ def test_prints_a_table_and_writes_json(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.json"
-    assert main([*arguments, "--json", str(out), "--concurrency", "2"]) == 0
+    rows = tmp_path / "rows.jsonl"
+    assert main([*arguments, "--json", str(out), "--concurrency", "2", "--rows", str(rows)]) == 0
     printed = capsys.readouterr()
     assert "sums: 6 questions, 0 left out" in printed.out
     assert "best single member: a 100.0" in printed.out
-    assert "vs best: against the best single member; $/1000: US dollars per 1,000 questions" in printed.out
-    assert "vote: 100%" in printed.err.replace("\r", "\n")
+    assert "against a (best member)" in " ".join(printed.out.split())
+    assert printed.err == ""  # no progress bar into a file
     found = json.loads(out.read_text())
     assert found["models"]["b"]["accuracy"] == pytest.approx(5 / 6, abs=1e-6)
     assert found["ensembles"]["vote"]["accuracy"] == 1
     assert found["ensembles"]["vote"]["vs_best_single"]["diff"] == 0
+    lines = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert len(lines) == found["questions"] * (len(found["models"]) + len(found["ensembles"]))
+    vote = next(line for line in lines if (line["config"], line["id"]) == ("vote", "0"))
+    assert (vote["kind"], vote["correct"], vote["escalated"], vote["asked"]) == ("ensemble", 1, False, [])
+    assert [(call["role"], call["model"], call["status"]) for call in vote["calls"]] == [
+        ("member", "a", "ok"),
+        ("member", "b", "ok"),
+    ]
+    assert (vote["selected"], vote["error"], vote["route"], vote["abstained"]) == (["a"], None, None, False)
+    assert {line["config"]: line["correct"] for line in lines if line["id"] == "0"} == {"a": 1, "b": 0, "vote": 1}
+    assert vote["answer_key"]
+    assert len(vote["text_sha256"]) == 64
 
 
 @pytest.mark.parametrize("early", ["--early-decision", "--no-early-decision"])

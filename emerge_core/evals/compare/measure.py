@@ -1,30 +1,32 @@
-"""Members and ensembles of a config, measured on recorded answers through the real HTTP path:
-client → proxy → the providers' SDKs → replayed upstreams."""
+"""Measures the models and ensembles of a config on recorded answers, through the real HTTP path:
+client → proxy → provider adapters → replayed upstreams."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 
 import httpx
 
 from emerge_core.api import create_app
-from emerge_core.config.schema import Config
+from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import EmergeError
-from emerge_core.evals.compare.comparison import Comparison
+from emerge_core.evals.compare.comparison import Comparison, mean_score, measurable
 from emerge_core.evals.compare.proxy_client import Asker, Outcome, UnansweredError
 from emerge_core.evals.compare.redirect import KEY_VARIABLE, Panel, check_recorded, panel_of, redirect
-from emerge_core.evals.recordings.recording import Question, RecordedModel, Recordings
+from emerge_core.evals.recordings.recording import Question, RecordedModel, Recordings, Replies, Reply
 from emerge_core.evals.replay.servers import replaying, serving
 from emerge_core.evals.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to measure, and how."""
+class CompareSettings:
+    """What to measure, and how. `against` is a model of the config, or a recorded one."""
 
     config: Config
     recordings: Path
@@ -33,6 +35,7 @@ class Plan:
     concurrency: int = 16
     early_decision: bool = False  # costs are bills only without it
     live: bool = False  # judges, mergers and embedders at their real providers
+    against: str | None = None
     speed: float = 0.0
 
 
@@ -40,65 +43,150 @@ Progress = Callable[[str, int], Callable[[], object]]
 """Called with a name and a count before each model and ensemble; what it returns, after each question."""
 
 
-async def compare(plan: Plan, progress: Progress) -> Comparison:
-    recordings = Recordings(plan.recordings)
-    recordings.choose(plan.task)
-    scorer = Scorer.of(recordings, plan.task)
-    panel = panel_of(plan.config)
-    questions, left_out = _questions(recordings, plan, panel)
+async def compare(settings: CompareSettings, progress: Progress) -> Comparison:
+    """Raises EmergeError if a model of the config was not recorded, or no question was answered by all of them."""
+    settings, against = _with_against(settings)
+    recordings = Recordings(settings.recordings)
+    recordings.choose(settings.task)
+    scorer = Scorer.of(recordings, settings.task)
+    panel = panel_of(settings.config)
+    replies = recordings.replies(settings.task, recordings.questions(settings.task))
+    questions, left_out = _questions(recordings, settings, panel, scorer, replies)
     known = recordings.models()
-    upstream_models = {model.model for model in plan.config.models.values()}
-    with replaying(plan.recordings, plan.task, models=upstream_models, speed=plan.speed) as upstream:
-        config = redirect(plan.config, upstream, known, early_decision=plan.early_decision, live=plan.live)
+    upstream_models = {model.model for model in settings.config.models.values()}
+    with replaying(settings.recordings, settings.task, models=upstream_models, speed=settings.speed) as upstream:
+        config = redirect(settings.config, upstream, known, early_decision=settings.early_decision, live=settings.live)
         engine = Engine(config, environ={**os.environ, KEY_VARIABLE: "replay"})
         try:
-            async with serving(create_app(engine)) as url, _client(plan.concurrency) as client:
-                unpriced = _unpriced(config, known)
-                asker = Asker(client, url, scorer, unpriced, strict=not plan.live, concurrency=plan.concurrency)
-                return await _measure(plan, panel, questions, left_out, asker, progress)
+            async with serving(create_app(engine)) as url, _client(settings.concurrency) as client:
+                unpriced = _unpriced(config, known, replies)
+                asker = Asker(
+                    client,
+                    url,
+                    config,
+                    scorer,
+                    unpriced,
+                    strict=not settings.live,
+                    concurrency=settings.concurrency,
+                    latency=_latencies(settings.config, replies),
+                )
+                return await _measure(settings, panel, questions, left_out, asker, against, known, progress)
         finally:
             await engine.aclose()
 
 
 async def _measure(
-    plan: Plan, panel: Panel, questions: list[Question], left_out: int, asker: Asker, progress: Progress
+    settings: CompareSettings,
+    panel: Panel,
+    questions: list[Question],
+    left_out: int,
+    asker: Asker,
+    against: str | None,
+    known: Mapping[str, RecordedModel],
+    progress: Progress,
 ) -> Comparison:
     models: dict[str, list[Outcome]] = {}
     ensembles: dict[str, list[Outcome] | None] = {}
     for name in (*panel.recorded, *panel.simulated):
         models[name] = await asker.ask_all(name, questions, progress(name, len(questions)))
-    for name in plan.config.ensembles:
+    for name in settings.config.ensembles:
         try:
-            ensembles[name] = await asker.ask_all(name, questions, progress(name, len(questions)))
+            outcomes = await asker.ask_all(name, questions, progress(name, len(questions)))
+            ensembles[name] = outcomes if measurable(outcomes) else None
         except UnansweredError:
             ensembles[name] = None
     return Comparison(
-        task=plan.task,
+        task=settings.task,
         questions=len(questions),
         left_out=left_out,
         members=panel.members,
-        models={name: models[name] for name in plan.config.models if name in models},
+        models={name: models[name] for name in settings.config.models if name in models},
         ensembles=ensembles,
-        early_decision=plan.early_decision,
+        early_decision=settings.early_decision,
+        against=against or _best_frontier(settings.config, known, models),
+        graded=asker.scorer.graded,
+        ids=tuple(question.id for question in questions),
+        scorer=asker.scorer,
     )
 
 
-def _questions(recordings: Recordings, plan: Plan, panel: Panel) -> tuple[list[Question], int]:
+def _with_against(settings: CompareSettings) -> tuple[CompareSettings, str | None]:
+    """The settings with the model to compare with in the config, and its name there."""
+    config, wanted = settings.config, settings.against
+    if wanted is None:
+        return settings, _target(config)
+    if wanted in config.models:
+        return settings, wanted
+    for name, model in config.models.items():
+        if model.model == wanted:
+            return settings, name
+    some = next(iter(config.models.values()))
+    added = ModelConfig(provider=some.provider, model=wanted)
+    config = config.model_copy(update={"models": {**config.models, wanted: added}})
+    return replace(settings, config=config), wanted
+
+
+def _target(config: Config) -> str | None:
+    """The model that most ensembles escalate to; the first of several."""
+    targets = Counter(name for ensemble in config.ensembles.values() for name in ensemble.targets)
+    return max(targets, key=lambda name: targets[name], default=None)
+
+
+def _best_frontier(
+    config: Config, known: Mapping[str, RecordedModel], models: Mapping[str, list[Outcome]]
+) -> str | None:
+    """The most accurate of the measured models that are of the frontier tier."""
+    frontier = [name for name in models if _known(known, config.models[name]).tier == "frontier"]
+    return max(frontier, key=lambda name: mean_score(models[name]), default=None)
+
+
+def _known(known: Mapping[str, RecordedModel], model: ModelConfig) -> RecordedModel:
+    return known.get(model.model, RecordedModel())
+
+
+def _latencies(config: Config, replies: Replies) -> Callable[[str, str], float | None]:
+    def recorded(question: str, name: str) -> float | None:
+        model = config.models.get(name)
+        reply = replies.get(model.model, {}).get(question) if model else None
+        return reply.details.latency_ms if reply and reply.details else None
+
+    return recorded
+
+
+def _questions(
+    recordings: Recordings, settings: CompareSettings, panel: Panel, scorer: Scorer, replies: Replies
+) -> tuple[list[Question], int]:
     """The questions that every model of the panel answered, and how many others there are."""
-    questions = recordings.questions(plan.task)
-    named = {plan.config.models[name].model for name in panel.recorded}
-    replies = recordings.replies(plan.task, questions)
-    check_recorded(plan.config, panel, replies, plan.task)
-    answered = [question for question in questions.values() if all(question.id in replies[model] for model in named)]
+    questions = recordings.questions(settings.task)
+    named = {settings.config.models[name].model for name in panel.recorded}
+    check_recorded(settings.config, panel, replies, settings.task)
+    answered = [
+        question
+        for question in questions.values()
+        if all(question.id in replies[model] for model in named)
+        and all(_scored(scorer, question.id, replies[model][question.id]) for model in named)
+    ]
     if not answered:
-        raise EmergeError(f"no question of {plan.task} was answered by every model of the config")
-    return answered[: plan.limit], len(questions) - len(answered)
+        raise EmergeError(f"no question of {settings.task} was answered by every model of the config")
+    return answered[: settings.limit], len(questions) - len(answered)
 
 
-def _unpriced(config: Config, known: Mapping[str, RecordedModel]) -> set[str]:
+def _scored(scorer: Scorer, question: str, reply: Reply) -> bool:
+    """Whether a graded reply has its grade."""
+    return not scorer.graded or not isnan(scorer.score(question, reply.completion()))
+
+
+def _unpriced(config: Config, known: Mapping[str, RecordedModel], replies: Replies) -> set[str]:
     """Models that were billed for tokens that nobody recorded."""
-    recorded = {name: known.get(model.model) for name, model in config.models.items()}
-    return {name for name, model in recorded.items() if model is not None and model.hides_tokens}
+    hiding = {name for name, model in config.models.items() if _known(known, model).hides_tokens}
+    return {
+        name
+        for name in hiding
+        if not all(
+            reply.details and reply.details.output_counted
+            for reply in replies.get(config.models[name].model, {}).values()
+        )
+    }
 
 
 def _client(concurrency: int) -> httpx.AsyncClient:

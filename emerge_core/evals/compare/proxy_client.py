@@ -1,18 +1,29 @@
-"""Questions through the proxy over HTTP, and what is kept of each reply."""
+"""Sends questions through the proxy over HTTP, and keeps what a comparison needs of each reply."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from emerge_core.config.schema import Config
 from emerge_core.evals.recordings.prompts import body_of
 from emerge_core.evals.recordings.recording import Question
 from emerge_core.evals.scoring.scorer import Scorer
 from emerge_core.types import Completion, ToolCall
+
+LATER = ("escalation", "adjudication")  # roles of calls that are made after the first round
+UNRECORDED = ("judge", "merge", "adjudication")  # roles whose replies a recording may lack
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    role: str
+    model: str
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,14 @@ class Outcome:
     agreement: float | None = None
     escalated: bool = False
     said: Completion | None = None
+    asked: tuple[str, ...] = ()  # models asked after the first round
+    abstained: bool = False
+    early: bool = False
+    latency_ms: float = 0.0
+    selected: tuple[str, ...] = ()  # models
+    made: tuple[CallOutcome, ...] = ()
+    error: str | None = None  # its code
+    form: str | None = None  # of the route that was taken
 
     @property
     def right(self) -> bool:
@@ -34,20 +53,26 @@ class Outcome:
 
 
 class UnansweredError(Exception):
-    """A call that judges or merges got no answer: nothing was recorded for it."""
+    """A call that judges, merges or adjudicates got no answer: none was recorded for it."""
+
+
+Latency = Callable[[str, str], float | None]
+"""By question id and the config's name of a model: milliseconds as recorded, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks the proxy at `url`. `unpriced` models have costs that nobody knows; `strict` raises
-    where a judge or merger went unanswered, since a fallback would be measured in its name."""
+    """Asks the proxy at `url`. `unpriced` models have costs that nobody knows; `strict` raises UnansweredError if a
+    judge, merger or adjudicator went unanswered, since a fallback would be measured in its name."""
 
     client: httpx.AsyncClient
     url: str
+    config: Config
     scorer: Scorer
     unpriced: Collection[str]
     strict: bool
     concurrency: int
+    latency: Latency = lambda question, model: None
 
     async def ask_all(self, name: str, questions: Sequence[Question], done: Callable[[], object]) -> list[Outcome]:
         """One outcome per question, in order. `done` is called after each."""
@@ -75,11 +100,16 @@ class Asker:
         failed = reply.status_code != 200
         trace = (parsed["error"] if failed else parsed).get("emerge") or {}
         calls = [call for call in trace.get("calls", ()) if call["status"] != "skipped"]
-        if self.strict and any(call["role"] in ("judge", "merge") and call["status"] != "ok" for call in calls):
+        if self.strict and any(call["role"] in UNRECORDED and call["status"] != "ok" for call in calls):
             raise UnansweredError(name)
         said = None if failed else _completion(parsed["choices"][0])
+        route = trace.get("route") or {}
+        rounds = self._rounds(route.get("ensemble") or name, calls)
+        asked = tuple(dict.fromkeys(call["model"] for later in rounds[1:] for call in later))
+        models = {call["id"]: call["model"] for call in calls}
+        abstained = bool(trace.get("abstained"))
         return Outcome(
-            score=0.0 if said is None else self.scorer.score(question.id, said),
+            score=0.0 if said is None or abstained else self.scorer.score(question.id, said),
             failed=failed,
             cost_usd=self._cost(trace, calls),
             cost_estimated=bool(trace.get("cost_estimated")),
@@ -87,7 +117,46 @@ class Asker:
             agreement=trace.get("agreement"),
             escalated=bool(trace.get("escalated")),
             said=said,
+            asked=asked,
+            abstained=abstained,
+            early=bool(trace.get("early")),
+            latency_ms=self._latency_ms(question.id, rounds, trace),
+            selected=tuple(models[id_] for id_ in trace.get("selected", ()) if id_ in models),
+            made=tuple(CallOutcome(call["role"], call["model"], call["status"]) for call in calls),
+            error=_code(parsed["error"]) if failed else None,
+            form=route.get("form"),
         )
+
+    def _rounds(self, name: str, calls: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+        """The calls that were made at once, one round after the other."""
+        ensemble = self.config.ensembles.get(name)
+        members = [call for call in calls if call["role"] not in LATER]
+        if ensemble and ensemble.strategy.name == "cascade":
+            first = 2 if ensemble.strategy.stop == "agree" else 1
+            rounds = [members[:first], *([call] for call in members[first:])]
+        elif ensemble and ensemble.strategy.name == "fallback":
+            return [members]
+        else:
+            rounds = [members]
+        verdicts: list[dict[str, Any]] = []
+        for call in calls:
+            if call["role"] == "escalation":
+                rounds.append([call])
+            elif call["role"] == "adjudication":
+                if not verdicts:
+                    rounds.append(verdicts)
+                verdicts.append(call)
+        return rounds
+
+    def _latency_ms(self, question: str, rounds: Sequence[Sequence[dict[str, Any]]], trace: Mapping[str, Any]) -> float:
+        """As recorded, if every call's latency was; else as it was here."""
+        recorded = [[self.latency(question, call["model"]) for call in each] for each in rounds]
+        known = [[ms for ms in each if ms is not None] for each in recorded]
+        if any(len(a) != len(b) or not a for a, b in zip(known, recorded, strict=True)) or any(
+            call["role"] == "adjudication" for each in rounds for call in each
+        ):
+            return float(trace.get("latency_ms") or 0.0)
+        return sum(max(each) for each in known)
 
     def _cost(self, trace: dict[str, Any], calls: Sequence[dict[str, Any]]) -> float | None:
         if not trace.get("cost_known") or any(call["model"] in self.unpriced for call in calls):
@@ -109,3 +178,7 @@ def _completion(choice: dict[str, Any]) -> Completion:
         tool_calls=calls,
         finish_reason=choice.get("finish_reason"),
     )
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    return str(error.get("code") or error.get("type"))

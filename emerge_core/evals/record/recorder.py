@@ -46,7 +46,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RecordSettings:
     """What to ask of whom. Parameters are given to questions; recorded requests keep their own. Without
     `temperature` a model is asked at the one that the config's ensembles give it as a member."""
 
@@ -102,7 +102,7 @@ Progress = Callable[[Report], object]
 
 
 async def record(
-    plan: Plan,
+    plan: RecordSettings,
     journal: Journal,
     progress: Progress = lambda _: None,
     *,
@@ -147,7 +147,7 @@ class _Job:
 
 
 class _Run:
-    def __init__(self, plan: Plan, config: Config, journal: Journal, pool: Pool, progress: Progress) -> None:
+    def __init__(self, plan: RecordSettings, config: Config, journal: Journal, pool: Pool, progress: Progress) -> None:
         self.report = Report()
         self._plan = plan
         self._config = config
@@ -260,7 +260,7 @@ def _patient(model: ModelConfig) -> ModelConfig:
     return model.model_copy(update={"max_retries": 0, "timeout_s": model.timeout_s or TIMEOUT_S})
 
 
-def _check_prices(plan: Plan) -> None:
+def _check_prices(plan: RecordSettings) -> None:
     for name in plan.models:
         model = plan.config.models[name]
         if list_price(model, plan.config.providers[model.provider]) is None:

@@ -17,6 +17,8 @@ from typing import Any
 
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings.rows import (
+    ADJUDICATION,
+    Dispute,
     Gold,
     Question,
     RecordedModel,
@@ -25,6 +27,7 @@ from emerge_core.evals.recordings.rows import (
     Verdict,
     estimated_tokens,
     prompt_of,
+    read_dispute,
     read_gold,
     read_letter,
     read_model,
@@ -101,14 +104,14 @@ class Recordings:
     def replies(
         self, task: str, questions: Collection[str], models: Collection[str] | None = None, *, sample: int = 0
     ) -> dict[str, dict[str, Reply]]:
-        """The replies by model and question id: of all models, or of those that are named; of several
+        """The members' replies by model and question id: of all models, or of those that are named; of several
         answers of one model to one question, that number `sample`. Calls that ended in an error are
         no replies."""
         read = read_letter if self._is_letters(task) else read_reply
         replies: dict[str, dict[str, Reply]] = {}
         for place, row in read_rows(self._replies_file(task)):
             model, question = text(place, row, "model"), text(place, row, "id")
-            if (models is not None and model not in models) or read_sample(place, row) != sample:
+            if (models is not None and model not in models) or row.get("role") or read_sample(place, row) != sample:
                 continue
             if question not in questions:
                 raise EmergeError(f"{place}: no question has the id {question!r}")
@@ -125,7 +128,21 @@ class Recordings:
         """How many answers of one model to one question were recorded, at most."""
         if self._is_letters(task):
             return 1
-        return 1 + max((read_sample(place, row) for place, row in read_rows(self._replies_file(task))), default=0)
+        rows = ((place, row) for place, row in read_rows(self._replies_file(task)) if not row.get("role"))
+        return 1 + max((read_sample(place, row) for place, row in rows), default=0)
+
+    def adjudications(self, task: str, models: Collection[str] | None = None) -> dict[Dispute, Reply]:
+        """What models answered to questions when they were shown the texts of a dispute."""
+        found: dict[Dispute, Reply] = {}
+        if self._is_letters(task):
+            return found
+        for place, row in read_rows(self._replies_file(task)):
+            if row.get("role") == ADJUDICATION and (models is None or row.get("model") in models):
+                dispute = read_dispute(place, row)
+                reply = read_reply(place, row)
+                if reply is not None:
+                    found[dispute] = reply
+        return found
 
     def verdicts(self, task: str) -> Iterator[Verdict]:
         """The judged or graded rows of a task that keeps replies whole; none of a task of letters."""

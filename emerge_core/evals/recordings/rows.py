@@ -15,6 +15,8 @@ from emerge_core.types import Completion, TokenLogprob, ToolCall, Usage
 
 Row = Mapping[str, Any]
 
+ADJUDICATION = "adjudication"  # the `role` of a row that answers a dispute; members' rows have none
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -72,6 +74,14 @@ class Reply(NamedTuple):
 
 
 Replies = Mapping[str, Mapping[str, Reply]]  # by model, by question id
+
+
+class Dispute(NamedTuple):
+    """A question on which a panel disagreed, as it was shown to a model: the distinct texts, sorted."""
+
+    model: str
+    question: str
+    texts: tuple[str, ...]
 
 
 class Verdict(NamedTuple):
@@ -155,6 +165,14 @@ def read_reply(place: str, row: Row) -> Reply | None:
         tokens = _number(place, row, "completion_tokens_est")
     counted = estimated_tokens(said) if tokens is None else int(tokens)
     return Reply(said, counted, _confidence(place, row), details)
+
+
+def read_dispute(place: str, row: Row) -> Dispute:
+    """Of a row with the role of an adjudication."""
+    shown = row.get("candidates")
+    if not _all_text(shown) or len(shown or ()) < 2:
+        raise EmergeError(f"{place}: `candidates` must be a list of two or more texts")
+    return Dispute(text(place, row, "model"), text(place, row, "id"), tuple(sorted(shown or ())))
 
 
 def read_verdict(place: str, row: Row) -> Verdict | None:

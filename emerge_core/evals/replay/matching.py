@@ -17,6 +17,7 @@ from emerge_core.evals.replay.fingerprint import Demands, called_in, demands_of,
 from emerge_core.types import text_of
 
 NO_DEMANDS = Demands()
+_MARK = re.compile(r"<[a-z][a-z0-9-]*-([0-9a-f]{12,})>")
 ANCHOR = 16  # characters of a question's beginning by which it is looked up
 
 
@@ -63,8 +64,8 @@ class Matcher:
                 known.append(_Request(question.id, system_of(messages), demands_of(question.request)))
                 continue
             prompt = prompt_of(question)
-            self._exact.setdefault(prompt.strip(), []).append(question.id)
-            self._whole.setdefault(normalised(prompt), []).append(question.id)
+            self._exact.setdefault(_unmarked(prompt.strip()), []).append(question.id)
+            self._whole.setdefault(normalised(_unmarked(prompt)), []).append(question.id)
             entry = _Entry(question.id, normalised(question.text), tuple(map(normalised, question.choices)))
             if len(entry.text) >= ANCHOR:
                 self._anchored.setdefault(entry.text[:ANCHOR], []).append(entry)
@@ -79,7 +80,8 @@ class Matcher:
         if not messages or messages[-1].get("role") != "user":
             raise NoMatchError("the conversation does not end in a user message")
         text = text_of(messages[-1].get("content"))
-        found = self._exact.get(text.strip()) or self._whole.get(normalised(text))
+        plain = _unmarked(text)
+        found = self._exact.get(plain.strip()) or self._whole.get(normalised(plain))
         if found and len(found) > 1:
             raise AmbiguousError(found)
         question, more = (found[0], None) if found else self._inside(text)
@@ -127,6 +129,13 @@ class Matcher:
             if anchor in self._anchored and anchor not in seen:
                 seen.add(anchor)
                 yield from self._anchored[anchor]
+
+
+def _unmarked(text: str) -> str:
+    """The text with the random marks of its delimiters replaced: a judge's prompt has others every time."""
+    for mark in set(_MARK.findall(text)):
+        text = text.replace(mark, "mark")
+    return text
 
 
 def _same_request(recorded: _Request, system: str, called: set[str], demands: Demands) -> bool:

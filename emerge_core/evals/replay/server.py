@@ -18,6 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import BaseRoute, Mount, Route
 
 from emerge_core.evals.recordings.recording import Recordings, Reply
+from emerge_core.evals.recordings.rows import Dispute
+from emerge_core.evals.replay.adjudications import adjudication_in
 from emerge_core.evals.replay.fingerprint import demands_of
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
 from emerge_core.evals.replay.wire import Answer, AnthropicWire, OpenAIWire, Wire, prompt_tokens
@@ -46,6 +48,7 @@ class ReplayTask:
         questions = recordings.questions(name)
         self.name = name
         self.replies = recordings.replies(name, questions, models)
+        self.disputes = recordings.adjudications(name, models)
         self._matcher = Matcher(questions.values(), self._texts)
 
     def answer(self, wire: Wire, body: Any) -> Answer:
@@ -57,20 +60,23 @@ class ReplayTask:
             raise RefusedError(400, str(error), "invalid_messages") from error
         if body.get("n") not in (None, 1):
             raise RefusedError(400, "one answer was recorded: `n` can only be 1", "invalid_n")
-        of_model = self.replies.get(body["model"])
+        model = body["model"]
+        shown = adjudication_in(messages)
+        of_model = self.replies.get(model, {} if any(each.model == model for each in self.disputes) else None)
         if of_model is None:
-            raise RefusedError(404, f"model {body['model']!r} was not recorded in {self.name}", "model_not_found")
+            raise RefusedError(404, f"model {model!r} was not recorded in {self.name}", "model_not_found")
         try:
-            question = self._matcher.find(messages, demands_of(body))
+            question = self._matcher.find(shown.asked if shown else messages, demands_of(body))
         except NoMatchError as error:
             raise RefusedError(404, f"nothing recorded to answer with: {error}", "no_recording") from error
         except AmbiguousError as error:
             raise RefusedError(409, str(error), "ambiguous") from error
-        reply = of_model.get(question)
+        reply = self.disputes.get(Dispute(model, question, shown.texts)) if shown else of_model.get(question)
         if reply is None:
-            raise RefusedError(404, f"{body['model']} was not recorded on {question}", "no_recording")
+            what = f"a dispute of {question} with these texts" if shown else question
+            raise RefusedError(404, f"{model} was not recorded on {what}", "no_recording")
         counted = reply.details.input_tokens if reply.details else None
-        return Answer(body["model"], reply, prompt_tokens(messages) if counted is None else counted, body)
+        return Answer(model, reply, prompt_tokens(messages) if counted is None else counted, body)
 
     def _texts(self, question: str) -> list[str]:
         return [of_model[question].text for of_model in self.replies.values() if question in of_model]

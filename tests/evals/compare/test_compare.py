@@ -15,7 +15,7 @@ from emerge_core.aggregators.prompting import arranged
 from emerge_core.config import load_config, parse_config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.comparison import Comparison
-from emerge_core.evals.compare.measure import Plan, compare
+from emerge_core.evals.compare.measure import CompareSettings, compare
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Member
 from tests.support.paths import RECORDINGS
 
@@ -42,7 +42,7 @@ ensembles:
 
 
 def run(recordings: Path, config: str, task: str = "sums", **options: Any) -> Comparison:
-    plan = Plan(config=parse_config(config, source="test"), recordings=recordings, task=task, **options)
+    plan = CompareSettings(config=parse_config(config, source="test"), recordings=recordings, task=task, **options)
     return asyncio.run(compare(plan, quiet))
 
 
@@ -177,7 +177,9 @@ def test_what_cannot_be_compared_is_said(recordings: Path) -> None:
 def test_measured_panels_beat_their_best_member(task: str) -> None:
     config = load_config(CONFIGS / f"{task}.yaml")
     ensembles = {name: config.ensembles[name] for name in ("vote", "escalating")}
-    plan = Plan(config=config.model_copy(update={"ensembles": ensembles}), recordings=RECORDINGS, task=task, limit=120)
+    plan = CompareSettings(
+        config=config.model_copy(update={"ensembles": ensembles}), recordings=RECORDINGS, task=task, limit=120
+    )
     found = asyncio.run(compare(plan, quiet)).as_json()
     assert found["questions"] == 120
     best = found["best_single"]["accuracy"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emerge_core.config import parse_config
-from emerge_core.evals.compare.measure import Plan, compare
+from emerge_core.evals.compare.measure import CompareSettings, compare
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.offline.ensembles import Design, Ensemble, evaluate, fit
 from emerge_core.evals.offline.voting import NOBODY
@@ -40,7 +40,9 @@ def agrees(directory: Path, answers: Answers, ensembles: list[Ensemble], limit: 
     }
     config = parse_config(json.dumps(merged), source="written")
     found = asyncio.run(
-        compare(Plan(config=config, recordings=directory, task=answers.task, limit=limit, concurrency=8), quiet)
+        compare(
+            CompareSettings(config=config, recordings=directory, task=answers.task, limit=limit, concurrency=8), quiet
+        )
     )
     for number, ensemble in enumerate(ensembles):
         offline = evaluate(answers, ensemble)

@@ -12,12 +12,12 @@ import pytest
 
 from emerge_core.config import Config, parse_config
 from emerge_core.errors import ConfigError, EmergeError
-from emerge_core.evals.compare.measure import Plan as Comparing
+from emerge_core.evals.compare.measure import CompareSettings as Comparing
 from emerge_core.evals.compare.measure import compare
 from emerge_core.evals.record.journal import Journal
 from emerge_core.evals.record.models import model_rows, models_of
 from emerge_core.evals.record.questions import read_questions
-from emerge_core.evals.record.recorder import Pace, Plan, Report, record
+from emerge_core.evals.record.recorder import Pace, RecordSettings, Report, record
 from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.recordings.rows import Question, read_question
 from emerge_core.evals.replay.server import replay_app
@@ -50,7 +50,7 @@ def config_at(url: str) -> Config:
     )
 
 
-def run(plan: Plan, out: Path, task: str = "t") -> Report:
+def run(plan: RecordSettings, out: Path, task: str = "t") -> Report:
     with Journal(out, task) as journal:
         journal.add_models(model_rows(plan.config, plan.models))
         rows = [{"id": each.id, "question": each.text} for each in plan.questions]
@@ -68,7 +68,7 @@ def test_a_recording_of_a_recording_compares_the_same(recordings: Path, tmp_path
         found = read_questions(recordings / "sums" / "questions.jsonl.gz")
         assert found.task == "sums"
         questions = tuple(filter(None, (read_question("", row) for row in found.rows)))
-        plan = Plan(config=config, models=models_of(config, None), questions=questions)
+        plan = RecordSettings(config=config, models=models_of(config, None), questions=questions)
         with Journal(tmp_path, "sums") as journal:
             journal.add_questions(found.rows)
             journal.add_models(model_rows(config, plan.models))
@@ -88,8 +88,8 @@ def quiet(name: str, count: int) -> Callable[[], object]:
     return lambda: None
 
 
-def plan_of(panels: Any, models: str = "ab", **changes: Any) -> Plan:
-    return Plan(config=panels("{}"), models=tuple(models), questions=QUESTIONS, **changes)
+def plan_of(panels: Any, models: str = "ab", **changes: Any) -> RecordSettings:
+    return RecordSettings(config=panels("{}"), models=tuple(models), questions=QUESTIONS, **changes)
 
 
 def test_rows_keep_what_was_measured(upstream: Any, says: Any, panels: Any, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_faults_are_tried_again_and_then_recorded(upstream: Any, says: Any, pane
     busy = says(status=429, headers={"retry-after": "0.01"})
     upstream.script = {"a": [busy, says("2")], "b": says(status=400, error="no such thing"), "c": says(status=503)}
     config = panels("{}", c={"max_retries": 0})
-    report = run(Plan(config=config, models=("a", "b", "c"), questions=QUESTIONS), tmp_path)
+    report = run(RecordSettings(config=config, models=("a", "b", "c"), questions=QUESTIONS), tmp_path)
     rows = responses(tmp_path)
     assert not any("error" in row for row in rows if row["model"] == "a")
     refused = next(row for row in rows if row["model"] == "b")
@@ -160,7 +160,7 @@ def test_faults_are_tried_again_and_then_recorded(upstream: Any, says: Any, pane
     # What the upstream refuses it refuses again; what was down may be up.
     upstream.script["c"] = says("5")
     upstream.bodies.clear()
-    assert run(Plan(config=config, models=("a", "b", "c"), questions=QUESTIONS), tmp_path).asked == 6
+    assert run(RecordSettings(config=config, models=("a", "b", "c"), questions=QUESTIONS), tmp_path).asked == 6
     assert {body["model"] for body in upstream.bodies} == {"c"}
     assert set(Recordings(tmp_path).replies("t", [each.id for each in QUESTIONS])) == {"a", "c"}
 
@@ -173,7 +173,9 @@ def test_a_model_that_cannot_answer_is_given_up(upstream: Any, says: Any, panels
     assert len(upstream.asked("a")) == 1
     assert len(upstream.asked("b")) == 6
     with pytest.raises(ConfigError, match="provider keyless: environment variable NO_SUCH_KEY is not set"):
-        run(Plan(config=panels("{}", a={"provider": "keyless"}), models=("a",), questions=QUESTIONS), tmp_path)
+        run(
+            RecordSettings(config=panels("{}", a={"provider": "keyless"}), models=("a",), questions=QUESTIONS), tmp_path
+        )
 
 
 def test_the_ceiling_holds_and_the_next_run_goes_on(upstream: Any, says: Any, panels: Any, tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_the_ceiling_holds_and_the_next_run_goes_on(upstream: Any, says: Any, pa
     assert report.asked + rest.asked == 12
     with pytest.raises(EmergeError, match="the price of d is unknown, so a cost ceiling cannot be kept"):
         run(
-            Plan(
+            RecordSettings(
                 config=parse_config(
                     json.dumps(
                         {
@@ -231,7 +233,9 @@ def test_parameters_are_for_questions_and_requests_keep_theirs(
     upstream.script = {"a": says("2")}
     own = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0.3, "max_tokens": 9}
     questions = (QUESTIONS[0], Question("r", "Hi", request=own))
-    plan = Plan(config=panels("{}"), models=("a",), questions=questions, temperature=1.0, max_tokens=50, logprobs=False)
+    plan = RecordSettings(
+        config=panels("{}"), models=("a",), questions=questions, temperature=1.0, max_tokens=50, logprobs=False
+    )
     with Journal(tmp_path, "t") as journal:
         asyncio.run(record(plan, journal, environ={}))
     sent = {body["messages"][0]["content"]: body for body in upstream.bodies}
@@ -269,7 +273,7 @@ def test_every_sample_is_asked_anew_and_counts(upstream: Any, says: Any, panels:
     questions = (Question("r", "Roll a die.", request=own), Question("q", "Roll another."))
     changes: dict[str, Any] = {"models": ("a",), "questions": questions, "pace": Pace(concurrency={None: 1})}
     config = panels("{one: {members: [{model: a, temperature: 0.7}, b]}, two: {members: [b]}}")
-    report = run(Plan(config=config, repeat=3, **changes), tmp_path)
+    report = run(RecordSettings(config=config, repeat=3, **changes), tmp_path)
     assert report.asked == 6
     assert report.cost_usd == pytest.approx(6 * 0.00012)
     sent = [(body["messages"][0]["content"], body.get("seed"), body["temperature"]) for body in upstream.bodies]
@@ -284,7 +288,7 @@ def test_every_sample_is_asked_anew_and_counts(upstream: Any, says: Any, panels:
     rows[1] = {"id": "r", "model": "a", "sample": 1, "error": {"kind": "timeout"}}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     upstream.bodies.clear()
-    assert run(Plan(config=config, repeat=4, temperature=1.0, **changes), tmp_path).asked == 3
+    assert run(RecordSettings(config=config, repeat=4, temperature=1.0, **changes), tmp_path).asked == 3
     assert [(body.get("seed"), body["temperature"]) for body in upstream.bodies] == [(41, 0.9), (43, 0.9), (None, 1.0)]
     assert sorted((row["id"], row["sample"]) for row in responses(tmp_path) if "error" not in row) == [
         (id_, n) for id_ in "qr" for n in range(4)
@@ -304,6 +308,6 @@ def test_two_temperatures_of_a_member_are_refused(upstream: Any, says: Any, pane
     upstream.script = {"a": says("2")}
     config = panels("{x: {members: [{model: a, temperature: 0.2}]}, y: {members: [{model: a, temperature: 1}]}}")
     with pytest.raises(EmergeError, match=r"ensembles ask a at the temperatures 0\.2 and 1: choose one by"):
-        run(Plan(config=config, models=("a",), questions=QUESTIONS), tmp_path)
-    assert run(Plan(config=config, models=("a",), questions=QUESTIONS, temperature=0.5), tmp_path).asked == 6
+        run(RecordSettings(config=config, models=("a",), questions=QUESTIONS), tmp_path)
+    assert run(RecordSettings(config=config, models=("a",), questions=QUESTIONS, temperature=0.5), tmp_path).asked == 6
     assert upstream.bodies[0]["temperature"] == 0.5

@@ -14,7 +14,7 @@ import pytest
 from emerge_core.config import Config
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import EmergeError
-from emerge_core.evals.compare.measure import Plan, compare
+from emerge_core.evals.compare.measure import CompareSettings, compare
 from emerge_core.evals.record.journal import Journal
 from emerge_core.evals.record.models import model_rows
 from emerge_core.evals.record.traces import Found, keep_traces
@@ -94,7 +94,7 @@ def test_a_log_becomes_a_recording_that_compares(serve: Any, upstream: Any, says
     rows = [{**json.loads(line), "answers": ["4"], "answer_format": "number"} for line in path.read_text().splitlines()]
     path.write_text("\n".join(map(json.dumps, rows)))
     config = config.model_copy(update={"models": {name: config.models[name] for name in "abc"}})
-    plan = Plan(config=config, recordings=tmp_path / "rec", task="live")
+    plan = CompareSettings(config=config, recordings=tmp_path / "rec", task="live")
     scored = asyncio.run(compare(plan, quiet)).as_json()
     assert {name: each["accuracy"] for name, each in scored["models"].items()} == {"a": 1.0, "b": 0.0, "c": 1.0}
     assert scored["ensembles"]["all"]["accuracy"] == 1.0
