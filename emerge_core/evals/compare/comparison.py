@@ -147,7 +147,6 @@ class Comparison:
             "asked": asked_of(outcomes),
             "abstention_rate": _rounded(fmean(outcome.abstained for outcome in outcomes)),
             "accuracy_answered": _rounded(fmean(answered)) if answered else None,
-            "latency_ms": round(fmean(outcome.latency_ms for outcome in outcomes), 3),
             "errors": sum(outcome.failed for outcome in outcomes),
         }
         if self.against is not None:
@@ -183,7 +182,6 @@ ENSEMBLE_FIELDS = (
     "asked",
     "abstention_rate",
     "accuracy_answered",
-    "latency_ms",
     "errors",
 )
 
