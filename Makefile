@@ -47,18 +47,28 @@ evidence: $(READY)
 soak: $(READY)
 	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES)
 
+# For this machine, so that `sam local` can run it; `make deploy` builds for the deployed architecture.
+ARCHITECTURE ?= $(shell uname -m | sed s/aarch64/arm64/)
+
 build: tools
 	@test -n "$(PYTHON313)" || { echo "make build needs python3.13, which the functions run on" >&2; exit 1; }
-	$(SAM) build
+	EMERGE_ARCHITECTURE=$(ARCHITECTURE) $(SAM) build
+	@$(TOOLS)/bin/python infra/pin_architecture.py .aws-sam/build
 
+# Prints the stack's parameters and asks for them the first time; the answers are kept in samconfig.local.toml.
+.PHONY: deploy
+deploy: $(READY) tools
+	@$(MAKE) build ARCHITECTURE=$$($(BIN)/python infra/deploy.py architecture)
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" SAM_CLI_TELEMETRY=0 $(BIN)/python infra/deploy.py deploy $(OPTIONS)
+
+# OPTIONS=--skip-pull-image uses the container image that is there.
 invoke: build
-	$(SAM) local invoke ProxyFunction --event $(EVENT) --env-vars events/env.json --skip-pull-image
+	$(SAM) local invoke ProxyFunction --event $(EVENT) $(OPTIONS)
 
 # The whole API on this machine, in containers: any key of the right form is let in.
 start-api: build
 	$(TOOLS)/bin/python infra/local.py .aws-sam/build/template.yaml .aws-sam/build/local.yaml
-	$(SAM) local start-api --template .aws-sam/build/local.yaml --port $(PORT) --env-vars events/env.json \
-	  --skip-pull-image --warm-containers EAGER
+	$(SAM) local start-api --template .aws-sam/build/local.yaml --port $(PORT) --warm-containers EAGER $(OPTIONS)
 
 # SAM, the translator, cfn-lint and Lambda's emulator, apart from the product: their pins clash with its own.
 # Where they cannot be installed, the tests that need them are skipped and say so.

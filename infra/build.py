@@ -11,6 +11,7 @@ library only, run by the very Python version of the function.
 from __future__ import annotations
 
 import compileall
+import os
 import py_compile
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ def main() -> None:
         sys.exit(f"run by Python {sys.version.split()[0]}, but the function needs {'.'.join(map(str, PYTHON))}")
     if name == "proxy":
         install(target, architecture())
+        (target / "architecture").write_text(architecture() + "\n")  # see pin_architecture.py
         shutil.copytree(
             ROOT / "emerge_core",
             target / "emerge_core",
@@ -66,7 +68,10 @@ def main() -> None:
 
 
 def architecture() -> str:
-    """As samconfig.toml gives it to build and deploy alike: parameter_overrides = "Architecture=arm64"."""
+    """EMERGE_ARCHITECTURE, as the Makefile sets it; else what samconfig.toml gives the Architecture parameter; else
+    the template's default."""
+    if given := os.environ.get("EMERGE_ARCHITECTURE"):
+        return given
     settings = tomllib.loads((ROOT / "samconfig.toml").read_text())
     for section in settings.get("default", {}).values():
         overrides = section.get("parameters", {}).get("parameter_overrides", "")

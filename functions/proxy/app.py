@@ -96,7 +96,7 @@ def _too_large(reply: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in ("snap-start", "provisioned-concurrency"):
-    from prime import prime
+if (kind := os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")) != "on-demand":
+    from prime import prime_for
 
-    prime()
+    prime_for(kind)

@@ -1,14 +1,18 @@
-"""What a snapshot should hold: every module that a first request would otherwise wait for.
+"""Loads every module that a first request would otherwise wait for, before there is a request.
 
-A rehearsal loads them: requests to every kind of provider, none of which is there, so that this file need
-not know who imports what. For SnapStart alone; elsewhere the config that is found says what is loaded.
-Config, secrets, clients, the event loop and randomness come after the restore, in each copy of the snapshot anew.
+Done where the start is not billed to a request: in a snapshot (SnapStart) and in provisioned environments. On demand
+it would only make the first request wait longer: there, the config decides what is loaded.
+
+A rehearsal loads the modules: requests to every kind of provider, at a port where none listens, so that this
+file need not know who imports what. Config, secrets, clients, the event loop and randomness come after the
+restore, in each copy of the snapshot anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -20,6 +24,7 @@ from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine, preload
 from emerge_core.provider_kinds import KINDS
 
+KEPT_WARM = ("snap-start", "provisioned-concurrency")  # of AWS_LAMBDA_INITIALIZATION_TYPE
 MODULES = (  # of AWS, which the rehearsal does not reach
     "aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch",
     "boto3",
@@ -55,8 +60,20 @@ def rehearsal_config() -> dict[str, Any]:
     }
 
 
+def prime_for(kind: str | None) -> None:
+    """Primes an environment of the given initialization type, if that is one of KEPT_WARM. A failure is logged and
+    costs the first request its time, no more."""
+    if kind not in KEPT_WARM:
+        return
+    try:
+        prime()
+    except Exception as error:
+        fault = {"level": "ERROR", "message": "priming failed", "exception": type(error).__qualname__}
+        sys.stdout.write(json.dumps(fault) + "\n")
+
+
 def prime() -> None:
-    """To be called last thing before the snapshot, outside any event loop."""
+    """Call this last before the snapshot, outside any event loop."""
     for name in (*MODULES, *(name for kind in KINDS.values() for name in kind.priming)):
         import_module(name)
     asyncio.run(_rehearse())

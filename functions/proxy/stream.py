@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from gateway import body_of, prelude_of, scope_of
-from runtime_api import Fault, Invocation, Reply, ReplyRefusedError, RuntimeApi, RuntimeApiError
+from runtime_api import Fault, Invocation, Reply, ReplyRefusedError, RuntimeApi, RuntimeApiError, wait_for_restore
 
 log = logging.getLogger("emerge.runtime")
 
@@ -158,5 +158,17 @@ async def main() -> None:
         sys.exit(1)
 
 
+def prepare(environ: Mapping[str, str]) -> None:
+    """What comes before the event loop: with SnapStart the snapshot is taken in here."""
+    kind = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+    if kind != "on-demand":
+        from prime import prime_for
+
+        prime_for(kind)
+    if kind == "snap-start":
+        wait_for_restore(environ["AWS_LAMBDA_RUNTIME_API"])
+
+
 if __name__ == "__main__":
+    prepare(os.environ)
     asyncio.run(main())

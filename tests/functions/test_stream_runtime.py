@@ -243,3 +243,23 @@ def test_the_wrapper_leaves_the_managed_runtime_alone_elsewhere(environ: dict[st
         return (await process.communicate())[0]
 
     assert asyncio.run(scenario()) == b"the managed runtime\n"
+
+
+@pytest.mark.parametrize("kind", ["snap-start", "provisioned-concurrency", "on-demand"])
+def test_an_environment_that_is_kept_is_primed_and_a_snapshot_comes_before_any_work(tmp_path: Path, kind: str) -> None:
+    """The stub holds the snapshot as long as it likes: until it is restored, no invocation is taken."""
+
+    async def scenario() -> None:
+        async with runtime(tmp_path, environ={"AWS_LAMBDA_INITIALIZATION_TYPE": kind}) as function:
+            taken = function.stub.invoke(event("POST", "/v1/chat/completions", QUESTION))
+            if kind == "snap-start":
+                await asyncio.wait_for(function.stub.snapshot.wait(), 60)
+                assert function.stub.asked == 0
+                assert function.log.read_text() == ""
+                function.stub.restore.set()
+            await asyncio.wait_for(taken.done.wait(), 60)
+            assert taken.json["choices"][0]["message"]["content"] == "The answer is 391."
+            assert function.stub.snapshot.is_set() is (kind == "snap-start")
+            assert not [line for line in function.lines if line.get("level") == "ERROR"]
+
+    asyncio.run(scenario())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +54,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("build")
     path = f"{python.resolve().parent}:{TOOLS}:{os.environ['PATH']}"
     environ = {**os.environ, "PATH": path, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "us-east-1"}
+    environ["EMERGE_ARCHITECTURE"] = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     command = [str(TOOLS / "sam"), "build", "--build-dir", str(target)]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from emerge_core.config import detect
 from emerge_core.telemetry import metrics
 from tests.support.aws.resolve import Resolver
 from tests.support.paths import TOOLS
@@ -598,3 +599,12 @@ def test_saved_queries_ask_for_fields_that_are_logged(deployed: Any) -> None:
 
 def test_every_parameter_has_a_description(translated: Any) -> None:
     assert not [name for name, each in translated()["Parameters"].items() if not each.get("Description")]
+
+
+def test_variables_that_sam_local_may_set_are_declared(deployed: Any) -> None:
+    """SAM passes no others. On AWS they are empty: keys belong into SSM."""
+    variables = of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]["Environment"]["Variables"]
+    empty = {name for name, value in variables.items() if value == ""}
+    assert empty == {"EMERGE_API_KEYS", *(known.variable for known in detect.KNOWN)}
+    given = json.loads((ROOT / "events" / "env.json").read_text())["ProxyFunction"]
+    assert set(given) <= set(variables)
