@@ -40,7 +40,7 @@ def architecture() -> str:
 def describe() -> None:
     from parameters import parameters
 
-    given = overrides(OWN)
+    given = {"Architecture": architecture(), **overrides(OWN)}
     print("The stack's parameters, with what they are set to:\n")  # noqa: T201
     for each in parameters():
         value = given.get(each.name, each.default) or "(empty)"
