@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from emerge_core.telemetry import metrics
-from tests.infra.conftest import ROOT, TOOLS
+from tests.support.paths import ROOT, TOOLS
 
 README = ROOT / "infra" / "README.md"
 
