@@ -287,6 +287,7 @@ class Front:
             template = {"Parameters": {}, "Outputs": {}, **translated}
             values = {name: value for name, value in known.items() if name in template["Parameters"]}
             template = _without_left_out(template, values)
+            form = _with_values(form, known)
         return {**form, "TemplateBody": json.dumps(template)}
 
 
@@ -307,6 +308,19 @@ def _parameters(form: Mapping[str, str]) -> dict[str, str]:
             if value is not None:
                 named[name] = value
     return named
+
+
+def _with_values(form: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """The form with only the parameters that were ever given: for moto a parameter that keeps its default, but is
+    named, has changed, and it cannot change every resource that refers to one."""
+    named = [
+        name for field, name in form.items() if field.startswith("Parameters.") and field.endswith(".ParameterKey")
+    ]
+    rest = {field: value for field, value in form.items() if not field.startswith("Parameters.")}
+    for number, name in enumerate((each for each in named if each in values), 1):
+        rest |= {f"Parameters.member.{number}.ParameterKey": name}
+        rest |= {f"Parameters.member.{number}.ParameterValue": values[name]}
+    return rest
 
 
 def _without_left_out(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
