@@ -19,7 +19,7 @@ from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.capabilities import tailor, unfit
 from emerge_core.fanout.ledger import Ledger, PendingCall
 from emerge_core.providers import Provider
-from emerge_core.providers.tool_ids import unique
+from emerge_core.providers.tool_ids import CallIds, unique
 from emerge_core.types import (
     Call,
     CallError,
@@ -93,18 +93,20 @@ class FanOut:
         role: Role = "member",
         at_least: int = 1,
         live: bool = False,
+        live_calls: bool = False,
         whole: bool = False,
     ) -> AsyncGenerator[Call]:
         """Ask all members at once and yield each call as it ends. Closing the iterator early cancels and
         records the calls that are still running. Members whose breaker is open are skipped, as long as
-        `at_least` others are asked. `live` is for a panel of one, see `ask`. With `whole` all members are
-        skipped unless time, cost and calls are left to ask each of them."""
+        `at_least` others are asked. `live` is for a panel of one, see `ask`; with `live_calls` tool calls, too,
+        are sent as they arrive, unchecked. With `whole` all members are skipped unless time, cost and calls are
+        left to ask each of them."""
         tasks: set[asyncio.Task[Call]] = set()
         fit: list[PendingCall] = []
         held_back: list[tuple[PendingCall, CallError]] = []  # their breakers are open
         skipped = []
         for member in members:
-            pending = self._begin(role, member.model, request, member, live=live)
+            pending = self._begin(role, member.model, request, member, live=live, live_calls=live_calls)
             broken = self.breakers.open(pending.key)
             if broken and not unfit(pending.request, pending.model):
                 held_back.append((pending, broken))
@@ -187,10 +189,12 @@ class FanOut:
         *,
         model: ModelConfig | None = None,
         live: bool = False,
+        live_calls: bool = False,
     ) -> PendingCall:
         self._next_id += 1
         model = model or self.config.models[name]
         tailored, dropped = tailor(request, role, model, member)
+        live = live and self.live is not None and not request.wants_json and (live_calls or not request.offers_tools)
         return PendingCall(
             id=str(self._next_id),
             role=role,
@@ -201,7 +205,8 @@ class FanOut:
             dropped=dropped,
             began=perf_counter(),
             attempts=Attempts(model, self.config.providers[model.provider], self.budget),
-            live=live and self.live is not None and not request.offers_tools and not request.wants_json,
+            live=live,
+            live_calls=live_calls and request.offers_tools,
         )
 
     def _refuse(self, pending: PendingCall) -> CallError | None:
@@ -247,8 +252,13 @@ class FanOut:
     def _answer(self, pending: PendingCall) -> Attempt:
         """One attempt at a chat completion, streamed to the caller if the call is live."""
 
+        ids = CallIds(pending.request)
+
         def emit(delta: Delta) -> None:
+            calls = tuple(map(ids.of_delta, delta.tool_calls)) if pending.live_calls else ()
+            delta = replace(delta, tool_calls=calls)
             pending.streamed += len(delta.text) + len(delta.refusal)
+            pending.streamed += sum(len(call.name) + len(call.arguments) for call in calls)
             if self.live:
                 self.live(delta)
 
@@ -259,9 +269,10 @@ class FanOut:
                 completion = await provider.complete(name, request, timeout_s=timeout_s)
                 return replace(completion, tool_calls=unique(completion.tool_calls, request))
             try:
-                return await provider.stream(name, request, timeout_s=timeout_s, emit=emit)
+                completion = await provider.stream(name, request, timeout_s=timeout_s, emit=emit)
             except UpstreamError as failure:
                 raise _final(failure) if pending.streamed else failure from None
+            return replace(completion, tool_calls=ids.of_calls(completion.tool_calls))
 
         return attempt
 

@@ -33,6 +33,7 @@ class PendingCall:
     began: float
     attempts: Attempts
     live: bool
+    live_calls: bool = False  # whether tool calls, too, go to the caller as they arrive
     reserved_usd: float = 0.0
     streamed: int = 0  # characters that the caller has received already
 

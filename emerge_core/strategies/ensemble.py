@@ -18,7 +18,7 @@ from emerge_core.answers import Extractor, candidate
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
 from emerge_core.strategies.escalation import Escalation, VotesFirst, is_disputed
-from emerge_core.strategies.last_resort import last_resort
+from emerge_core.strategies.last_resort import last_resort, streamed_decision
 from emerge_core.strategies.panel import members_of
 from emerge_core.strategies.registry import Outcome
 from emerge_core.types import Asker, Candidate, ChatRequest, Decision
@@ -46,7 +46,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
             decision = await _aggregate(ensemble, candidates, request, extractor, fanout)
     elif enough:
         decision = await _aggregate(ensemble, candidates, request, extractor, fanout)
-    if not any(c.usable for c in candidates):
+    if any(c.call.live for c in candidates) and not any(c.usable for c in candidates):
+        decision = streamed_decision(candidates)
+    elif not any(c.usable for c in candidates):
         decision = await last_resort(ensemble, candidates, request, extractor, fanout)
     return Outcome(candidates=candidates, decision=decision and replace(decision, early=early))
 
@@ -78,7 +80,10 @@ async def _ask_panel(
     alone = len(members) == 1 and not steps  # its text is the answer
     grace = asyncio.timeout(None)
     try:
-        async with grace, aclosing(fanout.panel(members, request, at_least=needed, live=alone)) as panel:
+        async with (
+            grace,
+            aclosing(fanout.panel(members, request, at_least=needed, live=alone, live_calls=alone)) as panel,
+        ):
             async for call in panel:
                 member = call.member or members[0]
                 landed[member.position] = candidate(extractor, call, member)

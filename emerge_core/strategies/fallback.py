@@ -29,7 +29,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
         # The first answer is the reply. If more are needed, its text may still come to be of no use.
         live = needed == 1
         # A member whose breaker is open is passed over as long as those after it can give what is needed.
-        async with aclosing(fanout.panel([member], request, at_least=needed - usable - later, live=live)) as panel:
+        async with aclosing(
+            fanout.panel([member], request, at_least=needed - usable - later, live=live, live_calls=live)
+        ) as panel:
             landed += [candidate(extractor, call, member) async for call in panel]
         last = landed[-1]
         if last.call.live:

@@ -31,6 +31,16 @@ async def last_resort(
     return await _repaired(candidates, request, extractor, fanout) or _as_it_is(candidates, request)
 
 
+def streamed_decision(candidates: Sequence[Candidate]) -> Decision | None:
+    """The decision if an answer that is not usable has gone to the caller as it came: it is the reply. It is not
+    repaired; the trace says what is wrong with it."""
+    for found in candidates:
+        if found.call.live and found.completion.ok and found.why_unusable:
+            rule = f"unusable:{Unusable(found.why_unusable.kind)}"
+            return Decision(message=found.completion, selected=(found.call.id,), rule=rule)
+    return None
+
+
 async def _repaired(
     candidates: Sequence[Candidate], request: ChatRequest, extractor: Extractor, fanout: FanOut
 ) -> Decision | None:

@@ -148,3 +148,57 @@ def test_an_upstreams_rate_limits_are_passed_on_where_it_was_the_only_one(
         return
     panel = httpx.post(f"{url}/chat/completions", json={"model": "emerge", "messages": [USER]})
     assert "x-ratelimit-remaining-requests" not in panel.headers
+
+
+@pytest.mark.parametrize("model", ["a", "chat"])
+def test_tool_calls_of_one_model_and_of_a_fallback_arrive_as_they_are_written(
+    through: Any, upstream: Any, says: Any, model: str
+) -> None:
+    upstream.script = {"a": says("Let me add.", tool_calls=[("add", {"a": 1}), ("add", {"a": 22})])}
+    with client(through("{chat: {members: [a, b], strategy: fallback, deadline_s: 5}}")) as official:
+        chunks = list(official.chat.completions.create(model=model, messages=[USER], tools=[ADD], stream=True))
+    parts = [part for chunk in chunks for part in chunk.choices[0].delta.tool_calls or ()]
+    assert len(parts) > 2 * 2  # fragments, as the upstream sent them
+    calls: dict[int, list[str]] = {}
+    for part in parts:
+        name, arguments = (part.function.name, part.function.arguments) if part.function else (None, None)
+        if part.index not in calls:
+            assert part.id
+            assert name == "add"
+        calls.setdefault(part.index, []).append(arguments or "")
+    assert ["".join(fragments) for fragments in calls.values()] == ['{"a": 1}', '{"a": 22}']
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Let me add."
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert len({part.id for part in parts if part.id}) == 2
+
+
+def test_a_streamed_call_that_is_invalid_is_handed_on_and_marked(through: Any, upstream: Any, says: Any) -> None:
+    upstream.script = {"a": says(tool_calls=[("add", {"b": 1})])}
+    with client(through("{chat: {members: [a, b], strategy: fallback, deadline_s: 5}}")) as official:
+        chunks = list(official.chat.completions.create(model="a", messages=[USER], tools=[ADD], stream=True))
+    parts = [part for chunk in chunks for part in chunk.choices[0].delta.tool_calls or ()]
+    assert "".join((part.function.arguments or "") for part in parts if part.function) == '{"b": 1}'
+    emerge: Any = chunks[-1].model_extra and chunks[-1].model_extra["emerge"]
+    (call,) = emerge["calls"]
+    assert not call["usable"]
+    assert call["error"].startswith("invalid tool call: add: ")
+    assert [body["model"] for body in upstream.bodies] == ["a"]
+
+
+def test_an_id_that_the_conversation_has_already_is_replaced_in_every_part(
+    through: Any, upstream: Any, says: Any
+) -> None:
+    """The scripted upstream numbers the calls of every reply from 0, as some servers do."""
+    upstream.script = {"a": [says(tool_calls=[("add", {"a": 1})]), says(tool_calls=[("add", {"a": 2})])]}
+    messages: list[Any] = [USER]
+    ids = []
+    with client(through("{chat: {members: [a, b], strategy: fallback, deadline_s: 5}}")) as official:
+        for _ in range(2):
+            with official.chat.completions.stream(model="chat", messages=messages, tools=[ADD]) as stream:
+                message = stream.get_final_completion().choices[0].message
+            assert message.tool_calls
+            ids.append(message.tool_calls[0].id)
+            messages.append(message.model_dump(exclude_none=True, include={"role", "content", "tool_calls"}))
+            messages.append({"role": "tool", "tool_call_id": ids[-1], "content": "3"})
+    assert len(set(ids)) == 2

@@ -146,15 +146,21 @@ def test_a_cascades_last_call_that_fails_leaves_the_others(upstream: Any, says: 
     assert (run.deltas, run.answer) == ([], "I am not sure, perhaps 41.")
 
 
-@pytest.mark.parametrize(
-    "fields", [{"tools": (TOOL,)}, {"response_format": SCHEMA}, {"response_format": {"type": "json_object"}}]
-)
+@pytest.mark.parametrize("fields", [{"response_format": SCHEMA}, {"response_format": {"type": "json_object"}}])
 def test_what_must_be_valid_is_heard_only_once_it_is(
     upstream: Any, says: Any, panels: Any, fields: dict[str, Any]
 ) -> None:
     upstream.script = {"a": says("{}")}
     run = Run(panels(ensemble("a")), ChatRequest(messages=QUESTION.messages, **fields))
     assert (run.deltas, run.answer) == ([], "{}")
+
+
+def test_with_tools_only_one_model_alone_and_a_fallback_are_heard(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {name: says(SEA) for name in ("a", "b", "c", "frontier")}
+    request = ChatRequest(messages=QUESTION.messages, tools=(TOOL,))
+    for config, heard in ((ensemble("a"), SEA), (ensemble("a, b", strategy="fallback"), SEA), (CASCADE, "")):
+        run = Run(panels(config), request)
+        assert (run.heard, run.answer) == (heard, SEA)
 
 
 def test_tools_that_may_not_be_called_are_no_reason_to_wait(upstream: Any, says: Any, panels: Any) -> None:

@@ -30,7 +30,7 @@ def run(config: Any, request: ChatRequest = QUESTION, **limits: float) -> Trace:
     return asyncio.run(once())
 
 
-# An SDK whose import takes longer than a member may, unless the event loop stands still meanwhile.
+# An adapter whose import takes longer than a call may, unless the event loop stands still meanwhile.
 SLOW_IMPORT = """
 import asyncio, json, sys, threading
 from emerge_core.config import parse_config
@@ -41,7 +41,7 @@ ran_on = threading.Event()
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
-        if name == "openai":
+        if name == "emerge_core.providers.openai":
             print("the loop runs on" if ran_on.wait(10) else "the loop stands still")
 
 sys.meta_path.insert(0, Slow())
@@ -58,7 +58,7 @@ asyncio.run(main())
 """
 
 
-def test_an_sdk_is_imported_beside_the_loop_and_not_in_the_time_of_a_call(upstream: Any, says: Any) -> None:
+def test_an_adapter_is_imported_beside_the_loop_and_not_in_the_time_of_a_call(upstream: Any, says: Any) -> None:
     upstream.script = {"a": says("42")}
     model = {"provider": "up", "model": "a", "timeout_s": 2, "max_retries": 0}
     config = {"providers": {"up": {"kind": "openai", "base_url": upstream.url}}, "models": {"a": model}}

@@ -19,7 +19,17 @@ from emerge_core.providers.errors import Scrubber, bad_response
 from emerge_core.providers.ollama.stream import Assembly as OllamaAssembly
 from emerge_core.providers.openai.stream import Assembly as OpenAIAssembly
 from emerge_core.providers.transport.sse import events, lines
-from emerge_core.types import ChatRequest, Completion, Delta, Sink, TokenLogprob, ToolCall, UpstreamError, Usage
+from emerge_core.types import (
+    ChatRequest,
+    Completion,
+    Delta,
+    Sink,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    UpstreamError,
+    Usage,
+)
 
 HELLO = ChatRequest(messages=({"role": "user", "content": "Hello"},))
 KINDS = ("openai", "anthropic", "ollama")
@@ -283,7 +293,11 @@ def begun(index: int | None, call: ToolCall, arguments: str) -> dict[str, Any]:
 def test_tool_calls_are_put_together(exchange: Any, reply: Any, parts: list[dict[str, Any]]) -> None:
     done = Stream(exchange, "openai", reply(reads=cut(fragments(*parts), 33)))
     assert done.done.completion.tool_calls == CALLS
-    assert done.deltas == []
+    parts_of: dict[int, list[ToolCallDelta]] = {}
+    for part in (part for delta in done.deltas for part in delta.tool_calls):
+        parts_of.setdefault(part.index, []).append(part)
+    assert [(each[0].id, each[0].name) for each in parts_of.values()] == [(call.id, call.name) for call in CALLS]
+    assert ["".join(part.arguments for part in each) for each in parts_of.values()] == [c.arguments for c in CALLS]
 
 
 def test_tool_calls_of_anthropic(exchange: Any, reply: Any) -> None:

@@ -105,7 +105,12 @@ class Upstream:
                 await asyncio.sleep(said.pause)
                 yield event({"content": word})
             for index, call in enumerate(choice["message"].get("tool_calls", ())):
-                yield event({"tool_calls": [{"index": index, **call}]})
+                arguments = call["function"]["arguments"]
+                middle = len(arguments) // 2  # as OpenAI does: id and name first, the arguments in fragments
+                begun = {**call, "function": {**call["function"], "arguments": ""}}
+                yield event({"tool_calls": [{"index": index, **begun}]})
+                for fragment in (arguments[:middle], arguments[middle:]):
+                    yield event({"tool_calls": [{"index": index, "function": {"arguments": fragment}}]})
             yield event({}, choice["finish_reason"])
             if body.get("stream_options", {}).get("include_usage"):
                 yield f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"

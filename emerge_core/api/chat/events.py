@@ -12,7 +12,7 @@ from emerge_core.api.choices import Choice, content_of, finish_reason_of, logpro
 from emerge_core.api.errors import error_body
 from emerge_core.api.sse import PIECES, EventStream, data, pieces
 from emerge_core.errors import RequestError
-from emerge_core.types import Decision, Delta, Trace
+from emerge_core.types import Decision, Delta, ToolCallDelta, Trace
 
 DONE = b"data: [DONE]\n\n"
 
@@ -25,8 +25,10 @@ class ChunkStream(EventStream):
         super().__init__(**options)
         self._request = params.request
         self._include_usage = params.include_usage
+        self._begun = False  # whether the role was sent
         self._text: list[str] = []  # streamed so far
         self._refusal: list[str] = []
+        self._arguments: dict[int, str] = {}  # of the tool calls, streamed so far
         self._frame: dict[str, Any] = {
             "id": completion_id(),
             "object": "chat.completion.chunk",
@@ -38,21 +40,27 @@ class ChunkStream(EventStream):
             self._frame["usage"] = None
 
     def delta_events(self, delta: Delta) -> Iterator[bytes]:
-        if not self._text and not self._refusal:
-            yield self._chunk(_choice(0, {"role": "assistant", "content": "", "refusal": None}))
+        if not self._begun and (delta.text or delta.refusal or delta.logprobs or delta.tool_calls):
+            self._begun = True
+            content = None if delta.tool_calls and not delta.text else ""
+            yield self._chunk(_choice(0, {"role": "assistant", "content": content, "refusal": None}))
         self._text.append(delta.text)
         self._refusal.append(delta.refusal)
         if delta.text or delta.logprobs:
             yield self._chunk(_choice(0, {"content": delta.text}, logprobs_of(delta.logprobs, self._request)))
         if delta.refusal:
             yield self._chunk(_choice(0, {"refusal": delta.refusal}))
+        for part in delta.tool_calls:
+            begins = part.index not in self._arguments
+            self._arguments[part.index] = self._arguments.get(part.index, "") + part.arguments
+            yield self._chunk(_choice(0, {"tool_calls": [_call_part(part, begins=begins)]}))
 
     def final_events(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
         encoded = encode(trace, decision, self._request, self.level)
         emerge = {} if encoded.emerge is None else {"emerge": encoded.emerge}
         last = len(encoded.choices) - 1
         for index, choice in enumerate(encoded.choices):
-            deltas = self._rest(choice) if self._text else self._whole(choice)
+            deltas = self._rest(choice) if self._begun else self._whole(choice)
             for delta, logprobs in deltas:
                 yield self._chunk(_choice(index, delta, logprobs))
             finish = _choice(index, {}, finish_reason=finish_reason_of(choice.completion))
@@ -94,6 +102,22 @@ class ChunkStream(EventStream):
             yield {"content": text}, None
         if refusal := refusal.removeprefix(declined):
             yield {"refusal": refusal}, None
+        for index, call in enumerate(choice.completion.tool_calls):
+            sent = self._arguments.get(index)
+            if sent is None:
+                part = ToolCallDelta(index=index, id=call.id, name=call.name, arguments=call.arguments)
+                yield {"tool_calls": [_call_part(part, begins=True)]}, None
+            elif not call.arguments.startswith(sent):
+                raise RuntimeError("the tool call differs from what was streamed")
+            elif rest := call.arguments.removeprefix(sent):
+                yield {"tool_calls": [{"index": index, "function": {"arguments": rest}}]}, None
+
+
+def _call_part(part: ToolCallDelta, *, begins: bool) -> dict[str, Any]:
+    function = {"arguments": part.arguments}
+    if not begins:
+        return {"index": part.index, "function": function}
+    return {"index": part.index, "id": part.id, "type": "function", "function": {"name": part.name, **function}}
 
 
 def _choice(

@@ -8,7 +8,7 @@ from typing import Any
 from emerge_core.providers.errors import bad_response, json_object
 from emerge_core.providers.parts import alternatives, check_calls, function_of, logprobs_of
 from emerge_core.providers.transport.content import Content
-from emerge_core.types import Delta, JsonObject, Sink, UpstreamError, text_of
+from emerge_core.types import Delta, JsonObject, Sink, ToolCallDelta, UpstreamError, text_of
 
 _DONE = b"[DONE]"
 
@@ -92,7 +92,10 @@ class Assembly:
             call = _Call(index, call_id)
             self._calls.append(call)
             check_calls(len(self._calls))
-        self.content.add(call.take(function_of(fragment)))
+        arguments = call.take(function_of(fragment))
+        self.content.add(arguments)
+        if part := call.delta(self._calls.index(call), arguments):
+            self._emit(Delta(tool_calls=(part,)))
 
 
 class _Call:
@@ -101,6 +104,7 @@ class _Call:
         self.id = call_id
         self._name = ""
         self._arguments: list[str] = []
+        self._announced = False
 
     def take(self, function: Mapping[str, Any]) -> str:
         """The arguments in a fragment."""
@@ -111,6 +115,16 @@ class _Call:
             self._arguments.append(arguments)
             return arguments
         return ""
+
+    def delta(self, index: int, arguments: str) -> ToolCallDelta | None:
+        """What to send on after a fragment with these arguments: nothing before the name is known."""
+        if self._announced:
+            return ToolCallDelta(index=index, arguments=arguments) if arguments else None
+        if not self._name:
+            return None
+        self._announced = True
+        call_id = self.id if isinstance(self.id, str) else ""
+        return ToolCallDelta(index=index, id=call_id, name=self._name, arguments="".join(self._arguments))
 
     def whole(self) -> dict[str, Any]:
         return {"id": self.id, "function": {"name": self._name or None, "arguments": "".join(self._arguments)}}
