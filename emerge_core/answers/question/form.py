@@ -53,7 +53,7 @@ def explain_form(request: ChatRequest) -> FormReading:
 
 def _json(system: Wording, message: Wording) -> FormReading | None:
     for who, text in ((_SYSTEM_PROMPT, system), (_MESSAGE, message)):
-        if "json" in text.tokens and rules.DEMANDS_JSON.applies(text) and not rules.ASKS_FOR_CODE.applies(text):
+        if "json" in text.text.lower() and rules.DEMANDS_JSON.applies(text) and not rules.ASKS_FOR_CODE.applies(text):
             return FormReading("json", f"{who} asks for JSON")
     return None
 

@@ -16,18 +16,18 @@ _TOKEN = re.compile(r"[^\W_]+")
 _OTHER_LANGUAGES = frozenset(
     word
     for line in (
-        "le les des du est une dans pour avec que qui quel quelle combien et sur pas vous donne",  # French
-        "der das und ist ein eine einen nicht mit auf wie wer wann wo welche welcher bitte zu von im dem",  # German
-        "el los las una por con para del es en como cual quien cuando donde y o",  # Spanish
-        "os um uma com para da em qual quem quando onde foi e",  # Portuguese
-        "il lo gli di che chi per con della nel quale quanti quanto dove",  # Italian
-        "het een van wat hoe wie waar welke hoeveel en niet met",  # Dutch
-        "jest w na z ile kto kiedy gdzie jak czy nie tak napisz",  # Polish
-        "att och en ett som hur vad vem det er og hvor hvem hvad hva hvilken skriv",  # Swedish, Norwegian, Danish
-        "bir ve kim ne nerede hangi bu mi mu yaz ile tane",  # Turkish
+        "le les des du est une dans pour avec que qui quel quelle combien et pas vous donne réponds",  # French
+        "der das und ist ein eine einen nicht mit auf wie wer wann wo welche welcher bitte zu von dem",  # German
+        "el los las una por con para del es como cual quien cuando donde cuantos",  # Spanish
+        "uma da qual quem quando onde foi quantos quantas",  # Portuguese
+        "il gli di che chi della nel quale quanti quanto dove",  # Italian
+        "het een wat hoe waar welke hoeveel niet wie",  # Dutch
+        "jest ile kto kiedy gdzie jak czy nie tak",  # Polish
+        "att och ett som hur vad vem det er og hvor hvem hvad hva hvilken",  # Swedish, Norwegian, Danish
+        "bir ve kim ne nerede hangi bu mi ile tane",  # Turkish
     )
     for word in line.split()
-) - {"a", "me", "in", "on", "no", "so", "to"}
+)
 
 
 class Wording:
@@ -46,7 +46,7 @@ class Wording:
         """Whether it may be written in another language than English."""
         if not self.text.isascii() and any(char.isalpha() and char > "\x7f" for char in self.text):
             return True
-        return len(self.tokens & _OTHER_LANGUAGES) >= 2
+        return not self.tokens.isdisjoint(_OTHER_LANGUAGES)
 
     @cached_property
     def end(self) -> Wording:

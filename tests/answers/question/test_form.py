@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from emerge_core.answers.question.form import explain_form, form_of
+from emerge_core.answers.question.wording import EDGE, Wording
 from emerge_core.types import FORMS, ChatRequest
+from tests.answers.question.prompts import PROMPTS
+from tests.bench.forms import questions, request_of
+from tests.support.paths import RECORDINGS
 
 TOOL = {"type": "function", "function": {"name": "look"}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
@@ -68,3 +72,35 @@ def test_the_reason_is_a_clause_about_the_request() -> None:
     assert explain_form(asks("x", tools=(TOOL,))) == ("tools", "it offers tools")
     assert explain_form(asks("x", response_format=SCHEMA)) == ("json", "its response_format asks for JSON")
     assert explain_form(asks("Write a poem.")) == ("open_ended", "its last message asks for a text")
+
+
+def test_prompts_of_many_kinds_and_languages() -> None:
+    """The prompts were written before they were measured; the first run found the form of 186 of 197."""
+    wrong = [(form, said, text) for form, text in PROMPTS if (said := form_of(asks(text))) != form]
+    assert len(PROMPTS) == 200
+    assert len(wrong) <= 4, wrong
+
+
+@pytest.mark.parametrize(
+    ("task", "countable", "least"),
+    [
+        *[(task, True, 0.99) for task in ("gsm8k", "math_l5", "crux", "mmlu_pro", "bfcl_tools")],
+        *[(task, False, 0.92) for task in ("alpaca_open", "prose_graded")],
+    ],
+)
+def test_the_forms_of_recorded_questions(task: str, countable: bool, least: float) -> None:
+    path = RECORDINGS / task / "questions.jsonl.gz"
+    if not path.is_file():
+        pytest.skip(f"no recording of {task} at {RECORDINGS}: set EMERGE_RECORDINGS to their directory")
+    forms = [form_of(request_of(question)) for question in questions(path)]
+    assert sum((form != "open_ended") is countable for form in forms) / len(forms) >= least
+
+
+@pytest.mark.parametrize(
+    "unit", ["a ", "1 ", "(A) ", "A. x\n", "json ", "who ", "write ", "? ", "\n", "$", "word,", "é"]
+)
+def test_a_rule_reads_a_bounded_part_of_a_message(unit: str) -> None:
+    """GIVEN a message of any length THEN the wording rules see its beginning and its end alone."""
+    long = Wording(unit * 50_000)
+    assert len(long.text) <= 2 * EDGE + 1
+    assert form_of(asks(unit * 50_000)) in FORMS
