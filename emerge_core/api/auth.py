@@ -6,18 +6,17 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 
+from emerge_core.config.variables import API_KEYS
 from emerge_core.errors import ConfigError, RequestError
-
-KEYS_VARIABLE = "EMERGE_API_KEYS"
 
 
 def read_api_keys(environ: Mapping[str, str]) -> list[str]:
     """The keys in EMERGE_API_KEYS, separated by commas. An empty list means that no key is needed, so a variable that
     is set but holds no key raises ConfigError."""
-    text = environ.get(KEYS_VARIABLE, "").strip()
+    text = environ.get(API_KEYS, "").strip()
     keys = [key.strip() for key in text.split(",") if key.strip()]
     if text and not keys:
-        raise ConfigError(f"{KEYS_VARIABLE} is set but holds no key")
+        raise ConfigError(f"{API_KEYS} is set but holds no key")
     return keys
 
 
@@ -27,7 +26,7 @@ class Keyring:
     def __init__(self, keys: Sequence[str]) -> None:
         """Raises ConfigError for an empty key, which must mean neither "any key" nor "no key needed"."""
         if any(not key.strip() for key in keys):
-            raise ConfigError("EMERGE_API_KEYS holds an empty key: separate keys by single commas, or unset it")
+            raise ConfigError(f"{API_KEYS} holds an empty key: separate keys by single commas, or unset it")
         self._digests = tuple(_digest(key.strip().encode()) for key in keys)
 
     def __bool__(self) -> bool:

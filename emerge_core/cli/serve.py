@@ -12,16 +12,15 @@ import socket
 import sys
 from dataclasses import dataclass
 
-from emerge_core.api.auth import KEYS_VARIABLE, read_api_keys
+from emerge_core.api.auth import read_api_keys
 from emerge_core.api.cors import read_origins
 from emerge_core.cli._listen import listen, root_url
 from emerge_core.cli._options import Parsers, add_command, add_config, count, names, port
 from emerge_core.cli._output import warn
 from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import Config, find_config
+from emerge_core.config.variables import API_KEYS, CORS_ORIGINS
 from emerge_core.errors import ConfigError, EmergeError
-
-ORIGINS_VARIABLE = "EMERGE_CORS_ORIGINS"
 
 
 def add(parsers: Parsers) -> None:
@@ -59,7 +58,7 @@ def add(parsers: Parsers) -> None:
         "--cors-origins",
         type=names,
         metavar="A,B",
-        help=f"let web pages of these origins call the API (default: {ORIGINS_VARIABLE}, or none)",
+        help=f"let web pages of these origins call the API (default: {CORS_ORIGINS}, or none)",
     )
 
 
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = read_config(args.config)
     keys = read_api_keys(os.environ)
-    origins = read_origins(",".join(args.cors_origins or ()) or os.environ.get(ORIGINS_VARIABLE, ""))
+    origins = read_origins(",".join(args.cors_origins or ()) or os.environ.get(CORS_ORIGINS, ""))
     raise_limit()
     with listen(args.host, args.port) as listener:
         load(found.config)  # after the port is bound, before the line that invites clients is printed
@@ -212,7 +211,7 @@ def _panels(config: Config) -> list[str]:
 def _exposure(host: str, keys: list[str]) -> list[str]:
     if keys or ipaddress.ip_address(host).is_loopback:
         return []
-    return [f"it listens on {host} and anyone there may call it: set {KEYS_VARIABLE} to ask for a key"]
+    return [f"it listens on {host} and anyone there may call it: set {API_KEYS} to ask for a key"]
 
 
 def _allowed_hosts(host: str, keys: list[str], named: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -1,9 +1,8 @@
-"""What a config may say but probably should not: warnings, as values, for `check` and `serve` to print."""
+"""Warnings: what a config may say but probably should not. `check` and `serve` print them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from emerge_core.config.schema import Config, EnsembleConfig
 from emerge_core.provider_kinds import KINDS
@@ -11,7 +10,7 @@ from emerge_core.strategies.registry import STRATEGIES
 
 
 def warnings(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
-    """`environ` None leaves out what depends on this machine: missing keys and files."""
+    """Without `environ`, warnings about this machine (missing keys) are left out."""
     found = [warning for name in config.ensembles for warning in _ensemble(config, name, config.ensembles[name])]
     found += _unused(config)
     if environ is not None:
@@ -23,6 +22,7 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[s
     if ensemble.routes:
         return
     panel = [member.model for member in ensemble.members]
+    yield from _one_model(config, name, panel)
     yield from _same_family(config, name, panel)
     aggregator = ensemble.aggregator
     if aggregator.judge in panel:
@@ -48,9 +48,19 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[s
         yield f"{name}: a panel of two without escalation has no majority when its members differ"
 
 
+def _one_model(config: Config, name: str, panel: list[str]) -> Iterator[str]:
+    models = {(config.models[model].provider, config.models[model].model) for model in panel}
+    if len(panel) > 1 and len(models) == 1:
+        yield (
+            f"{name}: its {len(panel)} members are one model ({panel[0]}): its samples err together, so a vote of them "
+            "gains little over one"
+        )
+
+
 def _same_family(config: Config, name: str, panel: list[str]) -> Iterator[str]:
     families: dict[str, list[str]] = {}
-    for model in dict.fromkeys(panel):
+    different = {(config.models[model].provider, config.models[model].model): model for model in reversed(panel)}
+    for model in reversed(different.values()):
         if family := config.models[model].family:
             families.setdefault(family, []).append(model)
     for family, models in families.items():
@@ -77,5 +87,3 @@ def _machine(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
             yield f"provider {name}: {kind}: references are read only on AWS"
         elif not kind and KINDS[provider.kind].key == "required" and not (provider.base_url or provider.headers):
             yield f"provider {name} has no api_key: its models will fail"
-        if provider.ca_file and not Path(provider.ca_file).is_file():
-            yield f"provider {name}: ca_file {provider.ca_file} is not there"

@@ -1,4 +1,4 @@
-"""From YAML to a `Config` that holds together, or one error that lists every fault with its place."""
+"""From YAML to a consistent `Config`, or to one error that lists every fault with its place."""
 
 from __future__ import annotations
 

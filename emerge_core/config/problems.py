@@ -1,7 +1,7 @@
-"""What is wrong with a config, said so that it can be mended at once.
+"""What is wrong with a config, in messages that say how to fix it.
 
-A problem is a place and a fault. Values are never repeated in a message: one of them may be a key
-that someone pasted where its name belongs. Names of keys, models and ensembles are.
+A problem is a place and a fault. A message repeats names of keys, models and ensembles, but never a value:
+one of them may be a secret that was pasted where its name belongs.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def schema_problems(error: ValidationError, raw: Any) -> list[Problem]:
-    """Pydantic's findings in our words. That a list is too short is none where an entry of it is at fault:
-    pydantic counts the good ones."""
+    """Pydantic's findings in our words. A list that is too short is no finding if one of its entries is at fault,
+    because pydantic counts only the valid ones."""
     found = error.errors(include_url=False)
     places = [detail["loc"] for detail in found]
     return [
@@ -120,7 +120,6 @@ NAME_RULE = "names start with a letter or digit and go on with letters, digits a
 PATTERN_FAULTS = {
     "api_key": "write env:NAME (the name of the environment variable that holds the key), ssm:/path, "
     "secret:NAME_OR_ARN or secret:NAME_OR_ARN#field (a field of a JSON secret), and never the key itself",
-    "base_url": "must be a URL that starts with http:// or https://",
     "answer_key": 'must be a JSON pointer, such as "/label"',
 }
 

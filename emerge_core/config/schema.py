@@ -1,11 +1,13 @@
 """The shape of a config: what a user may write, with its defaults.
 
 Pydantic models, because a config is untrusted input; frozen, because it is shared by all requests.
-Cross references (a member that names no model, and so on) are checked in `references`.
+Cross references (a member that names no model, and so on) are checked in `references`. The text below
+a field documents it: `reference` makes the tables of this room's README from it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -50,6 +52,19 @@ class NamedIn:
         return name
 
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_HEADERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _is_url(text: str) -> bool:
+    """Whether requests can be sent there: a scheme, a host, and a port that exists."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in text
+    except ValueError:
+        return False
+
+
 KindName = Annotated[str, NamedIn(KINDS)]
 
 
@@ -66,41 +81,77 @@ class Section(BaseModel):
 
 
 class BreakerConfig(Section):
-    """When a model counts as down: after so many failed calls in a row (0: never). It is left alone for
-    `cooldown_s`, then one call tries it again; each time that this fails, it is left alone twice as long."""
+    """When a model counts as down, and for how long it is then not called."""
 
     failures: Annotated[int, Field(ge=0)] = 5
+    """failed calls in a row after which the model counts as down; 0: never"""
     cooldown_s: Annotated[float, Field(gt=0)] = 10.0
+    """seconds until one call tries it again; each failed try doubles the pause, five times at most"""
 
 
 class GuardrailConfig(Section):
     """A guardrail of Amazon Bedrock, by its id or ARN, that checks every request of the provider."""
 
     id: Annotated[str, Field(pattern=r"^([a-z0-9]+|arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]{12}:guardrail/[a-z0-9]+)$")]
+    """its id or ARN"""
     version: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,7}|DRAFT)$")] = "DRAFT"
+    """a number, or `DRAFT`"""
 
 
 class ProviderConfig(Section):
     """An API that we can call. `api_key` is a reference (env:NAME), never a key itself."""
 
     kind: KindName
-    base_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """which API it speaks"""
+    base_url: str | None = None
+    """where the API is, if not at its maker's own address"""
     api_key: Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|(ssm|secret):\S+)$")] | None = None
+    """a reference to the key, never the key itself: `env:NAME`, `ssm:/path`, `secret:NAME_OR_ARN`, or
+    `secret:NAME_OR_ARN#field` for a field of a JSON secret (`ssm:` and `secret:` on AWS only)"""
     headers: dict[str, str] = {}
+    """sent with every request; a value may be a reference, as for `api_key`"""
     ca_file: str | None = None
-    pass_through: tuple[str, ...] = ()  # fields of a request that choose what is billed, and may reach this provider
+    """certificates (PEM) to trust instead of the system's"""
+    pass_through: tuple[str, ...] = ()
+    """fields of a request that choose what is billed, such as `service_tier`, and may reach this provider"""
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
-    first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None  # of a reply: all its headers
-    timeout_s: Annotated[float, Field(gt=0)] | None = None  # of one attempt, for models that name none
-    max_retries: Annotated[int, Field(ge=0, le=10)] = 2  # of a call, for models that name none
+    """seconds for the connection and the TLS handshake"""
+    first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """seconds until a reply begins (a reply that is not streamed begins when it is complete)"""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """seconds for one attempt, for models that name none"""
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """attempts after the first one (408, 409, 429, 5xx, broken connections), for models that name none; never
+    sooner than `Retry-After`, never beyond the deadline or `max_calls`"""
     breaker: BreakerConfig = BreakerConfig()
-    region: Annotated[str, Field(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$")] | None = (
-        None  # bedrock only: else AWS_REGION
-    )
-    guardrail: GuardrailConfig | None = None  # bedrock only
-    service_tier: Literal["priority", "default", "flex", "reserved"] | None = None  # bedrock only
-    seed: int = 0  # simulated only: the panel's seed
-    correlation: Probability = 0.0  # simulated only: how often its models err on the same questions
+    """when a model of this provider counts as down; see `breaker` below"""
+    region: Annotated[str, Field(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$")] | None = None
+    """bedrock only: the AWS Region; else `AWS_REGION`"""
+    guardrail: GuardrailConfig | None = None
+    """bedrock only: a guardrail for every request; see `guardrail` below"""
+    service_tier: Literal["priority", "default", "flex", "reserved"] | None = None
+    """bedrock only: Amazon's service tier for every request"""
+    seed: int = 0
+    """simulated only: changes which questions its models get wrong"""
+    correlation: Probability = 0.0
+    """simulated only: how often its models err on the same questions"""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not _is_url(value):
+            raise PydanticCustomError("url", "must be a URL that starts with http:// or https://")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise PydanticCustomError("header", "has a name that HTTP does not allow")
+            if _NOT_IN_HEADERS.search(text):
+                raise PydanticCustomError("header", "has a value with a line break or another control character")
+        return value
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Without the values of headers, and without what a URL holds beside its place."""
@@ -128,30 +179,49 @@ class PriceConfig(Section):
     """US dollars per million tokens."""
 
     input: Annotated[float, Field(ge=0)]
+    """for input tokens"""
     output: Annotated[float, Field(ge=0)]
-    cached_input: Annotated[float, Field(ge=0)] | None = None  # else as input
-    cache_write: Annotated[float, Field(ge=0)] | None = None  # else as input
+    """for output tokens, reasoning included"""
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    """for input tokens read from the provider's cache; else as `input`"""
+    cache_write: Annotated[float, Field(ge=0)] | None = None
+    """for input tokens written to the provider's cache; else as `input`"""
 
 
 class Supports(Section):
-    """Capabilities; None = unknown, and then it is asked."""
+    """What a model can do. It is not asked for what is `false`; what is not said is tried."""
 
     tools: bool | None = None
+    """tool calls"""
     images: bool | None = None
+    """images in messages"""
     json_schema: bool | None = None
+    """`response_format` with a schema"""
     logprobs: bool | None = None
+    """token probabilities"""
 
 
 class ModelConfig(Section):
+    """A model of a provider, under the name that ensembles and clients call it by."""
+
     provider: Name
+    """a provider of this config"""
     model: str
+    """the provider's name for it"""
     family: str | None = None
+    """models of one family tend to err together: `check` warns if two are in one panel"""
     price: PriceConfig | None = None
+    """US dollars per million tokens, if the price catalogue does not know it or you pay another; see `price` below"""
     supports: Supports = Supports()
-    context: Annotated[int, Field(gt=0)] | None = None  # tokens
+    """what it can do; see `supports` below"""
+    context: Annotated[int, Field(gt=0)] | None = None
+    """size of its context in tokens: longer requests are not sent to it"""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """seconds for one attempt; else the provider's"""
     max_retries: Annotated[int, Field(ge=0, le=10)] | None = None
-    accuracy: Probability | None = None  # simulated only: how often the model is right
+    """attempts after the first one; else the provider's"""
+    accuracy: Probability | None = None
+    """simulated only: how often it is right"""
 
     def retries_at(self, provider: ProviderConfig) -> int:
         return provider.max_retries if self.max_retries is None else self.max_retries
@@ -162,68 +232,112 @@ class ModelConfig(Section):
 
 
 class EmbedderConfig(Section):
+    """A model for `/v1/embeddings`, and for the aggregators that compare meanings."""
+
     provider: Name
+    """a provider of this config"""
     model: str
+    """the provider's name for it"""
     price: PriceConfig | None = None
+    """as for a model"""
 
 
 class MemberConfig(Section):
+    """A model's place in a panel. A name alone is `{model: name}`."""
+
     model: Name
+    """a model of this config"""
     weight: Annotated[float, Field(gt=0)] = 1.0
+    """what its vote counts"""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """instead of the client's, so that several samples of one model differ"""
     reliability: Probability | None = None
+    """how often it is right: its confidence if it has no calibrated token probabilities"""
     calibration: tuple[tuple[Probability, Probability], ...] = ()
+    """`[[upper bound of a probability, accuracy up to it], …]`, ascending, the last bound 1.0: turns the probability
+    of its answer's tokens into confidence; `tune` measures it"""
 
 
 class StrategyConfig(Section):
+    """Which members are asked, and when it is enough. A name alone is `{name: …}`."""
+
     name: Annotated[str, NamedIn(STRATEGIES)] = "ensemble"
+    """see the table of strategies"""
     stop: Literal["substantive", "agree"] = "substantive"
+    """cascade: stop at a usable answer without a hedge, or when two answers say the same"""
     order: Literal["cost", "config"] = "cost"
+    """cascade: by list price, input plus output, unknown ones last; or as they stand in the config"""
 
 
 class AggregatorConfig(Section):
+    """How the answers become one. A name alone is `{name: …}`."""
+
     name: Annotated[str, NamedIn(AGGREGATORS)] = "adaptive"
-    judge: Name | None = None  # judge: the model that picks
-    two_orders: bool = False  # judge: ask in two orders, fall back where they differ
-    merger: Name | None = None  # merge, adaptive: the model that writes
-    embedder: Name | None = None  # consensus, adaptive: else the built-in one
-    near: Probability = 0.5  # adaptive: mean similarity from which prose counts as close in meaning
+    """see the table of aggregators"""
+    judge: Name | None = None
+    """the model that picks"""
+    two_orders: bool = False
+    """judge: ask twice, with the candidates in opposite orders; if the picks differ, vote instead"""
+    merger: Name | None = None
+    """the model that writes the answer"""
+    embedder: Name | None = None
+    """an embedder of this config to compare meanings with; else the built-in one, which needs no network"""
+    near: Probability = 0.5
+    """adaptive: mean similarity from which prose counts as close in meaning"""
 
 
 PANEL = "panel"  # as an escalation's target: every member
 
 
 class EscalateConfig(Section):
-    """One step of what follows a dispute. `to` is a model, or `panel`: every member judges the dispute."""
+    """One step of what follows a dispute."""
 
-    to: Name | None = None  # None for `abstain` only
+    to: Name | None = None
+    """the model that is asked, or `panel`: every member judges the dispute; none with `final: abstain`"""
     below_agreement: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """the step is taken if the agreement is below this share of the weight asked"""
     final: Literal["replace", "vote", "adjudicate", "abstain"] = "replace"
+    """`replace`: its answer is the reply; `vote`: it joins the vote; `adjudicate`: it is shown the distinct answers and
+    settles them; `abstain`: the reply says that the models do not agree"""
 
 
 class StragglersConfig(Section):
-    """How long slow members are waited for once `after` usable answers are there."""
+    """How long slow members are waited for. Without it, until the deadline."""
 
     after: Annotated[int, Field(ge=1)]
+    """usable answers after which the wait for the others is limited"""
     grace_s: Annotated[float, Field(ge=0)] = 1.0
+    """seconds that it then still lasts"""
 
 
 class EnsembleConfig(Section):
     """A panel, its strategy and its aggregator; or `routes` alone, which name the ensemble for each form."""
 
     members: Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=32)] = ()
-    # Form of the request → ensemble or model that serves it. The first one serves the forms that are not named.
+    """names of models, or `{model, weight, …}`; see `member` below"""
     routes: Annotated[dict[str, Name], Field(min_length=1)] = {}
+    """instead of everything else: which ensemble or model serves which form of request (`tools`, `json`, `choices`,
+    `short`, `open_ended`); the first one serves the forms that are not named"""
     strategy: StrategyConfig = StrategyConfig()
+    """which members are asked; see `strategy` below"""
     aggregator: AggregatorConfig = AggregatorConfig()
+    """how the answers become one; see `aggregator` below"""
     deadline_s: Annotated[float, Field(gt=0, le=900)] = 25.0
+    """seconds for the whole request"""
     min_answers: Annotated[int, Field(ge=1)] = 1
-    max_calls: Annotated[int, Field(ge=1, le=200)] = 24  # upstream attempts in one request, retries included
+    """fewer usable answers than this are an error"""
+    max_calls: Annotated[int, Field(ge=1, le=200)] = 24
+    """upstream attempts in one request, retries included"""
     early_decision: bool = True
-    stragglers: StragglersConfig | None = None  # None: every member is waited for until the deadline
-    escalate: Annotated[tuple[EscalateConfig, ...], Field(min_length=1, max_length=8)] = ()  # one step, or several
+    """stop when the members still out cannot change the answer"""
+    stragglers: StragglersConfig | None = None
+    """limits the wait for slow members; see `stragglers` below"""
+    escalate: Annotated[tuple[EscalateConfig, ...], Field(min_length=1, max_length=8)] = ()
+    """what follows a dispute: one step, or a list of them; see `escalate` below"""
     answer_key: tuple[Annotated[str, Field(pattern=r"^/")], ...] = ()
-    usage: UsagePolicy | None = None  # None: as the config says for all
+    """for JSON answers: the JSON pointers that are the vote; else every short leaf"""
+    usage: UsagePolicy | None = None
+    """as `usage` of the config, for this ensemble"""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -252,13 +366,25 @@ class Config(Section):
     """A whole config. Names of models, embedders, ensembles and aliases are keys of the mappings."""
 
     providers: dict[Name, ProviderConfig]
+    """by name; see `provider` below"""
     models: dict[Name, ModelConfig]
+    """by name; see `model` below"""
     embedders: dict[Name, EmbedderConfig] = {}
+    """by name; see `embedder` below"""
     ensembles: dict[Name, EnsembleConfig] = {}
+    """by name; see `ensemble` below"""
     default: Name | None = None
-    aliases: dict[Annotated[str, Field(min_length=1, max_length=128)], Name] = {}  # `*` stands for any characters
-    baseline: Name | None = None  # a model: the trace tells what each request would have cost there
-    usage: UsagePolicy = "selected"  # `usage` of a reply: the selected call's tokens, or all that were consumed
+    """the ensemble or model that serves requests that name none, as in `Engine.run`; else the first ensemble"""
+    aliases: dict[Annotated[str, Field(min_length=1, max_length=128)], Name] = {}
+    """names that clients already send → ensemble or model; `*` stands for any characters"""
+    baseline: Name | None = None
+    """a model: the reply says what the same request would have cost there"""
+    usage: UsagePolicy = "selected"
+    """which tokens a reply's `usage` counts: the winning call's (which clients manage their context by), or all that
+    were consumed; the `emerge` object always has both"""
     abstention: Annotated[str, Field(min_length=1)] = "The models do not agree on an answer."
+    """what the reply says with `final: abstain`"""
     trace: Literal["off", "summary", "full"] = "summary"
-    log_content: bool = False  # with `trace: full`: prompts and answers too go to the log
+    """how much the `emerge` object of a reply holds; `full` adds answer keys and texts"""
+    log_content: bool = False
+    """with `trace: full`: prompts and answers go to the log too"""

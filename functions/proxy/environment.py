@@ -31,7 +31,7 @@ from tracing import Tracing
 from emerge_core.api import create_app
 from emerge_core.api.auth import read_api_keys
 from emerge_core.api.cors import read_origins
-from emerge_core.config import find_config
+from emerge_core.config import find_config, variables
 from emerge_core.config.aws import AwsSource, Snapshot
 from emerge_core.engine.engine import Engine
 from emerge_core.engine.reload import TTL_S, ReloadingEngine
@@ -67,27 +67,27 @@ class Environment:
         environ = os.environ if environ is None else environ
         random.seed()  # a snapshot's state would make every copy of it draw the same numbers
         self._environ = environ
-        self._streams = environ.get("EMERGE_RESPONSE_MODE") == "stream"
+        self._streams = environ.get(variables.RESPONSE_MODE) == "stream"
         # `sam local` has no authorizer's context, and its callers are on this machine.
-        self._behind_gateway = environ.get("EMERGE_AUTH") == "gateway" and not environ.get("AWS_SAM_LOCAL")
+        self._behind_gateway = environ.get(variables.AUTH) == "gateway" and not environ.get("AWS_SAM_LOCAL")
         self._cold = True
         logs.configure()
         self._tracing = Tracing(environ)
-        per_model = environ.get("EMERGE_MODEL_METRICS", "true").lower() == "true"
-        self._metrics = Metrics(environ.get("EMERGE_STACK", "local"), per_model=per_model)
+        per_model = environ.get(variables.MODEL_METRICS, "true").lower() == "true"
+        self._metrics = Metrics(environ.get(variables.STACK, "local"), per_model=per_model)
         self.engine = ReloadingEngine(
             self._reader(),
             self._engine,
-            ttl_s=float(environ.get("EMERGE_CONFIG_TTL_S", TTL_S)),
+            ttl_s=float(environ.get(variables.CONFIG_TTL_S, TTL_S)),
             report=lambda failed, age_s: self._metrics.config(failed=failed, age_s=age_s),
         )
         # API Gateway has checked the key. Locally, where it does not, EMERGE_API_KEYS may.
-        keys = [] if environ.get("EMERGE_AUTH") == "gateway" else read_api_keys(environ)
+        keys = [] if environ.get(variables.AUTH) == "gateway" else read_api_keys(environ)
         details = {"build": _build_id(), "response_mode": "stream" if self._streams else "buffered"}
         self._app = create_app(
             self.engine,
             api_keys=keys,
-            cors_origins=read_origins(environ.get("EMERGE_CORS_ORIGINS", "")),
+            cors_origins=read_origins(environ.get(variables.CORS_ORIGINS, "")),
             details=lambda: self._status(details),
         )
 
@@ -166,14 +166,14 @@ class Environment:
         return max(min(left) - MARGIN_S, 0.0)
 
     def _reader(self) -> Any:
-        reference = self._environ.get("EMERGE_CONFIG", "").strip()
-        default = self._environ.get("EMERGE_DEFAULT_CONFIG")
+        reference = self._environ.get(variables.CONFIG, "").strip()
+        default = self._environ.get(variables.DEFAULT_CONFIG)
         if reference.startswith("ssm:"):
             return AwsSource(reference.removeprefix("ssm:"), default=Path(default) if default else None).read
 
         def read() -> Snapshot:
             if not reference and not default:
-                raise ConfigError("EMERGE_CONFIG is not set: give ssm:/name, or a file")
+                raise ConfigError(f"{variables.CONFIG} is not set: give ssm:/name, or a file")
             config, source = find_config(reference or default, self._environ)
             return Snapshot(config=config, version="file", source=source)
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from emerge_core.config import variables
 from emerge_core.types import Trace
 
 log = logging.getLogger("emerge.tracing")
@@ -22,7 +23,7 @@ class Tracing:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._tracer: Any = None
         self._begun = False
-        if environ.get("EMERGE_TRACING", "").lower() == "true":
+        if environ.get(variables.TRACING, "").lower() == "true":
             try:
                 from aws_lambda_powertools import Tracer
 

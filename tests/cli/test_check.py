@@ -39,7 +39,7 @@ default: emerge
 
 @pytest.fixture
 def emerge(tmp_path: Path) -> Emerge:
-    environ = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY") and name != "COLUMNS"}
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -176,7 +176,10 @@ ensembles:
         ("members: [a, c]", ["e: a panel of two without escalation has no majority when its members differ"]),
         ("members: [a, c], escalate: {to: b}", []),
         ("members: [a, c], escalate: {to: c}", ["e: the escalation target c is in the panel already"]),
-        ("members: [a, a, a]", []),
+        (
+            "members: [a, a, a]",
+            ["e: its 3 members are one model (a): its samples err together, so a vote of them gains little over one"],
+        ),
         (
             "members: [a, c], aggregator: {name: judge, judge: c}",
             ["e: the judge c is in the panel, and may favour its own answer"],
@@ -213,7 +216,6 @@ def test_warnings_of_this_machine() -> None:
     assert "provider o: environment variable NOT_SET is not set: its models will fail" in everything
     assert "provider a has no api_key" in everything
     assert "provider s: ssm: references are read only on AWS" in everything
-    assert "provider f: ca_file /nowhere.pem is not there" in everything
     assert "provider f has no api_key" not in everything
     assert "provider o is not used by any model" in everything
     assert "there is no ensemble: models can only be called one by one" in everything

@@ -14,11 +14,12 @@ import httpx
 
 from emerge_core.api import create_app
 from emerge_core.config.schema import Config, ModelConfig
+from emerge_core.config.variables import REPLAY_KEY
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.comparison import Comparison, mean_score, measurable
 from emerge_core.evals.compare.proxy_client import Asker, Outcome, UnansweredError
-from emerge_core.evals.compare.redirect import KEY_VARIABLE, Panel, check_recorded, panel_of, redirect
+from emerge_core.evals.compare.redirect import Panel, check_recorded, panel_of, redirect
 from emerge_core.evals.recordings.recording import Question, RecordedModel, Recordings, Replies, Reply
 from emerge_core.evals.replay.servers import replaying, serving
 from emerge_core.evals.scoring.scorer import Scorer
@@ -56,7 +57,7 @@ async def compare(settings: CompareSettings, progress: Progress) -> Comparison:
     upstream_models = {model.model for model in settings.config.models.values()}
     with replaying(settings.recordings, settings.task, models=upstream_models, speed=settings.speed) as upstream:
         config = redirect(settings.config, upstream, known, early_decision=settings.early_decision, live=settings.live)
-        engine = Engine(config, environ={**os.environ, KEY_VARIABLE: "replay"})
+        engine = Engine(config, environ={**os.environ, REPLAY_KEY: "replay"})
         try:
             async with serving(create_app(engine)) as url, _client(settings.concurrency) as client:
                 unpriced = _unpriced(config, known, replies)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from emerge_core.config.schema import BreakerConfig, Config, EnsembleConfig, ModelConfig, PriceConfig, ProviderConfig
+from emerge_core.config.variables import REPLAY_KEY
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings.recording import RecordedModel
 from emerge_core.pricing import list_price
 from emerge_core.provider_kinds import KINDS
 
-KEY_VARIABLE = "EMERGE_REPLAY_KEY"  # replay servers want no key, but SDKs do
 LIVE = "live/"
 DEADLINE_S = 900.0  # the machine's load must not decide which answers count
 
@@ -88,7 +88,7 @@ def _replayed(provider: ProviderConfig, url: str) -> ProviderConfig:
     base = url + kind.base_path
     # What is not recorded is an error: it must not keep the next question from being asked.
     breaker = BreakerConfig(failures=0)
-    return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{KEY_VARIABLE}", breaker=breaker)
+    return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{REPLAY_KEY}", breaker=breaker)
 
 
 def _priced(model: ModelConfig, config: Config, known: Mapping[str, RecordedModel]) -> ModelConfig:
