@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emerge_core.api.errors import error_response
+from emerge_core.api.errors import OVERLOADED_CODE, error_response
 from emerge_core.errors import RequestError
 
 OVERLOADED = RequestError(
     "The server is answering as many requests as it can. Ask again in a moment.",
     status=503,
     type="server_error",
-    code="overloaded",
+    code=OVERLOADED_CODE,
     retry_after_s=1,
     should_retry=True,
 )
@@ -31,7 +31,7 @@ class AdmissionMiddleware:
             await self.app(scope, receive, send)
             return
         if "emerge.overloaded" in scope or (self._most is not None and self._in_progress >= self._most):
-            await error_response(OVERLOADED)(scope, receive, send)
+            await error_response(scope, OVERLOADED)(scope, receive, send)
             return
         self._in_progress += 1
         try:

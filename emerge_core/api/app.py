@@ -19,6 +19,7 @@ from emerge_core.api.embeddings import EmbeddingsEndpoint
 from emerge_core.api.endpoint import Engine
 from emerge_core.api.errors import as_request_error, error_response, json_response
 from emerge_core.api.hosts import HostCheck
+from emerge_core.api.messages import CountTokensEndpoint, MessagesEndpoint
 from emerge_core.api.middleware import RequestMiddleware
 from emerge_core.api.models import ModelEndpoints
 from emerge_core.api.openapi import document
@@ -65,6 +66,10 @@ def create_app(
         healthy = serving is not None and bool(serving.models)
         return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
 
+    async def head_root(_: Request) -> Response:
+        """Coding agents send this to see whether the server is there."""
+        return Response()
+
     async def status(_: Request) -> Response:
         serving = config()
         state: dict[str, Any] = {}
@@ -81,11 +86,14 @@ def create_app(
     for path, method, endpoint in (
         ("/v1/chat/completions", "POST", ChatEndpoint(engine, keepalive_s=keepalive_s)),
         ("/v1/responses", "POST", ResponsesEndpoint(engine, keepalive_s=keepalive_s)),
+        ("/v1/messages", "POST", MessagesEndpoint(engine, keepalive_s=keepalive_s)),
+        ("/v1/messages/count_tokens", "POST", CountTokensEndpoint(engine)),
         ("/v1/embeddings", "POST", EmbeddingsEndpoint(engine)),
         ("/v1/models", "GET", models.list_all),
         ("/v1/models/{id:path}", "GET", models.retrieve),
         ("/v1/emerge/status", "GET", status),
         ("/healthz", "GET", healthz),
+        ("/", "HEAD", head_root),
     ):
         app.add_route(path, _as_function(endpoint), methods=[method])
     app.add_exception_handler(EmergeError, _on_error)
@@ -106,9 +114,9 @@ def _as_function(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable
     return handle
 
 
-async def _on_error(_: Request, error: Exception) -> Response:
+async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EmergeError)  # noqa: S101  (what it is registered for)
-    return error_response(as_request_error(error))
+    return error_response(request.scope, as_request_error(error))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -125,5 +133,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         message = stored or _NOT_SERVED.get(path) or f"There is no {method} {path[:200]}. {hint}"
         code = "unknown_url"
     return error_response(
-        RequestError(message, status=error.status_code, code=code, should_retry=False), headers=error.headers
+        request.scope,
+        RequestError(message, status=error.status_code, code=code, should_retry=False),
+        headers=error.headers,
     )

@@ -32,16 +32,22 @@ class Keyring:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def refusal(self, authorization: bytes | None) -> RequestError | None:
-        """Why a request with this `Authorization` header is refused, or None if it is accepted."""
+    def refusal(self, authorization: bytes | None, api_key: bytes | None = None) -> RequestError | None:
+        """Why a request with these `Authorization` and `x-api-key` headers is refused, or None if it is accepted.
+        One valid key is enough: Anthropic's clients may send another one beside it."""
         if not self._digests:
             return None
         scheme, _, token = (authorization or b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token.strip():
-            return _unauthorized("No API key was given. Send it as `Authorization: Bearer <key>`.")
-        presented = _digest(token.strip())
-        matches = sum(hmac.compare_digest(presented, digest) for digest in self._digests)
-        return None if matches else _unauthorized("The API key is not valid. Use one of the server's own keys.")
+        presented = [token.strip() if scheme.lower() == b"bearer" else b"", (api_key or b"").strip()]
+        if not any(presented):
+            return _unauthorized("No API key was given. Send it as `Authorization: Bearer <key>` or `x-api-key`.")
+        if sum(self._holds(key) for key in presented):
+            return None
+        return _unauthorized("The API key is not valid. Use one of the server's own keys.")
+
+    def _holds(self, key: bytes) -> bool:
+        digest = _digest(key)
+        return bool(sum(hmac.compare_digest(digest, each) for each in self._digests)) and bool(key)
 
 
 def _digest(key: bytes) -> bytes:

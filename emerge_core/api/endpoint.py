@@ -74,6 +74,10 @@ class Endpoint(ABC, Generic[ParamsT]):
     def parse(self, body: Body) -> ParamsT:
         """Raises RequestError, a 400 with `param`, at the first fault."""
 
+    def prepare(self, params: ParamsT, http: Request) -> ParamsT:
+        """The parameters with what the request's headers add to them."""
+        return params
+
     @abstractmethod
     def reply(self, trace: Trace, decision: Decision, params: ParamsT, level: TraceLevel) -> Response: ...
 
@@ -82,7 +86,7 @@ class Endpoint(ABC, Generic[ParamsT]):
 
     async def __call__(self, http: Request) -> Response:
         check_content_type(http)
-        params = await parse_body(await receive_body(http), self.parse)
+        params = self.prepare(await parse_body(await receive_body(http), self.parse), http)
         limits = limits_of(http)
         config = self.engine.config
         level = trace_level(http, config)
@@ -108,15 +112,15 @@ async def respond(
     except ClientGoneError:
         return Response(status_code=CLIENT_LEFT)  # never sent; access logs show why there is no reply
     except ServerStoppingError:
-        return error_response(STOPPING)
+        return error_response(http.scope, STOPPING)
     if trace.decision is None:
         emerge = emerge_object(trace, level)
-        return error_response(trace.failure or INTERNAL, emerge=emerge, headers=response_headers(trace))
+        return error_response(http.scope, trace.failure or INTERNAL, emerge=emerge, headers=response_headers(trace))
     return reply(trace, trace.decision)
 
 
 def unknown_model(config: Config, name: str) -> RequestError:
-    known = [*config.ensembles, *(model for model in config.models if model not in config.ensembles)]
+    known = [*dict.fromkeys([*config.ensembles, *config.models, *config.aliases])]
     more = f" and {len(known) - 50} more" if len(known) > 50 else ""
     return RequestError(
         f"The model `{name[:200]}` does not exist. Known: {', '.join(known[:50])}{more}.",

@@ -1,4 +1,8 @@
-"""Error replies in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+"""Error replies, in the shape of the API that the client speaks.
+
+OpenAI's is `{"error": {"message", "type", "param", "code"}}`. Anthropic's is the same with `"type": "error"` beside it
+and error types of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,28 @@ from emerge_core.errors import INTERNAL, ConfigError, EmergeError, RequestError
 
 __all__ = [
     "INTERNAL",
+    "OVERLOADED_CODE",
     "STOPPING",
+    "anthropic_error_body",
     "as_request_error",
     "encode_json",
     "error_body",
     "error_response",
     "invalid",
     "json_response",
+    "speaks_anthropic",
 ]
+
+OVERLOADED_CODE = "overloaded"
+_MESSAGES = "/v1/messages"
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
 
 STOPPING = RequestError(
     "The server is stopping. Ask again: another one, or this one after its restart, will answer.",
@@ -57,7 +75,20 @@ def error_body(error: RequestError, emerge: Mapping[str, Any] | None = None) -> 
     return {"error": fields}
 
 
+def anthropic_error_body(error: RequestError, emerge: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The error in Anthropic's shape, with the `emerge` object beside it."""
+    fields = {"type": _anthropic_type(error), "message": error.message, "code": error.code, "param": error.param}
+    body: dict[str, Any] = {"type": "error", "error": fields}
+    return body if emerge is None else {**body, "emerge": emerge}
+
+
+def speaks_anthropic(path: str) -> bool:
+    """Whether the clients of a path (as `route_path` returns it) expect Anthropic's errors."""
+    return path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
+
+
 def error_response(
+    scope: Mapping[str, Any],
     error: RequestError,
     *,
     emerge: Mapping[str, Any] | None = None,
@@ -68,7 +99,16 @@ def error_response(
         headers["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
     if error.should_retry is not None:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
+    if speaks_anthropic(scope["path"]):
+        status = 529 if error.code == OVERLOADED_CODE else error.status
+        return json_response(anthropic_error_body(error, emerge), status=status, headers=headers)
     return json_response(error_body(error, emerge), status=error.status, headers=headers)
+
+
+def _anthropic_type(error: RequestError) -> str:
+    if error.code == OVERLOADED_CODE:
+        return "overloaded_error"
+    return _ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
 
 
 def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emerge_core.api.auth import Keyring
-from emerge_core.api.errors import INTERNAL, error_response
+from emerge_core.api.errors import INTERNAL, error_response, speaks_anthropic
 from emerge_core.api.hosts import HostCheck
 
 log = logging.getLogger(__name__)
@@ -46,12 +46,14 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        given_id = authorization = host = None
+        given_id = authorization = api_key = host = None
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given_id = value
             elif name == b"authorization":
                 authorization = value
+            elif name == b"x-api-key":
+                api_key = value
             elif name == b"host":
                 host = value
         sane = given_id is not None and _SANE_ID.fullmatch(given_id)
@@ -68,12 +70,13 @@ class RequestMiddleware:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
+                    *([(b"request-id", request_id.encode())] if speaks_anthropic(path) else ()),
                     (b"openai-processing-ms", b"%d" % elapsed_ms),
                 ]
             await send(message)
 
         if path != _OPEN:
-            response = self._refusal(host, authorization)
+            response = self._refusal(scope, host, authorization, api_key)
             if response is not None:
                 await response(scope, receive, send_with_headers)
                 return
@@ -85,11 +88,13 @@ class RequestMiddleware:
             log.exception("unhandled error", extra={"request_id": request_id})
             if responding:
                 raise  # too late for an error reply: the server must cut the connection
-            await error_response(INTERNAL)(scope, receive, send_with_headers)
+            await error_response(scope, INTERNAL)(scope, receive, send_with_headers)
 
-    def _refusal(self, host: bytes | None, authorization: bytes | None) -> Response | None:
+    def _refusal(
+        self, scope: Scope, host: bytes | None, authorization: bytes | None, api_key: bytes | None
+    ) -> Response | None:
         if self.hosts and (refusal := self.hosts.refusal(host)):
-            return error_response(refusal)
-        if refusal := self.keyring.refusal(authorization):
-            return error_response(refusal, headers={"www-authenticate": "Bearer"})
+            return error_response(scope, refusal)
+        if refusal := self.keyring.refusal(authorization, api_key):
+            return error_response(scope, refusal, headers={"www-authenticate": "Bearer"})
         return None

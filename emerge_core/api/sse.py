@@ -53,6 +53,10 @@ class EventStream(Response, ABC):
         """The events that precede all others."""
         return ()
 
+    def keepalive(self) -> bytes:
+        """What is sent while there is nothing else to send."""
+        return KEEPALIVE
+
     @abstractmethod
     def delta_events(self, delta: Delta) -> Iterator[bytes]:
         """The events for a part of the answer that arrived while it is being written."""
@@ -85,7 +89,7 @@ class EventStream(Response, ABC):
                 done = await watched.wait(wait_s, or_until=deltas.ready)
                 events = [event for delta in deltas.take() for event in self.delta_events(delta)]
                 if events or not done:
-                    await connection.write(b"".join(events) or KEEPALIVE)
+                    await connection.write(b"".join(events) or self.keepalive())
                 if done:
                     break
                 wait_s = self.keepalive_s
@@ -134,7 +138,7 @@ class _Connection:
             await self.write(b"".join(self._stream.error_events(error, emerge)))
             await self.close()
         else:
-            await error_response(error, emerge=emerge, headers=headers)(*self._asgi)
+            await error_response(self._asgi[0], error, emerge=emerge, headers=headers)(*self._asgi)
 
     async def close(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -18,15 +18,18 @@ def read_tools(value: Any) -> tuple[Body, ...]:
     return tuple(tool for tool, _ in functions(value, _nested))
 
 
-def functions(value: Any, find: Callable[[Body, str], tuple[Body, str]]) -> Iterator[tuple[Body, Body]]:
+def functions(value: Any, find: Callable[[Body, str], tuple[Body, str] | None]) -> Iterator[tuple[Body, Body]]:
     """Each of the tools with its function. `find` returns the function's part of a tool and its place, which differ
-    between the surfaces."""
+    between the surfaces, or None for a tool that is no function."""
     if value is None:
         return
     names: set[str] = set()
     patterns = PatternCheck()
     for place, tool in items(value, "tools", at_most=MAX_TOOLS):
-        function, place = find(tool, place)
+        found = find(tool, place)
+        if found is None:
+            continue
+        function, place = found
         _check_function(function, place, names, patterns)
         yield tool, function
 
