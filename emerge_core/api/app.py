@@ -66,8 +66,10 @@ def create_app(
         healthy = serving is not None and bool(serving.models)
         return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
 
-    async def head_root(_: Request) -> Response:
-        """Coding agents send this to see whether the server is there."""
+    async def root(request: Request) -> Response:
+        """HEAD alone: coding agents send it to see whether the server is there."""
+        if request.method != "HEAD":
+            raise HTTPException(404)
         return Response()
 
     async def status(_: Request) -> Response:
@@ -93,7 +95,7 @@ def create_app(
         ("/v1/models/{id:path}", "GET", models.retrieve),
         ("/v1/emerge/status", "GET", status),
         ("/healthz", "GET", healthz),
-        ("/", "HEAD", head_root),
+        ("/", "GET", root),
     ):
         app.add_route(path, _as_function(endpoint), methods=[method])
     app.add_exception_handler(EmergeError, _on_error)

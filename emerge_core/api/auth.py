@@ -38,8 +38,9 @@ class Keyring:
         if not self._digests:
             return None
         scheme, _, token = (authorization or b"").partition(b" ")
-        presented = [token.strip() if scheme.lower() == b"bearer" else b"", (api_key or b"").strip()]
-        if not any(presented):
+        bearer = token.strip() if scheme.lower() == b"bearer" else b""
+        presented = [key for key in (bearer, (api_key or b"").strip()) if key]
+        if not presented:
             return _unauthorized("No API key was given. Send it as `Authorization: Bearer <key>` or `x-api-key`.")
         if sum(self._holds(key) for key in presented):
             return None
@@ -47,7 +48,7 @@ class Keyring:
 
     def _holds(self, key: bytes) -> bool:
         digest = _digest(key)
-        return bool(sum(hmac.compare_digest(digest, each) for each in self._digests)) and bool(key)
+        return bool(sum(hmac.compare_digest(digest, each) for each in self._digests))
 
 
 def _digest(key: bytes) -> bytes:

@@ -183,9 +183,14 @@ def test_a_second_header_opens_nothing_that_the_last_does_not(app: Any) -> None:
     assert call(app, "/v1/models", headers=bearer(KEY) + wrong)[0] == 401
 
 
+def test_a_key_may_stand_where_anthropics_clients_put_it(app: Any) -> None:
+    assert call(app, "/v1/models", headers=[("x-api-key", KEY.encode())])[0] == 200
+    for wrong in (b"wrong", b"", b" ", KEY.encode() + b"x", b"Bearer " + KEY.encode()):
+        assert call(app, "/v1/models", headers=[("x-api-key", wrong)])[0] == 401
+
+
 def test_other_places_for_a_key_are_none(app: Any) -> None:
     for headers in (
-        [("x-api-key", KEY.encode())],
         [("cookie", KEY.encode())],
         [("proxy-authorization", bearer(KEY)[0][1])],
     ):

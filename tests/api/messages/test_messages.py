@@ -176,13 +176,15 @@ def test_other_fields_are_translated(client: anthropic.Anthropic, engine: Any) -
         client,
         system="Be terse.",
         messages=[{"role": "user", "content": [image, pdf, plain]}],
-        temperature=0.5,
-        top_p=0.9,
-        top_k=5,
         stop_sequences=["END", "STOP", "A", "B", "C"],
         tools=[TOOL],
         tool_choice={"type": "any", "disable_parallel_tool_use": True},
-        extra_body={"output_config": {"format": {"type": "json_schema", "schema": schema}}},
+        extra_body={
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "top_k": 5,
+            "output_config": {"format": {"type": "json_schema", "schema": schema}},
+        },
     )
     request = engine.requests[0]
     assert request.messages[0] == {"role": "system", "content": "Be terse."}
@@ -278,8 +280,8 @@ def test_keys_come_in_either_header(serve: Callable[..., str]) -> None:
         assert body["error"]["type"] == "authentication_error"
     with anthropic.Anthropic(base_url=url, api_key="right") as client:
         assert create(client).content
-    with anthropic.Anthropic(base_url=url, auth_token="right", api_key="another") as client:
-        assert create(client).content
+    with anthropic.Anthropic(base_url=url, auth_token="right") as client:
+        assert create(client, extra_headers={"x-api-key": "another"}).content
 
 
 def test_an_error_inside_a_stream_is_an_event(http: httpx.Client, engine: Any, make: Any) -> None:
