@@ -68,7 +68,7 @@ invoke: build
 # The whole API on this machine, in containers: any key of the right form is let in.
 start-api: build
 	$(TOOLS)/bin/python infra/local.py .aws-sam/build/template.yaml .aws-sam/build/local.yaml
-	$(SAM) local start-api --template .aws-sam/build/local.yaml --port $(PORT) --warm-containers EAGER $(OPTIONS)
+	$(SAM) local start-api --template .aws-sam/build/local.yaml --config-file $(CURDIR)/samconfig.toml --port $(PORT) --warm-containers EAGER $(OPTIONS)
 
 # SAM, the translator, cfn-lint and Lambda's emulator, apart from the product: their pins clash with its own.
 # Where they cannot be installed, the tests that need them are skipped and say so.
@@ -80,6 +80,13 @@ $(TOOLS)/.tried: infra/tools.lock
 	@P="$(PYTHON313)"; P="$${P:+$$P/python3.13}"; "$${P:-$(PYTHON)}" -m venv $(TOOLS) && $(TOOLS)/bin/pip install --quiet \
 	  --disable-pip-version-check --require-hashes -r infra/tools.lock || echo "WARNING: the AWS tools could not be installed" >&2
 	@touch $@
+
+# What checkov and the serverless rules find in the template, against infra/waivers.yaml.
+.PHONY: scan
+scan: $(READY) tools
+	@test -x .tools/scanners/bin/checkov || { "$(TOOLS)/bin/python" -m venv .tools/scanners && .tools/scanners/bin/pip install --quiet \
+	  --disable-pip-version-check -r infra/scanners.in; }
+	$(BIN)/pytest -q tests/infra/test_scanners.py
 
 # Official clients of several makers against a real server; each in an environment where its own pins hold.
 # Node comes as a wheel, since the newest clients want a newer one than systems have.

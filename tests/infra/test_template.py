@@ -38,7 +38,7 @@ EVERYTHING = {
     "AccessLog": "on",
     "ApiGatewayLogsRole": "create",
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bounds",
-    "Layers": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
+    "LayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
     "AuthorizerConcurrency": "10",
 }
 each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
@@ -167,7 +167,7 @@ def replaced_properties() -> set[str]:
 
 CHANGES = [
     *({"LogLevel": "DEBUG"}, {"MemorySize": "1769"}, {"Timeout": "90"}, {"ResponseMode": "stream"}),
-    *({"SnapStart": "true"}, {"ModelMetrics": "false"}, {"Tracing": "true"}, {"Layers": "arn:l"}),
+    *({"SnapStart": "true"}, {"ModelMetrics": "false"}, {"Tracing": "true"}, {"LayerArn": "arn:l"}),
     {"VpcSubnetIds": "subnet-1", "VpcSecurityGroupIds": "sg-1"},
 ]
 
@@ -560,13 +560,13 @@ def test_a_web_acl_layers_and_keys_by_parameter(deployed: Any) -> None:
         "ResourceArn": "arn:aws:apigateway:us-east-1::/restapis/<Api>/stages/<ApiStage>",
         "WebACLArn": EVERYTHING["WebAclArn"],
     }
-    assert of_type(template, "AWS::Lambda::Function")["ProxyFunction"]["Layers"] == [EVERYTHING["Layers"]]
+    assert of_type(template, "AWS::Lambda::Function")["ProxyFunction"]["Layers"] == [EVERYTHING["LayerArn"]]
     keys = {each["KmsKeyId"] for each in of_type(template, "AWS::Logs::LogGroup").values()}
     assert keys == {EVERYTHING["LogsKmsKeyArn"]}
     (topic,) = of_type(template, "AWS::SNS::Topic").values()
     assert topic["KmsMasterKeyId"] == EVERYTHING["LogsKmsKeyArn"]
     assert of_type(deployed(), "AWS::WAFv2::WebACLAssociation") == {}
-    assert "Layers" not in of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]
+    assert of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]["Layers"] == []
 
 
 def test_saved_queries_ask_for_fields_that_are_logged(deployed: Any) -> None:
