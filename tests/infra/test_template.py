@@ -519,7 +519,7 @@ def test_the_functions_requirements_are_those_of_the_lock() -> None:
     # The lock has one numpy for each Python; the last is the function's.
     assert {name: version for name, version in shipped.items() if locked.get(name) != version} == {}
     assert not {"uvicorn", "tqdm", "matplotlib", "pytest", "moto"} & set(shipped)
-    assert {"openai", "anthropic", "fastapi", "mangum", "aws-lambda-powertools", "boto3"} <= set(shipped)
+    assert {"fastapi", "mangum", "aws-lambda-powertools", "boto3"} <= set(shipped)
 
 
 def test_what_is_open_and_what_all_clients_share_is_throttled(deployed: Any) -> None:
