@@ -32,6 +32,7 @@ class ProviderKind:
     unused: frozenset[str] = frozenset()
     model_settings: frozenset[str] = frozenset()  # keys of a model in the config that this kind alone uses
     chat_path: str = ""  # of the chat endpoint, from the server's root
+    stream_path: str = ""  # of the streaming endpoint, if that is another
     base_path: str = ""  # the part of `chat_path` that a base URL ends with
     replay_wire: str | None = None  # module:class that writes recorded replies in its wire format
     priming: tuple[str, ...] = ()  # modules, beside its adapter, that its first request imports
@@ -70,12 +71,12 @@ KINDS: dict[str, ProviderKind] = {
     ),
     "bedrock": ProviderKind(
         module="emerge_core.providers.bedrock.adapter",
-        key="none",
         logprobs=False,
         catalogue="aws",
         settings=frozenset(("region", "guardrail", "service_tier")),
-        unused=frozenset(("api_key",)),
         chat_path="/model/{model}/converse",
+        stream_path="/model/{model}/converse-stream",
+        replay_wire="emerge_core.evals.replay.converse:ConverseWire",
     ),
     "simulated": ProviderKind(
         module="emerge_core.providers.simulated.adapter",

@@ -1,4 +1,4 @@
-"""The replay server: recorded answers behind OpenAI's, Anthropic's and Ollama's APIs.
+"""The replay server: recorded answers behind OpenAI's, Anthropic's, Ollama's and Bedrock's APIs.
 
 It knows questions and replies, never gold answers: those are not even read. One task is served at
 the root, several under `/t/<task>/`.
@@ -122,24 +122,33 @@ def _task_routes(task: ReplayTask, speed: float, sleep: Sleep) -> list[BaseRoute
         return JSONResponse({"models": [{"name": name, "model": name} for name in task.replies]})
 
     return [
-        *(Route(path, _chat(task, wire, speed, sleep), methods=["POST"]) for path, wire in _wires()),
+        *(
+            Route(path, _chat(task, wire, speed, sleep, streams=streams), methods=["POST"])
+            for path, wire, streams in _wires()
+        ),
         Route("/v1/models", models),
         Route("/api/tags", tags),
     ]
 
 
-def _wires() -> Iterator[tuple[str, Wire]]:
-    """The path and the wire format of each kind of provider that is replayed."""
+def _wires() -> Iterator[tuple[str, Wire, bool]]:
+    """The path and the wire format of each kind that is replayed, and whether the path asks for a stream."""
     for kind in KINDS.values():
         if kind.replay_wire:
             module, _, name = kind.replay_wire.partition(":")
-            yield kind.chat_path, getattr(import_module(module), name)()
+            wire = getattr(import_module(module), name)()
+            yield kind.chat_path.replace("{model}", "{model:path}"), wire, False
+            if kind.stream_path:
+                yield kind.stream_path.replace("{model}", "{model:path}"), wire, True
 
 
-def _chat(task: ReplayTask, wire: Wire, speed: float, sleep: Sleep) -> Callable[[Request], Awaitable[Response]]:
+def _chat(
+    task: ReplayTask, wire: Wire, speed: float, sleep: Sleep, *, streams: bool
+) -> Callable[[Request], Awaitable[Response]]:
     async def chat(request: Request) -> Response:
         try:
-            answer = task.answer(wire, await _json(request))
+            body = wire.body(await _json(request), request.path_params.get("model", ""), streams=streams)
+            answer = task.answer(wire, body)
         except RefusedError as error:
             return JSONResponse(wire.error(error.status, str(error), error.code), error.status, _NO_RETRY)
         if wire.streams(answer.body):

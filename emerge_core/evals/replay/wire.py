@@ -57,6 +57,11 @@ class Wire(Protocol):
 
     media_type: str  # of a stream
 
+    def body(self, sent: Any, model: str, *, streams: bool) -> Any:
+        """The body as `messages` and the others take it. `model` is the one that the path names, `streams` whether
+        the path asks for a stream: "" and False for APIs that say so in the body."""
+        ...
+
     def messages(self, body: Mapping[str, Any]) -> list[Mapping[str, Any]]: ...
     def streams(self, body: Mapping[str, Any]) -> bool: ...
     def whole(self, answer: Answer) -> dict[str, Any]: ...
@@ -64,7 +69,14 @@ class Wire(Protocol):
     def error(self, status: int, message: str, code: str) -> dict[str, Any]: ...
 
 
-class OpenAIWire:
+class _InBody:
+    """APIs whose bodies name the model and say whether to stream."""
+
+    def body(self, sent: Any, model: str, *, streams: bool) -> Any:
+        return sent
+
+
+class OpenAIWire(_InBody):
     media_type = "text/event-stream"
 
     def messages(self, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -100,7 +112,7 @@ class OpenAIWire:
         yield Piece(0, chunk({"role": "assistant", "content": ""}))
         logprobs = _logprobs(answer)
         if logprobs is None:
-            for share, text in _slices(answer.reply.text):
+            for share, text in slices(answer.reply.text):
                 yield Piece(share, chunk({"content": text}))
         else:
             for number, (token, logprob) in enumerate(logprobs, start=1):
@@ -126,7 +138,7 @@ class OpenAIWire:
         return {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
 
 
-class AnthropicWire:
+class AnthropicWire(_InBody):
     media_type = "text/event-stream"
 
     def messages(self, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -153,7 +165,7 @@ class AnthropicWire:
         if answer.reply.text:
             block = {"type": "text", "text": ""}
             yield Piece(0, self._event("content_block_start", index=0, content_block=block))
-            for share, text in _slices(answer.reply.text):
+            for share, text in slices(answer.reply.text):
                 delta = {"type": "text_delta", "text": text}
                 yield Piece(share, self._event("content_block_delta", index=0, delta=delta))
             yield Piece(1, self._event("content_block_stop", index=0))
@@ -179,7 +191,7 @@ class AnthropicWire:
         return b"event: " + kind.encode() + b"\n" + _event({"type": kind, **fields})
 
 
-class OllamaWire:
+class OllamaWire(_InBody):
     media_type = "application/x-ndjson"
 
     def messages(self, body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -198,7 +210,7 @@ class OllamaWire:
         logprobs = _logprobs(answer)
         head = self._head(answer)
         if logprobs is None:
-            for share, text in _slices(answer.reply.text):
+            for share, text in slices(answer.reply.text):
                 yield Piece(share, _line({**head, "message": {"role": "assistant", "content": text}, "done": False}))
         else:
             for number, (token, logprob) in enumerate(logprobs, start=1):
@@ -232,7 +244,7 @@ def _messages(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(messages)
 
 
-def _slices(text: str, size: int = 40) -> Iterator[tuple[float, str]]:
+def slices(text: str, size: int = 40) -> Iterator[tuple[float, str]]:
     for start in range(0, len(text), size):
         yield min(1.0, (start + size) / len(text)), text[start : start + size]
 
@@ -242,15 +254,15 @@ def _openai_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _anthropic_call(call: ToolCall) -> dict[str, Any]:
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": _arguments(call)}
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments_of(call)}
 
 
 def _ollama_calls(answer: Answer) -> dict[str, Any]:
-    calls = [{"function": {"name": call.name, "arguments": _arguments(call)}} for call in answer.tool_calls]
+    calls = [{"function": {"name": call.name, "arguments": arguments_of(call)}} for call in answer.tool_calls]
     return {"tool_calls": calls} if calls else {}
 
 
-def _arguments(call: ToolCall) -> dict[str, Any]:
+def arguments_of(call: ToolCall) -> dict[str, Any]:
     """Two of the formats have no place for arguments that are no JSON object."""
     try:
         value = json.loads(call.arguments or "{}")

@@ -1,4 +1,7 @@
-"""Amazon Bedrock's Converse API: no key, but the AWS credentials of the process and a signature per request."""
+"""Amazon Bedrock's Converse API, signed with the AWS credentials of the process; a key is not needed.
+
+If the config names an `api_key`, a key of Bedrock's own, it is sent instead and nothing is signed.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ _JSON = {"content-type": "application/json"}
 
 
 def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> Bedrock:
-    return Bedrock(config)
+    return Bedrock(config, api_key=api_key)
 
 
 def region_of(config: ProviderConfig) -> str:
@@ -57,13 +60,13 @@ def region_of(config: ProviderConfig) -> str:
 
 
 class Bedrock:
-    def __init__(self, config: ProviderConfig, *, chain: Chain = default_chain) -> None:
+    def __init__(self, config: ProviderConfig, *, api_key: str | None = None, chain: Chain = default_chain) -> None:
         """Raises ConfigError without a Region. No credentials are looked up before the first request."""
-        region = region_of(config)
-        self._url = (config.base_url or f"https://bedrock-runtime.{region}.amazonaws.com").rstrip("/")
-        self._client = HttpClient(self._url, headers={}, config=config)
-        self._signer = Signer(region, chain=chain)
-        self._scrub = Scrubber(None, config.headers, config.base_url)
+        self._signer = None if api_key else Signer(region_of(config), chain=chain)
+        self._url = (config.base_url or f"https://bedrock-runtime.{region_of(config)}.amazonaws.com").rstrip("/")
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = HttpClient(self._url, headers=headers, config=config)
+        self._scrub = Scrubber(api_key, config.headers, config.base_url)
         self.refusals = Refusals()
         guardrail = config.guardrail
         self._extras = Extras(
@@ -139,7 +142,7 @@ class Bedrock:
         if response.status == 200:
             return response
         fault = await self._fault(response)
-        if fault.error.code == "ExpiredTokenException" and may_send_again():
+        if self._signer and fault.error.code == "ExpiredTokenException" and may_send_again():
             self._signer.forget()
             response = await self._signed(path, encoded)
             if response.status == 200:
@@ -148,7 +151,7 @@ class Bedrock:
         raise fault
 
     async def _signed(self, path: str, encoded: bytes) -> Response:
-        headers = await self._signer.headers(f"{self._url}{path}", encoded, _JSON)
+        headers = await self._signer.headers(f"{self._url}{path}", encoded, _JSON) if self._signer else _JSON
         return await self._client.post(path, encoded, headers)
 
     async def _fault(self, response: Response) -> UpstreamError:

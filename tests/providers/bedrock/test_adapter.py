@@ -262,3 +262,18 @@ def test_the_region(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     assert region_of(ProviderConfig(kind="bedrock")) == "eu-west-1"
     assert region_of(ProviderConfig(kind="bedrock", region="us-west-2")) == "us-west-2"
+
+
+def test_a_key_of_bedrock_is_sent_instead_of_a_signature() -> None:
+    async def main() -> tuple[Any, Upstream]:
+        async with bedrock(text_reply("x")) as upstream:
+            settings = ProviderConfig(kind="bedrock", base_url=upstream.url)
+            adapter = Bedrock(settings, api_key="bedrock-api-key", chain=lambda: None)
+            with pytest.raises(UpstreamError) as caught:  # this upstream knows signatures only
+                await adapter.complete(LLAMA, ASKED, timeout_s=10)
+            await adapter.aclose()
+            return caught.value.error, upstream
+
+    error, upstream = asyncio.run(main())
+    assert (error.code, error.kind) == ("MissingAuthenticationTokenException", "auth")
+    assert upstream.asked == []
