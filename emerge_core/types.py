@@ -40,7 +40,7 @@ ErrorKind = Literal[
     "bad_response",  # a reply that is not what the API promises
     "unsupported",  # not asked: the model lacks a capability that the request needs
     "budget",  # not asked: the request's cost or call ceiling is reached
-    "cancelled",  # asked, then given up: the others had decided
+    "cancelled",  # asked, then cancelled: the others had decided
     "config",  # missing key, unknown model and the like
 ]
 
@@ -73,7 +73,7 @@ class CallError:
 
     @property
     def line(self) -> str:
-        """Kind, status and message in one line; the message alone where it begins with the kind."""
+        """Kind, status and message in one line; the message alone if it begins with the kind."""
         if self.status is None and self.message.startswith(f"{self.kind} "):
             return self.message
         status = f" {self.status}" if self.status else ""
@@ -111,7 +111,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """US dollars. `known` is false where a price or a usage was missing: `usd` is then a lower
+    """US dollars. `known` is false if a price or a usage was missing: `usd` is then a lower
     bound, not a bill. `estimated` marks a sum that contains a cancelled call's estimate."""
 
     usd: float = 0.0
@@ -258,7 +258,7 @@ class ChatRequest:
 
     @property
     def last_user_text(self) -> str:
-        """The text of the last user message, its text parts joined by newlines; "" where there is none."""
+        """The text of the last user message, its text parts joined by newlines; "" if there is none."""
         for message in reversed(self.messages):
             if message.get("role") == "user":
                 return text_of(message.get("content"))
@@ -287,7 +287,7 @@ class EmbeddingRequest:
 
     @property
     def texts(self) -> tuple[str, ...] | None:
-        """None where token ids are among them."""
+        """None if token ids are among them."""
         texts = tuple(text for text in self.inputs if isinstance(text, str))
         return texts if len(texts) == len(self.inputs) else None
 
@@ -297,7 +297,7 @@ class Completion:
     """One model's reply in normal form, or the error that it ended in.
 
     `finish_reason` is OpenAI's vocabulary: stop, length, tool_calls, content_filter.
-    `usage` is None where the upstream reported none. `latency_ms` covers all attempts.
+    `usage` is None if the upstream reported none. `latency_ms` covers all attempts.
 
     `reasoning_content`, `thinking_blocks` and `extra_content` of the tool calls are the reply's state: the client gets
     them with the message, and they go back to the model that made them. `native` is the whole reply in the
@@ -354,7 +354,7 @@ class Call:
     status: Status
     completion: Completion
     member: Member | None = None  # for panel members only
-    live: bool = False  # its text went to the caller as it came: it is the answer, whatever becomes of it
+    live: bool = False  # part of it went to the caller as it arrived: it is the answer, whatever becomes of it
     breaker_open: bool = False  # skipped because its model is down: the error is that of an earlier call
 
 
@@ -458,7 +458,7 @@ class Decision:
     selected: tuple[str, ...]  # call ids
     rule: str  # which rule decided, e.g. "vote:majority"
     votes: tuple[VoteGroup, ...] = ()  # heaviest first
-    agreement: float | None = None  # 0 to 1; None where there are no keys
+    agreement: float | None = None  # 0 to 1; None if there are no keys
     fallback: str | None = None  # why the configured way was not taken
     early: bool = False
     escalated: bool = False  # a model was asked after the first round: the answers in hand were not good enough
@@ -525,8 +525,8 @@ class Asker(Protocol):
     """How aggregators make further calls (judge, merge, embeddings) without seeing a provider.
 
     Neither method raises for an upstream's failure: the call's completion carries the error.
-    `live` says that the call's text is the answer as it stands: a caller who streams may see it
-    arrive. Whether any of it went out is `Call.live`.
+    `live` says that the call's text is the answer as it stands: a caller that streams may receive it as it
+    arrives. Whether any of it went out is `Call.live`.
     """
 
     async def ask(self, role: Role, model: str, request: ChatRequest, *, live: bool = False) -> Call: ...

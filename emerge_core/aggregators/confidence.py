@@ -1,4 +1,4 @@
-"""The most confident candidate, where every usable one has a confidence; else a vote."""
+"""The most confident candidate, if every usable one has a confidence; otherwise a vote."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The candidate nearest to all others in meaning: the medoid of the embeddings.
 
-Embeddings come from the configured embedder, else (and when that fails) from the built-in one,
+Embeddings come from the configured embedder. Without one, or if it fails, they come from the built-in one,
 which needs no network.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 # Single precision: two candidates that are equally near must tie, whatever the order of the sums.
 TOLERANCE = 1e-5
 
-# Beyond this an embedder would refuse the text; the beginning tells enough of what it is about.
+# Embedders refuse longer texts; the beginning is enough to tell what a text is about.
 MAX_CHARACTERS = 24_000
-INLINE = 20_000  # characters that are embedded at once
+INLINE = 20_000  # characters: more are embedded in a thread
 
 
 async def aggregate(
@@ -46,7 +46,7 @@ async def aggregate(
 async def middle(
     candidates: Sequence[Candidate], *, options: AggregatorConfig, asker: Asker
 ) -> tuple[Candidate, str | None]:
-    """The medoid of these candidates, and why the configured embedder was not used (None: it was)."""
+    """The medoid of these candidates, and why the configured embedder was not used; None if it was."""
     if len(candidates) == 1:
         return candidates[0], None
     near, trouble = await similarities(candidates, options=options, asker=asker)
@@ -56,7 +56,7 @@ async def middle(
 async def similarities(
     candidates: Sequence[Candidate], *, options: AggregatorConfig, asker: Asker
 ) -> tuple[Matrix, str | None]:
-    """Cosine similarities of all pairs of replies, and why the configured embedder was not used."""
+    """Cosine similarities of all pairs of replies, and why the configured embedder was not used; None if it was."""
     texts = [content(c.completion) for c in candidates]
     if options.embedder is None:
         return await _built_in(texts), None
@@ -68,7 +68,7 @@ async def similarities(
 
 
 async def _built_in(texts: Sequence[str]) -> Matrix:
-    """Of much text in a thread, so that other requests are not held up."""
+    """Embeds long texts in a thread, so that they do not block the event loop."""
     if sum(map(len, texts)) <= INLINE:
         return built_in(texts)
     return await asyncio.to_thread(built_in, texts)
@@ -87,10 +87,10 @@ def medoid(candidates: Sequence[Candidate], near: Matrix) -> Candidate:
 
 
 def nearest(near: Matrix, weights: Sequence[float]) -> list[int]:
-    """The places of those with the highest weighted mean similarity to the others: one, or several that tie."""
+    """The indices with the highest weighted mean similarity to the others; several if they tie."""
     import numpy as np
 
-    others = 1.0 - np.eye(len(weights))  # summed apart from one's own weight, which may be far larger
+    others = 1.0 - np.eye(len(weights))  # without the own weight: if far larger, it would swallow the others' digits
     means = (near * others) @ np.array(weights) / (others @ np.array(weights))
     return [int(place) for place in np.flatnonzero(means >= means.max() - TOLERANCE)]
 
@@ -102,7 +102,7 @@ def mean_similarity(near: Matrix) -> float:
 
 
 def content(completion: Completion) -> str:
-    """What a reply says, in words: its text, then its calls."""
+    """A reply as text: its own text, then its tool calls."""
     calls = [f"{call.name}({call.arguments})" for call in completion.tool_calls]
     return "\n".join([completion.text or "", *calls]).strip()
 
@@ -112,7 +112,7 @@ def _fitting(text: str) -> str:
 
 
 def _matrix(vectors: Sequence[Sequence[float]], count: int) -> Any:
-    """The vectors as rows, or None where they are not `count` finite vectors of one length."""
+    """The vectors as rows, or None unless they are `count` finite vectors of one length."""
     import numpy as np
 
     if len(vectors) != count or not vectors[0] or len({len(vector) for vector in vectors}) != 1:

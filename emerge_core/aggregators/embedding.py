@@ -1,7 +1,7 @@
 """A built-in embedder: hashed words, pairs of words and character trigrams. No network, no model file.
 
-It measures shared wording, which for answers to one and the same question follows their meaning
-well enough to find the one in the middle. Hashes are CRC-32, so vectors are equal in every process.
+It measures shared wording. For answers to one question that is close enough to meaning to find the medoid.
+Hashes are CRC-32, so vectors are equal in every process.
 """
 
 from __future__ import annotations

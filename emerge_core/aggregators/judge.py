@@ -1,4 +1,4 @@
-"""A model picks one candidate. Its own words are never returned; when it fails, a vote decides."""
+"""A model picks one candidate. Its own words are never returned; if it fails, a vote decides."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def _choose(
 
 
 def question(order: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
-    """What the judge is asked about the candidates in this order."""
+    """The request to the judge, with the candidates in this order."""
     before, texts = conversation(request), [escaped(words_of(candidate, among=len(order))) for candidate in order]
     mark = random_mark([before, *texts])
     blocks = [framed("conversation", before, mark)]
@@ -110,7 +110,7 @@ def question(order: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
 def verdict(text: str | None, count: int) -> int | None:
     """The number in a reply that is one JSON object {"best": number from 1 to count}, else None.
 
-    A code fence around it is let pass: models without JSON mode often write one.
+    A code fence around it is allowed: models without JSON mode often write one.
     """
     reply = (text or "").strip()
     if reply.startswith("```") and reply.endswith("```"):

@@ -56,7 +56,7 @@ class Group:
 
     @property
     def key(self) -> AnswerKey:
-        """What the group says, in the words of its strongest candidate."""
+        """The key of the group's strongest candidate."""
         key = self.strongest.key
         assert key is not None, "groups are made of candidates with keys"  # noqa: S101
         return key
@@ -86,7 +86,7 @@ def ranked(groups: Sequence[Group]) -> list[Group]:
 
 
 def groups(candidates: Iterable[Candidate]) -> list[Group]:
-    """The usable candidates that state an answer, by what they say; heaviest first."""
+    """The usable candidates that state an answer, grouped by answer; heaviest first."""
     voters = [c for c in usable(candidates) if c.key is not None]
     indices = group_keys([c.key for c in voters if c.key is not None])
     parts: dict[int, list[Candidate]] = {}
@@ -130,7 +130,7 @@ def escalates(agreement: float | None, below: float | None) -> bool:
 
 
 def sole(candidates: Iterable[Candidate]) -> Candidate | None:
-    """The only usable candidate, or None where there are several: it is then returned as it is."""
+    """The only usable candidate, which is returned as it is; None if there are several."""
     able = usable(candidates)
     return able[0] if len(able) == 1 else None
 
@@ -153,15 +153,15 @@ def decision(
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """What a vote comes to. `winner` is None where none of `among` has a key to count."""
+    """The outcome of a vote. `winner` is None if none of `among` has a key to count."""
 
     winner: Candidate | None
-    among: tuple[Candidate, ...]  # the candidates between which the last step chose
+    among: tuple[Candidate, ...]  # the candidates among which the last step chose
     rule: str
 
 
 def pick(candidates: Iterable[Candidate]) -> Pick:
-    """A weighted plurality over the keys; first call against text, where any candidate calls tools."""
+    """A weighted plurality over the keys. If any candidate calls tools, calls first compete with texts."""
     panel = asked(candidates)
     able = [c for c in panel if c.usable]
     calls = [c for c in able if c.completion.tool_calls]
@@ -182,7 +182,7 @@ def pick(candidates: Iterable[Candidate]) -> Pick:
 
 
 def _pick_call(calls: Sequence[Candidate]) -> Pick:
-    """The same calls by a majority of those who call, else the same names, heaviest first."""
+    """The calls that a majority of the calling candidates agrees on; otherwise the heaviest set of names."""
     found = groups(calls)
     if found and 2 * found[0].weight > weight_of(calls) + TOLERANCE:
         return Pick(found[0].strongest, found[0].candidates, "calls")

@@ -1,4 +1,4 @@
-"""Weighted plurality over answer keys. The words are the strongest voter's own."""
+"""Weighted plurality over answer keys. The reply is that of the winning group's strongest member."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from emerge_core.config.schema import PANEL, EscalateConfig
 from emerge_core.errors import ConfigError
 from emerge_core.evals.tables import columns
 from emerge_core.pricing import list_price
-from emerge_core.types import ChatRequest, EmbeddingRequest, UpstreamError
+from emerge_core.types import FORMS, ChatRequest, EmbeddingRequest, UpstreamError
 
 if TYPE_CHECKING:
     from emerge_core.providers import Provider
@@ -81,6 +81,12 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[str]:
     yield f"ensemble {name}" + (" (default)" if name == config.default else "")
+    if ensemble.routes:
+        yield from columns([(f"{form} requests", target) for form, target in ensemble.routes.items()], indent=INDENT)
+        rest = [form for form in FORMS if form not in ensemble.routes]
+        if rest:
+            yield f"{INDENT}{', '.join(rest)}: {next(iter(ensemble.routes.values()))}, the first route"
+        return
     about = [
         ("strategy", _strategy(ensemble)),
         ("aggregator", _aggregator(ensemble)),

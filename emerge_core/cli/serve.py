@@ -18,7 +18,7 @@ from emerge_core.cli._listen import listen, root_url
 from emerge_core.cli._options import Parsers, add_command, add_config, count, names, port
 from emerge_core.cli._output import warn
 from emerge_core.cli._warnings import all_warnings
-from emerge_core.config import Config, find_config
+from emerge_core.config import Config, EnsembleConfig, find_config
 from emerge_core.config.variables import API_KEYS, CORS_ORIGINS
 from emerge_core.errors import ConfigError, EmergeError
 
@@ -202,10 +202,15 @@ def banner(config: Config, source: str, *, url: str, keyed: bool) -> str:
 
 def _panels(config: Config) -> list[str]:
     return [
-        f"{name}: {' + '.join(member.model for member in ensemble.members)}"
-        + (" (default)" if name == config.default else "")
+        f"{name}: {_panel(ensemble)}" + (" (default)" if name == config.default else "")
         for name, ensemble in config.ensembles.items()
     ]
+
+
+def _panel(ensemble: EnsembleConfig) -> str:
+    if ensemble.routes:
+        return ", ".join(f"{form} → {target}" for form, target in ensemble.routes.items())
+    return (", then " if ensemble.strategy.name == "fallback" else " + ").join(m.model for m in ensemble.members)
 
 
 def _exposure(host: str, keys: list[str]) -> list[str]:

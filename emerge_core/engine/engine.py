@@ -190,8 +190,8 @@ class Engine:
 
 
 def preload(config: Config) -> None:
-    """Loads what requests to this config need: the SDKs of its providers and the price catalogue. They take a
-    second or two, which would be the first request's, and taken on the event loop everybody's. For any thread."""
+    """Load what requests to this config need: its providers' adapters and the price catalogue. The first request
+    would wait for them, and on the event loop every other one. Thread-safe."""
     load_adapters(config)
     pricing.load_catalogue(config)
 

@@ -1,4 +1,4 @@
-"""Which error a caller gets when the panel could not answer: every member's fault, summed up in one status."""
+"""The error reply for a panel that could not answer: every member's fault, in one status."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from emerge_core.errors import RequestError
 from emerge_core.types import Call, CallError, Candidate, ErrorKind, Trace
 
-_NO_FAULT: frozenset[ErrorKind] = frozenset({"cancelled", "unsupported", "budget"})  # beside it: no cause of its own
-CLIENTS_WAIT_S = 60.0  # OpenAI's clients obey no longer Retry-After, and ask again at once instead
+_NO_FAULT: frozenset[ErrorKind] = frozenset({"cancelled", "unsupported", "budget"})  # says nothing beside other causes
+CLIENTS_WAIT_S = 60.0  # OpenAI's clients ignore a longer Retry-After and retry at once
 
 
 def failure_of(trace: Trace, min_answers: int) -> RequestError:
     """The error reply for a trace without a decision, by the table of the HTTP contract.
 
-    What could be tried again was: a client that does it once more would multiply the calls of the whole
-    panel. Only where every upstream says when it will take requests again is that worth it.
+    What could be retried was retried: a client's own retries would multiply the calls of the whole panel. They
+    are suggested only if every upstream has said when it takes requests again.
     """
     asked = [c for c in trace.candidates if c.call.status != "cancelled"]
     errors = [c.completion.error for c in asked if c.completion.error]
@@ -24,7 +24,7 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
     if broken := next((call for call in trace.calls if call.live and call.completion.error), None):
         late = broken.status == "timeout"
         return RequestError(
-            f"The answer broke off while it was streamed. {broken.model}: {_cause(broken.completion.error)}",
+            f"The answer broke off in the middle of the stream. {broken.model}: {_cause(broken.completion.error)}",
             status=504 if late else 502,
             type="timeout_error" if late else "upstream_error",
             code="deadline_exceeded" if late else "stream_interrupted",
@@ -46,7 +46,7 @@ def failure_of(trace: Trace, min_answers: int) -> RequestError:
             return RequestError("No model of this ensemble can take this request. " + _causes(asked, others))
         if kinds <= {"budget", "unsupported"}:
             return RequestError(
-                "Nothing was asked: the request's ceilings are too low. " + _causes(asked, others),
+                "No model was asked: the request's ceilings are too low. " + _causes(asked, others),
                 code="budget_exceeded",
                 param="x-emerge-max-cost",
             )

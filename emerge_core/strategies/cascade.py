@@ -26,14 +26,14 @@ from emerge_core.types import Candidate, ChatRequest, Decision, Member
 async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extractor, fanout: FanOut) -> Outcome:
     order = _order(ensemble, fanout)
     agree = ensemble.strategy.stop == "agree"
-    # Two must be heard before any two can agree, so those are asked together.
+    # No two can agree before two have answered, so the first two are asked together.
     steps = [order[:2], *([m] for m in order[2:])] if agree else [[m] for m in order]
     asked: list[Candidate] = []
     needed = max(ensemble.min_answers, request.n)
     for step in steps:
-        # There is nobody left to ask after the last: if its text was heard, it is the answer.
+        # No member is left after the last one, so its text can be streamed: it is the answer.
         last = step is steps[-1] and not agree and sum(c.usable for c in asked) + 1 >= ensemble.min_answers
-        # Who is down is passed over as long as those after it can still give the answers that are needed.
+        # A member whose breaker is open is skipped as long as those after it can give the answers that are needed.
         later = len(order) - len(asked) - len(step)
         at_least = needed - sum(c.usable for c in asked) - later
         live = last or len(order) == 1
@@ -90,7 +90,7 @@ def _substantive(last: Candidate) -> Candidate | None:
 
 
 def _agreed(asked: Sequence[Candidate]) -> Candidate | None:
-    """The first, in the cascade's order, of a group of two or more."""
+    """The first candidate, in the cascade's order, of a group of two or more; None if no two agree."""
     for group in groups(asked):
         if len(group.candidates) >= 2:
             return min(group.candidates, key=asked.index)

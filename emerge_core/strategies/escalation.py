@@ -129,8 +129,12 @@ class Escalation:
         if not any(c.usable for c in verdicts):
             self.notes.append(f"escalation to the panel {_trouble(verdicts)}")
             return
+        voted = await self._vote(verdicts, rule="escalation:panel")
+        if voted.agreement is None:
+            self.notes.append("escalation to the panel gave no verdict that can be counted")
+            return
         self.answers = tuple(sorted(verdicts, key=lambda c: c.member.position))
-        self.decision = await self._vote(self.answers, rule="escalation:panel")
+        self.decision = voted
 
     async def _vote(self, candidates: Sequence[Candidate], *, rule: str) -> Decision:
         vote = get_aggregator("vote")

@@ -64,16 +64,16 @@ def task(flawed: Candidate, request: ChatRequest) -> ChatRequest:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in completion.tool_calls
         ]
-        said: JsonObject = {"role": "assistant", "content": completion.text or None, "tool_calls": calls}
-        told: list[JsonObject] = [
+        reply: JsonObject = {"role": "assistant", "content": completion.text or None, "tool_calls": calls}
+        complaints: list[JsonObject] = [
             {"role": "tool", "tool_call_id": call["id"], "content": f"{complaint} Nothing was done. Call it again."}
             for call in calls
         ]
     else:
-        said = {"role": "assistant", "content": completion.text or "(nothing)"}
+        reply = {"role": "assistant", "content": completion.text or "(nothing)"}
         wanted = "JSON as it was asked for, and nothing else" if request.wants_json else "the demanded tool call"
-        told = [{"role": "user", "content": f"{complaint} Reply again, with {wanted}."}]
-    return replace(request, messages=(*request.messages, said, *told), n=1)
+        complaints = [{"role": "user", "content": f"{complaint} Reply again, with {wanted}."}]
+    return replace(request, messages=(*request.messages, reply, *complaints), n=1)
 
 
 def _is_invalid(flawed: Candidate, request: ChatRequest) -> bool:

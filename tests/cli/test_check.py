@@ -168,3 +168,17 @@ def test_live_is_fine_when_all_models_are(upstream: Any, says: Any, tmp_path: Pa
         f'providers: {{up: {{kind: openai, base_url: "{upstream.url}"}}}}\nmodels: {{a: {{provider: up, model: a}}}}\n'
     )
     assert main(["check", "--config", str(file), "--live"]) == 0
+
+
+def test_routes_are_shown_by_form(emerge: Emerge, tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_text(
+        "providers: {s: {kind: simulated}}\nmodels: {a: {provider: s, model: a}, b: {provider: s, model: b}}\n"
+        "ensembles:\n  pair: {members: [a, b], escalate: {to: a}}\n  chat: {members: [a, b], strategy: fallback}\n"
+        "  any: {routes: {short: pair, open_ended: chat}}\ndefault: any\n"
+    )
+    shown = words(emerge("check", "--config", str(file)).stdout)
+    assert "ensemble any (default)" in shown
+    assert "short requests pair" in shown
+    assert "open_ended requests chat" in shown
+    assert "tools, json, choices: pair, the first route" in shown

@@ -218,3 +218,26 @@ def test_embeddings_have_the_dimensions_asked_for() -> None:
     assert [len(vector) for vector in made.vectors] == [5, 5]
     with pytest.raises(UpstreamError, match="not token ids"):
         asyncio.run(panel().embed("e", EmbeddingRequest(inputs=((1, 2),)), timeout_s=1))
+
+
+def test_answers_shown_by_an_adjudication_are_not_the_question() -> None:
+    from emerge_core.config import parse_config
+    from emerge_core.engine.engine import Engine
+
+    config = parse_config(
+        "providers: {s: {kind: simulated}}\n"
+        "models: {a: {provider: s, model: a, accuracy: 0}, b: {provider: s, model: b, accuracy: 1}, "
+        "big: {provider: s, model: big, accuracy: 1}}\n"
+        "ensembles: {emerge: {members: [a, b], aggregator: vote, escalate: {to: big, final: adjudicate}}}\n",
+        source="test",
+    )
+
+    async def once() -> str | None:
+        async with Engine(config) as engine:
+            request = ChatRequest(messages=({"role": "user", "content": "What is 17 * 23?"},))
+            trace = await engine.run(request, "emerge")
+        assert trace.decision is not None
+        assert trace.decision.rule == "escalation:adjudicate"
+        return trace.decision.message.text
+
+    assert "391" in (asyncio.run(once()) or "")

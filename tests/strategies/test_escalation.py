@@ -251,6 +251,18 @@ def test_a_step_that_is_skipped_makes_room_for_the_next(upstream: Any, says: Any
     assert "escalation to the panel was skipped" in trace.decision.fallback
 
 
+def test_verdicts_that_state_no_answer_leave_the_vote(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {
+        name: [says(text), says("All of them argue well, and I would rather not decide between them here.")]
+        for name, text in zip("abc", ("42", "41", "42"), strict=True)
+    }
+    trace = run(panels(ensemble(PANEL)))
+    assert trace.decision is not None
+    assert (trace.decision.message.text, trace.decision.rule) == ("42", "vote:majority")
+    assert trace.decision.fallback == "escalation to the panel gave no verdict that can be counted"
+    assert trace.decision.escalated
+
+
 # --- abstention -------------------------------------------------------------------------------------------------------
 
 

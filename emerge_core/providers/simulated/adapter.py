@@ -34,6 +34,7 @@ from emerge_core.types import (
     ToolCall,
     TopLogprob,
     Usage,
+    text_of,
 )
 
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]+(\S.*)$", re.MULTILINE)
@@ -56,6 +57,9 @@ class Answer:
     sure: float
 
 
+_SHOWS_ANSWERS = re.compile(r"^<(?:candidate|draft)-1-[0-9a-f]{12}>$", re.M)
+
+
 class Simulated:
     def __init__(self, config: ProviderConfig, *, models: Mapping[str, ModelConfig]) -> None:
         self._seed = config.seed
@@ -67,7 +71,7 @@ class Simulated:
         for message in request.messages:
             if any(isinstance(piece, Document) for piece in pieces(message.get("content"))):
                 raise unsupported("the simulated panel reads no files", param="messages")
-        answer = self.answer(model, request.last_user_text)
+        answer = self.answer(model, _question(request))
         calls = _tool_calls(request)
         text = None if calls else self._text(model, request, answer)
         finish, logprobs = "tool_calls" if calls else "stop", None
@@ -167,6 +171,14 @@ def _wrong(truth: str, letters: Sequence[str], value: Fraction | None, slip: flo
         others = [letter for letter in letters if letter != truth]
         return others[int(slip * len(others))]
     return show((value or Fraction(0)) + _OFFSETS[int(slip * len(_OFFSETS))])
+
+
+def _question(request: ChatRequest) -> str:
+    """The last user message; the one before it if the last shows other models' answers, to merge or to adjudicate."""
+    asked = [text_of(message.get("content")) for message in request.messages if message.get("role") == "user"]
+    if len(asked) > 1 and _SHOWS_ANSWERS.search(asked[-1]):
+        return asked[-2]
+    return asked[-1] if asked else ""
 
 
 def _tool_calls(request: ChatRequest) -> tuple[ToolCall, ...]:
