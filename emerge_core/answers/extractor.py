@@ -40,6 +40,7 @@ class Extractor:
         self._schema = request.json_schema
         self._enums = json_keys.enum_paths(self._schema)
         self._tools = Tools(request)
+        self._parsed: tuple[str, tuple[Any] | None] | None = None
         self._last: tuple[Completion, Reading | None] | None = None
 
     @classmethod
@@ -56,7 +57,7 @@ class Extractor:
         if not text or not text.strip() or completion.refusal:
             return None
         if self._wants_json:
-            found = json_keys.parse_fenced(text)
+            found = self._parse(text)
             return self._json_key(found[0]) if found else None
         reading = self._read(completion)
         return reading.key if reading else None
@@ -120,8 +121,14 @@ class Extractor:
             value, paths=self._paths, enums=self._enums, normal=partial(short_string, self._question)
         )
 
+    def _parse(self, text: str) -> tuple[Any] | None:
+        """The JSON value of a reply, or of the code fence that encloses it. The last one is remembered."""
+        if self._parsed is None or self._parsed[0] is not text:
+            self._parsed = (text, json_keys.parse_fenced(text))
+        return self._parsed[1]
+
     def _json_fault(self, text: str, cut: bool) -> Unusable | None:
-        found = json_keys.parse(text)
+        found = self._parse(text) if not text.rstrip().endswith("```") else None
         if found is None:
             if cut:
                 return Unusable("truncated")

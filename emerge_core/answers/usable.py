@@ -105,8 +105,18 @@ def unquoted(text: str) -> str:
     return _QUOTE_LINE.sub(" ", _QUOTED.sub(" … ", text.replace("’", "'")))
 
 
+# One of these occurs in every refusal: without them the patterns need not be tried.
+_SIGNS = (
+    *("sorry", "afraid", "against my", "violate", "decline", "refuse", "can't", "cannot", "cant", "can not", "could"),
+    *("able", "won't", "will not", "comfortable", "not allowed", "not permitted", "not going"),
+)
+
+
 def is_refusal(text: str) -> bool:
     """Whether the reply declines to answer."""
+    start = text[: 2 * _HEAD].replace("’", "'").lower()
+    if not any(sign in start for sign in _SIGNS):
+        return False
     head = unquoted(text[: 2 * _HEAD]).lstrip(" \t\r\n*_#…")[:_HEAD]
     opening = " ".join(_SENTENCE_END.split(head)[:3])
     if _ANYWAY.search(opening):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from math import inf
 from typing import Any
 
@@ -17,6 +18,7 @@ from emerge_core.types import AnswerKey
 
 SHORT = 64  # characters of a string leaf that still counts
 MAX_LEAVES = 2_000
+MAX_COLLECTED = 20_000  # leaves that are looked at, free text included
 MAX_DEPTH = 60
 
 _MISSING = object()
@@ -79,7 +81,12 @@ def _in_fence(text: str) -> str | None:
 
 def canonical(value: Any) -> str:
     """The canonical spelling of a JSON value: sorted names, `1.0` as `1`."""
-    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return spelled(_plain(value))
+
+
+def spelled(value: Any) -> str:
+    """JSON text with sorted names and without white space."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:
@@ -123,17 +130,28 @@ def enum_paths(schema: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset(_enum_paths(schema)) if schema else frozenset()
 
 
-def _leaves(value: Any, path: str, pattern: str, depth: int = 0) -> Iterator[tuple[str, str, Any]]:
-    if depth > MAX_DEPTH:
-        return
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from _leaves(item, f"{path}/{name}", f"{pattern}/{name}", depth + 1)
-    elif isinstance(value, list) and value:
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}/{index}", f"{pattern}/*", depth + 1)
-    else:
-        yield path, pattern, value
+Leaf = tuple[str, str, Any]  # its path, the path with array items as `*`, its value
+
+
+def _leaves(value: Any) -> list[Leaf] | None:
+    """The leaves of a parsed JSON value in order, down to `MAX_DEPTH`; None if there are more than `MAX_LEAVES` that a
+    key could contain."""
+    found: list[Leaf] = []
+
+    def collect(value: Any, path: str, pattern: str, depth: int) -> None:
+        if depth > MAX_DEPTH or len(found) > MAX_COLLECTED:
+            return
+        if type(value) is dict and value:
+            for name, item in value.items():
+                collect(item, f"{path}/{name}", f"{pattern}/{name}", depth + 1)
+        elif type(value) is list and value:
+            for index, item in enumerate(value):
+                collect(item, f"{path}/{index}", f"{pattern}/*", depth + 1)
+        else:
+            found.append((path, pattern, value))
+
+    collect(value, "", "", 0)
+    return found if len(found) <= MAX_COLLECTED else None
 
 
 def json_key(
@@ -154,7 +172,10 @@ def json_key(
         voted = [(path, _leaf(item, normal)) for path, item in sorted(chosen.items()) if item is not _MISSING]
         return AnswerKey("json", canonical(voted))
     voted = []
-    for path, pattern, leaf in _leaves(value, "", ""):
+    leaves = _leaves(value)
+    if leaves is None:
+        return None
+    for path, pattern, leaf in leaves:
         if len(voted) == MAX_LEAVES:
             return None
         if not isinstance(leaf, str):
@@ -163,14 +184,15 @@ def json_key(
             voted.append((path, leaf))
         elif len(leaf.strip()) <= SHORT:
             voted.append((path, normal(leaf)))
-    return AnswerKey("json", canonical(sorted(voted, key=lambda item: item[0]))) if voted else None
+    voted.sort(key=lambda item: item[0])
+    return AnswerKey("json", spelled(voted)) if voted else None  # the leaves are in their normal form already
 
 
 def voted_spans(text: str, value: Any, paths: Sequence[str], enums: frozenset[str]) -> list[tuple[int, int]]:
     """The positions of the voted leaves in the text of a JSON answer; empty if one cannot be found."""
     spans: list[tuple[int, int]] = []
     at = 0
-    for path, pattern, leaf in _leaves(value, "", ""):
+    for path, pattern, leaf in _leaves(value) or ():
         spellings = (json.dumps(leaf, ensure_ascii=False), json.dumps(leaf))
         found = [(text.find(spelling, at), len(spelling)) for spelling in spellings]
         start, length = next(((where, size) for where, size in found if where >= 0), (-1, 0))
@@ -198,6 +220,7 @@ def _leaf(value: Any, normal: Callable[[str], str]) -> Any:
     return value
 
 
+@lru_cache(maxsize=4096)
 def _number(value: float) -> Any:
     """A number by value, spelled like a number in a text answer."""
     exact = Fraction(repr(value)) if abs(value) < 1e300 else None

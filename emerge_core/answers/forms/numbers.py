@@ -83,11 +83,10 @@ _TENS = {
     name: 10 * value
     for value, name in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"), start=2)
 }
+NUMBER_WORDS = (*_NAMED, *_TENS, *_SCALE, "minus", "negative")
 _FORMULA = re.compile(r"\A\$([^$]{1,80})\$(?=\s)")
 _OF_WHOLE = re.compile(r"\A\s+of (?:an?|the) ")  # "3/4 of a cup" is an amount, "8 of 10" is more than its first number
-_NUMBER_WORD = re.compile(
-    rf"(?:^|[\s-]+)(?:and\s+)?(?P<word>{'|'.join((*_NAMED, *_TENS, *_SCALE, 'minus', 'negative'))})(?![^\W_])", re.I
-)
+_NUMBER_WORD = re.compile(rf"(?:^|[\s-]+)(?:and\s+)?(?P<word>{'|'.join(NUMBER_WORDS)})(?![^\W_])", re.I)
 _POWER = re.compile(r"(?P<base>-?\d{1,6})\s*\^\s*(?:(?P<power>\d{1,3})|\{(?P<braced>\d{1,3})\})")
 # Thousands set apart in other ways: 1.000.000, 1'000, 1_000, 12,34,567; and with a decimal comma, 1.234,56.
 _GROUPED = re.compile(

@@ -17,7 +17,7 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_ARTICLES = frozenset(("a", "an", "the"))
+ARTICLES = frozenset(("a", "an", "the"))
 _CHANGERS = _set("not no never non nor neither or and without except either isnt wasnt vs versus but")
 _FUNCTION = _set("of in on at to by for from with as is was are were it its he she they his her their this that and or")
 _NUMERAL = re.compile(r"\d+|[ivx]{1,5}|one|two|three|four|five|six|seven|eight|nine|ten")
@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
     text = "".join(char for char in text if not unicodedata.combining(char))
     text = _INITIALS.sub(lambda match: match.group().replace(".", ""), text.replace("&", " and "))
     found = _WORD.findall(_APOSTROPHE.sub("", text))
-    return [word for word in found if word not in _ARTICLES] or found
+    return [word for word in found if word not in ARTICLES] or found
 
 
 def text_value(text: str) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from emerge_core.answers.forms import numbers
 from emerge_core.answers.forms.latex import expression, plain
 from emerge_core.answers.forms.literals import evaluate, literal_key, looks_structured, spelled
-from emerge_core.answers.forms.short_text import TICKS, bare, text_value
+from emerge_core.answers.forms.short_text import ARTICLES, TICKS, bare, text_value
 from emerge_core.answers.question.labels import label_in
 from emerge_core.answers.question.question import Question
 from emerge_core.answers.reading.explicit import Statement, is_placeholder
@@ -127,11 +128,43 @@ def gold_key(question: Question, text: str) -> AnswerKey | None:
         return AnswerKey("letter", letter) if letter else None
     if question.exact:
         return literal_key(text)
-    return value_key(Question(""), text)  # a reference answer is not a sentence that replies to the question
+    return value_key(_NO_QUESTION, text)  # a reference answer is not a sentence that replies to the question
+
+
+_NO_QUESTION = Question("")
+_PLAIN_WORDS = re.compile(r"[A-Za-z]{1,24}(?:[ _][A-Za-z]{1,24}){0,9}")
+_SHORT = 64  # characters of a text whose normal form is remembered
+# Words that may make a text more than its words: a number, yes or no, a placeholder, an article, a conclusion.
+_NOT_PLAIN = frozenset(
+    word
+    for line in (
+        *(" ".join(words) for words in (numbers.NUMBER_WORDS, _TRUE, _FALSE)),
+        "answer letter number option placeholder value result choice your final correct tbd na insert here x",
+        "so thus hence therefore then finally none",
+    )
+    for word in line.split()
+)
 
 
 def short_string(question: Question, text: str) -> str:
     """The normal form of a short string in a JSON answer."""
+    if question.options is not None or question.exact:
+        return _short_string(question, text)
+    if len(text) > _SHORT:
+        return _short_string(_NO_QUESTION, text)
+    if _PLAIN_WORDS.fullmatch(text):
+        said = text.lower().replace("_", " ").split(" ")
+        if _NOT_PLAIN.isdisjoint(said):  # the rules below come to the same
+            return f"text:{' '.join([word for word in said if word not in ARTICLES] or said)}"
+    return _remembered(text)
+
+
+@lru_cache(maxsize=8192)  # texts of at most `_SHORT` characters: some 2 MB
+def _remembered(text: str) -> str:
+    return _short_string(_NO_QUESTION, text)
+
+
+def _short_string(question: Question, text: str) -> str:
     found = gold_key(question, text)
     return f"{found.kind}:{found.value}" if found else " ".join(text.split()).casefold()
 

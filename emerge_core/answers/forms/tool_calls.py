@@ -8,7 +8,6 @@ exactly.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -86,7 +85,7 @@ class Tools:
             if arguments is None or _deeper_than(arguments[0], MAX_DEPTH):
                 return None
             schema = self.schemas.get(call.name, {})
-            found.append(_spelled([call.name, _Meaning(schema).of(arguments[0], schema)]))
+            found.append(json_keys.spelled([call.name, _Meaning(schema).of(arguments[0], schema)]))
         return AnswerKey("tools", "[" + ",".join(sorted(found)) + "]")
 
 
@@ -135,7 +134,7 @@ class _Meaning:
         items = [schema.get("items") for schema in schemas if "prefixItems" not in schema]
         found = [self.of(item, _one_of(items), name, depth + 1) for item in value]
         if schemas and all(schema.get("uniqueItems") is True for schema in schemas):
-            return sorted({_spelled(item): item for item in found}.values(), key=_spelled)
+            return sorted({json_keys.spelled(item): item for item in found}.values(), key=json_keys.spelled)
         return found
 
     def _alternatives(self, schema: Any, depth: int) -> Iterator[Mapping[str, Any]]:
@@ -183,10 +182,6 @@ def _folded(text: str) -> str:
     if len(text) > json_keys.SHORT * 100 or not _SENTENCE.fullmatch(text):
         return text
     return " ".join(text.strip(_OUTER).casefold().split())
-
-
-def _spelled(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def _deeper_than(value: Any, levels: int) -> bool:

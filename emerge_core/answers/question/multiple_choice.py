@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from emerge_core.answers.forms import numbers
 from emerge_core.answers.forms.latex import plain
@@ -58,16 +59,18 @@ _RULED_OUT = re.compile(
 _DENIALS = frozenset("not no never neither nor cannot except unlike isnt arent wasnt doesnt dont didnt cant".split())  # noqa: SIM905
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Option:
     letter: str
     text: str
-    words: tuple[str, ...]
-    number: Fraction | None
 
-    @classmethod
-    def of(cls, letter: str, text: str) -> Option:
-        return cls(letter, text, tuple(words(text)), numbers.parse(text))
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return tuple(words(self.text))
+
+    @cached_property
+    def number(self) -> Fraction | None:
+        return numbers.parse(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Options:
         """The last run of lines `A. …`, `A) …`, `(A) …` that starts at A and has at least two of them; if
         `loose`, also of lines `a) …`, and of `(A) … (B) …` in one line."""
         found = _find_options(text, loose)
-        return cls(tuple(Option.of(letter, option_text) for letter, option_text in found)) if found else None
+        return cls(tuple(Option(letter, option_text) for letter, option_text in found)) if found else None
 
     def vote(self, value: str) -> str | None:
         """The letter that a stated answer votes for, or None."""

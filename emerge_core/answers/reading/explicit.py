@@ -70,6 +70,9 @@ _ANCHOR = re.compile(
     r"|(?:option|choice) that (?:is|best) [a-z ]{0,40})\b)",
     re.I | re.M,
 )
+_SIGN = re.compile("boxed|answer|####|option|choice|statement|result|response|conclusion")
+_NEAR = 100  # characters around a sign: more than an anchor takes on either side of it
+_BLANKS = re.compile(r"[ \t]*")
 # "Answer" in other languages, after which a verb or a colon links it to the answer.
 _SPACED = "réponse reponse respuesta antwort resposta risposta antwoord odpowiedź svaret cevap ответ".split()  # noqa: SIM905
 _UNSPACED = "答案 答え 回答 解答 正解 정답 답".split()  # noqa: SIM905
@@ -98,6 +101,7 @@ _SUBJECT = re.compile(
     r"\s+(?:is|would be|must be|seems to be|appears to be)\s+(?:(?:therefore|thus|clearly|indeed|most|the)\s+){0,3}"
     r"(?:correct|right|best|closest|accurate|appropriate|true one)\b(?!\s+(?:if|when|only))",
 )
+_JUDGEMENTS = ("correct", "right", "best", "closest", "accurate", "appropriate", "true one")
 _END_QUOTE = re.compile(r"[\"”]\s*(?:,\s*)?(?:\}|```|\Z|(?<=,)\s*[\"']\w+[\"']\s*:)|[\"”],\s*[\"']\w[\w ]*[\"']\s*:")
 # White space before the end is stripped later: a pattern that included it would try every split of a long run.
 _END_RAW = re.compile(r"\}\s*(?:`{2,}|\Z|\n)|\n[ \t\r]*\}|\n[ \t\r]*[\"']\w+[\"']\s*:|`{3}")
@@ -165,8 +169,8 @@ def statements(text: str) -> Iterator[Statement]:
 def _in(text: str, begin: int) -> Iterator[Statement]:
     found = _json_object(text, begin)
     after = found.after if found else begin
-    anchors = list(_ANCHOR.finditer(text, after))
     lowered = text.lower()
+    anchors = _anchors(text, lowered, after)
     if any(word in lowered for word in _FOREIGN_WORDS):
         anchors = sorted((*anchors, *_FOREIGN.finditer(text, after)), key=lambda match: match.start())
     yield from _from_anchors(text, anchors)
@@ -176,8 +180,29 @@ def _in(text: str, begin: int) -> Iterator[Statement]:
     yield from _subjects(text, begin)
 
 
+def _anchors(text: str, lowered: str, begin: int) -> list[re.Match[str]]:
+    """The matches of `_ANCHOR`, which is tried only around the words that it needs."""
+    if len(lowered) != len(text):  # positions differ
+        return list(_ANCHOR.finditer(text, begin))
+    found: list[re.Match[str]] = []
+    start = stop = begin
+    for sign in _SIGN.finditer(lowered, begin):
+        if sign.start() - _NEAR > stop:
+            found += _ANCHOR.finditer(text, start, stop)
+            start = max(stop, sign.start() - _NEAR)
+        if sign.group() == "####":  # any indent before it, any white space after it
+            line = text.rfind("\n", 0, sign.start()) + 1
+            start = min(start, max(line, stop)) if start > line else start
+            stop = _BLANKS.match(text, sign.end()).end()  # type: ignore[union-attr]
+        stop = min(len(text), max(stop, sign.end()) + _NEAR)
+    found += _ANCHOR.finditer(text, start, stop)
+    return found
+
+
 def _subjects(text: str, begin: int) -> Iterator[Statement]:
     tail = max(begin, len(text) - 3 * LINE)
+    if not any(text.find(word, tail) >= 0 for word in _JUDGEMENTS):
+        return
     found = list(_SUBJECT.finditer(text, tail))
     for match in reversed(found):
         yield Statement(match["value"], match.start("value"), match.end("value"), True, "subject")
