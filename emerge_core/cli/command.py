@@ -12,7 +12,7 @@ from typing import Any
 from emerge_core.about import VERSION
 from emerge_core.cli._options import FAILED, INTERRUPTED, MISUSED, Parser, did_you_mean
 from emerge_core.cli._output import styled
-from emerge_core.errors import EmergeError
+from emerge_core.errors import EmergeError, MissingExtraError
 
 COMMANDS = (
     "serve",
@@ -29,6 +29,10 @@ COMMANDS = (
     "keys",
     "doctor",
 )
+
+
+# Packages that the runtime can do without, and the extra that brings each.
+EXTRAS = {"boto3": "aws", "botocore": "bedrock", "httpx": "eval", "matplotlib": "eval", "tqdm": "eval"}
 
 
 class _Version(argparse.Action):
@@ -53,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except EmergeError as error:
         _say(str(error))
+        return MISUSED
+    except ModuleNotFoundError as error:
+        if (extra := EXTRAS.get(str(error.name).split(".")[0])) is None:
+            raise
+        _say(str(MissingExtraError(f"`emerge {arguments[0]}` needs {error.name}", extra=extra)))
         return MISUSED
     except KeyboardInterrupt:
         return INTERRUPTED

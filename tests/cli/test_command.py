@@ -143,6 +143,19 @@ def test_what_json_cannot_say_is_null(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text()) == {"a": None, "b": [None, 1]}
 
 
+def test_a_missing_package_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`emerge compare` in an installation of the runtime alone."""
+    (tmp_path / "emerge.yaml").write_text(WIDE)
+    for name in [each for each in sys.modules if each.startswith("emerge_core.evals.compare")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    arguments = ["compare", "--config", str(tmp_path / "emerge.yaml"), "--recordings", str(tmp_path), "--task", "t"]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == "error: `emerge compare` needs httpx: pip install 'emerge-llm[eval]'\n"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
