@@ -77,6 +77,7 @@ KINDS: dict[str, ProviderKind] = {
         chat_path="/model/{model}/converse",
         stream_path="/model/{model}/converse-stream",
         replay_wire="emerge_core.evals.replay.converse:ConverseWire",
+        priming=("botocore.session",),
     ),
     "simulated": ProviderKind(
         module="emerge_core.providers.simulated.adapter",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emerge_core.config import detect
+from emerge_core.config import detect, load_config
 from emerge_core.telemetry import metrics
 from tests.support.aws.resolve import Resolver
 from tests.support.paths import TOOLS
@@ -40,6 +40,9 @@ EVERYTHING = {
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bounds",
     "LayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
     "AuthorizerConcurrency": "10",
+    "DefaultPanel": "bedrock",
+    "BedrockModelArns": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
+    "BedrockGuardrailArns": "arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1",
 }
 each_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 
@@ -262,6 +265,8 @@ def test_permissions_are_narrow(deployed: Any, parameters: dict[str, str]) -> No
             if resource == "*":
                 wide.add(statement["Sid"])
                 assert re.search(rf"# Justified wildcard: .+\n\s+- \{{?(Sid: )?.*{statement['Sid']}", source), statement
+            elif ":bedrock:" in resource:
+                assert "*" not in resource
             elif isinstance(resource, str) and resource not in parameters.values():
                 assert resource.endswith(("parameter/emerge/mine/*", "secret:emerge/mine/*")), resource
             elif isinstance(resource, dict):
@@ -293,6 +298,40 @@ def test_the_function_may_do_what_it_needs_and_no_more(deployed: Any) -> None:
     assert granted() == usual
     assert granted(KmsKeyArn="arn:aws:kms:us-east-1:1:key/k") == usual | {"kms:Decrypt"}
     assert granted(Tracing="true") == usual | {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+def bedrock_statements(template: Any) -> dict[str, Any]:
+    (policy,) = of_type(template, "AWS::IAM::Role")["ProxyRole"]["Policies"]
+    statements = policy["PolicyDocument"]["Statement"]
+    return {each["Sid"]: each for each in statements if any("bedrock:" in action for action in listed(each["Action"]))}
+
+
+def test_bedrock_is_granted_by_model_profile_or_guardrail_and_never_as_a_whole(deployed: Any) -> None:
+    invoke = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+    profile = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0"
+    model = "arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-lite-v1:0"
+    guardrail = "arn:aws:bedrock:us-east-1:123456789012:guardrail/gr1"
+    assert bedrock_statements(deployed()) == {}
+    granted = bedrock_statements(
+        deployed(DefaultPanel="bedrock", BedrockModelArns=f"{profile},{model}", BedrockGuardrailArns=guardrail)
+    )
+    assert granted["BedrockModels"]["Resource"] == [profile, model]
+    assert granted["BedrockGuardrails"]["Action"] == "bedrock:ApplyGuardrail"
+    assert granted["BedrockGuardrails"]["Resource"] == [guardrail]
+    assert granted["BedrockModels"]["Action"] == granted["DefaultPanel"]["Action"] == invoke
+    assert not any("*" in resource for each in granted.values() for resource in each["Resource"])
+
+
+def test_the_default_panel_of_bedrock_is_what_the_role_may_call(deployed: Any) -> None:
+    config = load_config(ROOT / "functions" / "proxy" / "bedrock.yaml")
+    models = {model.model for model in config.models.values()}
+    template = deployed(DefaultPanel="bedrock")
+    granted = bedrock_statements(template)["DefaultPanel"]["Resource"]
+    assert {arn.rpartition("/")[2] for arn in granted} == models
+    assert models == {model for model, _ in detect.BEDROCK_PANEL.values()}
+    assert len({model.partition(".")[0] for model in models}) == 3
+    variables = of_type(template, "AWS::Lambda::Function")["ProxyFunction"]["Environment"]["Variables"]
+    assert variables["EMERGE_DEFAULT_CONFIG"] == "/var/task/bedrock.yaml"
 
 
 def watched(alarm: Any) -> list[Any]:
