@@ -1,11 +1,11 @@
-"""Makes what Lambda runs: called by the functions' makefiles, and so by `sam build`.
+"""Builds the artifacts that Lambda runs: the functions' makefiles call it, and so does `sam build`.
 
     python3.13 build.py proxy|authorizer DIRECTORY
 
 The proxy's dependencies come as wheels for Lambda's platform, with the hashes of
-`functions/proxy/requirements.txt`; what is never loaded there is left out; bytecode is compiled now,
-because the task directory cannot be written to and each cold start would compile again. Standard
-library only, run by the very Python version of the function.
+`functions/proxy/requirements.txt`; files that are never loaded there are left out; bytecode is compiled here,
+because the task directory is read-only and each cold start would compile again. Standard
+library only; it must run on the function's own Python version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The template as `sam local start-api` understands it: `python local.py TEMPLATE OUT`, by the AWS tools' own Python.
+"""Writes the template in the form that `sam local start-api` can serve: `python local.py TEMPLATE OUT`.
 
-SAM's local gateway knows one scheme of security for a method and no usage plan. The deployed one wants
-authorizer and key, so the copy for this machine asks the authorizer alone, which lets any well-formed key in.
+SAM's local gateway supports one security scheme for a method, and no usage plan. The deployed API requires the
+authorizer and a key; the local copy requires the authorizer alone, which accepts any key of the right form. The AWS
+tools' own Python runs this.
 """
 
 import json

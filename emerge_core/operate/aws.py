@@ -65,6 +65,6 @@ def _client_error(fault: Any) -> str:
 
 
 def code_of(fault: Exception) -> str:
-    """AWS's error code; the kind of fault where there is none."""
+    """AWS's error code, or the exception's class if there is none."""
     response = getattr(fault, "response", None) or {}
     return str(response.get("Error", {}).get("Code") or type(fault).__name__)

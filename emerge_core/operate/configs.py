@@ -101,7 +101,7 @@ def remove(stack: Stack, client: Client) -> bool:
 
 
 def differences(deployed: str, text: str, *, source: str) -> list[str]:
-    """A unified diff from what is deployed to a file's text; empty where they are the same."""
+    """A unified diff from what is deployed to a file's text; empty if they are the same."""
     lines = difflib.unified_diff(deployed.splitlines(), text.splitlines(), "deployed", source, lineterm="", n=1)
     return list(lines)
 

@@ -50,6 +50,8 @@ def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Chec
     yield from _checked("keys", lambda: _keys(stack, client))
     yield from _checked("concurrency", lambda: _concurrency(stack, client, config))
     yield from _checked("alarms", lambda: _alarms(stack, client))
+    if stack.parameters.get("AccessLog") == "on":
+        yield from _checked("access log", lambda: _access_log(client))
 
 
 def _checked(about: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
@@ -193,3 +195,13 @@ def _alarms(stack: Stack, client: Client) -> Iterator[Check]:
         yield Check("alarms", "fail", f"{each['AlarmName']}: {each.get('AlarmDescription') or 'no description'}")
     if not raised:
         yield Check("alarms", "ok", f"none of {len(found)} is raised")
+
+
+def _access_log(client: Client) -> Iterator[Check]:
+    """API Gateway writes logs with one role for the whole account and Region."""
+    role = client("apigateway").get_account().get("cloudwatchRoleArn")
+    if role:
+        yield Check("access log", "ok", f"API Gateway writes it as {role}")
+    else:
+        fix = "deploy with ApiGatewayLogsRole=create, or set the account's CloudWatch role"
+        yield Check("access log", "fail", f"API Gateway has no role to write logs with in this account: {fix}")

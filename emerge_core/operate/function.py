@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from emerge_core.errors import EmergeError
 from emerge_core.operate.aws import Client
 from emerge_core.operate.stack import Stack
 
+HTML = re.compile(r"<!doctype\b|<html\b|<head\b|<body\b|<center\b|<h1\b", re.IGNORECASE)
 PRELUDE_END = b"\0" * 8  # after the JSON head of a streamed reply
 
 
@@ -28,7 +30,15 @@ class Reply:
         if self.status < 400:
             return None
         error = self.body.get("error") if isinstance(self.body, Mapping) else None
-        return str(error["message"]) if isinstance(error, Mapping) and "message" in error else f"HTTP {self.status}"
+        if not isinstance(error, Mapping) or "message" not in error:
+            return f"HTTP {self.status}"
+        return without_page(str(error["message"]))
+
+
+def without_page(message: str) -> str:
+    """A message that quotes an upstream's HTML page, without the page."""
+    start = HTML.search(message)
+    return message if start is None else f"{message[: start.start()].rstrip(' :')} (an HTML page)".strip()
 
 
 def ask(stack: Stack, client: Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:

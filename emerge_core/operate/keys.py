@@ -39,7 +39,7 @@ class Usage:
 
     today: int
     month: int
-    left: int | None  # of the month's quota; None where there is no quota
+    left: int | None  # of the month's quota; None if there is no quota
 
 
 def digest(token: str) -> str:
@@ -65,7 +65,7 @@ def create(name: str, *, stack: Stack, client: Client) -> tuple[str, Key]:
 
 
 def listed(stack: Stack, client: Client) -> list[Key]:
-    """The stack's keys, also where the stack is gone; oldest first."""
+    """The stack's keys, oldest first. They outlive the stack."""
     found = []
     for page in client("apigateway").get_paginator("get_api_keys").paginate(PaginationConfig={"PageSize": PAGE}):
         for each in page["items"]:

@@ -37,7 +37,7 @@ class Stack:
 
     @property
     def secrets_prefix(self) -> str:
-        """Secrets of Secrets Manager whose names begin so may be read by the function."""
+        """The function may read the secrets of Secrets Manager whose names have this prefix."""
         return f"emerge/{self.name}/"
 
     @property
@@ -64,7 +64,7 @@ class Stack:
 
 
 def find_stack(client: Client, name: str) -> Stack:
-    """Raises EmergeError where there is no such stack, or it is not one of emerge's."""
+    """Raises EmergeError if there is no such stack, or if it is not one of emerge's."""
     stack = find_or_absent(client, name)
     if stack.status == "ABSENT":
         region = client("cloudformation").meta.region_name

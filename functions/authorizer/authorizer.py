@@ -20,7 +20,7 @@ def handler(event: Any, context: object) -> dict[str, Any]:
     given = event if isinstance(event, Mapping) else {}
     token = bearer(given)
     if token is None:
-        return _policy("Deny", given, "nobody")
+        return _policy("Deny", given, "unknown")
     digest = hashlib.sha256(token.encode()).hexdigest()
     allowed = _policy("Allow", given, digest[:12])
     return {**allowed, "context": {"keyId": digest[:12]}, "usageIdentifierKey": digest}

@@ -1,4 +1,4 @@
-"""The function's log: every line is JSON, whoever writes it, and carries the keys of the invocation.
+"""The function's log: every line, a library's too, is JSON and carries the keys of the invocation.
 
 An exception is logged as its class and its stack frames. Its text is left out: libraries quote in it what
 they were given, which may be a prompt, an answer or a key.

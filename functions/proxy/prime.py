@@ -1,9 +1,9 @@
 """Loads every module that a first request would otherwise wait for, before there is a request.
 
-Done where the start is not billed to a request: in a snapshot (SnapStart) and in provisioned environments. On demand
+Done if no request waits for the start: in a snapshot (SnapStart) and in provisioned environments. On demand
 it would only make the first request wait longer: there, the config decides what is loaded.
 
-A rehearsal loads the modules: requests to every kind of provider, at a port where none listens, so that this
+A rehearsal loads the modules: requests to every kind of provider, at a port on which nothing listens, so that this
 file need not know who imports what. Config, secrets, clients, the event loop and randomness come after the
 restore, in each copy of the snapshot anew.
 """

@@ -85,7 +85,7 @@ class RuntimeApi:
         raise RuntimeApiError(f"the Runtime API gives no invocation ({fault})")
 
     async def fail(self, invocation: Invocation, fault: Fault) -> None:
-        """Ends an invocation whose reply has not begun."""
+        """Ends an invocation whose reply has not been started."""
         await self._report(f"invocation/{invocation.aws_request_id}/error", fault)
 
     async def fail_init(self, fault: Fault) -> None:

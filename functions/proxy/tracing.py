@@ -1,7 +1,7 @@
-"""A request as X-Ray sees it: one subsegment, what may be searched for as annotations, the calls as metadata.
+"""X-Ray subsegments: one for each request, with searchable annotations and with the calls as metadata.
 
-For `EMERGE_TRACING=true` and where aws-xray-sdk can be imported, from a layer for example: the artifact does
-not carry it. As in the log there is no prompt, answer or secret in it.
+Written if `EMERGE_TRACING=true` and if aws-xray-sdk can be imported, from a layer for example: the artifact does
+not contain it. As in the log, no prompt, answer or secret is in it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Tracing:
 
                 self._tracer = Tracer(service="emerge", auto_patch=False)
             except ImportError:
-                log.warning("no subsegments: aws-xray-sdk cannot be imported; add a layer that has it")
+                log.warning("no X-Ray subsegments: aws-xray-sdk cannot be imported; add a layer that contains it")
 
     def begin(self) -> None:
         self._begun = self._tracer is not None and "_X_AMZN_TRACE_ID" in os.environ
@@ -40,13 +40,13 @@ class Tracing:
         if not self._begun:
             return
         decision = trace.decision
-        told = {
+        annotations = {
             "ensemble": trace.name,
             "status": trace.failure.status if trace.failure else 200,
             "degraded": trace.degraded,
             "escalated": bool(decision and decision.escalated),
         }
-        for name, value in told.items():
+        for name, value in annotations.items():
             self._tracer.put_annotation(name, value)
         calls = [
             {

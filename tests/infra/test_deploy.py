@@ -124,6 +124,14 @@ def test_a_stack_s_life(cloud: Any, sam: Any, emerge: Any, tmp_path: Path) -> No
     assert emerge("config pull") == (0, SIMULATED), "an update does not touch what was pushed"
     assert emerge("keys list")[1].splitlines()[1].startswith("my-app ")
 
+    switched = ("ResponseMode=stream", "AccessLog=on", "ApiGatewayLogsRole=create")
+    sam(*DEPLOY, *ALARM, "LogLevel=DEBUG", "MemorySize=1769", *switched)
+    aliases = [each["Name"] for each in cloud("lambda").list_aliases(FunctionName=name)["Aliases"]]
+    assert "stream" in aliases, "a mode has an alias of its own"
+    groups = {each["logGroupName"] for each in cloud("logs").describe_log_groups()["logGroups"]}
+    assert groups == {f"/emerge/mine/{part}" for part in ("proxy", "authorizer", "access")}
+    assert emerge("config pull") == (0, SIMULATED)
+
     sam("delete", "--stack-name", "mine", "--no-prompts", "--region", "us-east-1")
     assert emerge("keys revoke --all") == (0, f"revoked my-app ({key['id']})\n")
     assert emerge("secrets remove --all") == (0, "removed openai\n")

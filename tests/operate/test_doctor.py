@@ -210,3 +210,28 @@ def test_asking_gives_the_error_s_own_words(serving: Any) -> None:
     serving.invoked = lambda event: b"nonsense"
     with pytest.raises(EmergeError, match="is its code what was built"):
         function.ask(serving.stack, serving.client, "GET", "/healthz")
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("a: <html><body>Bad gateway</body></html>", "a (an HTML page)"),
+        ("<!DOCTYPE html><html>", "(an HTML page)"),
+        ("b < c and d > e", "b < c and d > e"),
+    ],
+)
+def test_no_page_of_html_is_shown(message: str, shown: str) -> None:
+    reply = function.Reply(status=502, body={"error": {"message": message}})
+    assert reply.error == shown
+
+
+def test_an_access_log_needs_the_account_s_role(account: Any) -> None:
+    account.deploy(AccessLog="on")
+    put(account, SIMULATED)
+    ((state, said),) = checks(account)["access log"]
+    assert (state, "ApiGatewayLogsRole=create" in said) == ("fail", True)
+    role = "arn:aws:iam::123456789012:role/logs"
+    http = type("Http", (), {"status_code": 200})
+    events = account.client("apigateway").meta.events
+    events.register("before-call.api-gateway.GetAccount", lambda **_: (http, {"cloudwatchRoleArn": role}))
+    assert checks(account)["access log"] == [("ok", f"API Gateway writes it as {role}")]

@@ -324,14 +324,29 @@ def _with_values(form: Mapping[str, str], values: Mapping[str, str]) -> dict[str
 
 
 def _without_left_out(template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Without the resources and outputs whose condition does not hold: moto cannot update those."""
+    """With the conditions decided: moto cannot update what one leaves out, and keeps AWS::NoValue in lists."""
     resolver = Resolver(template, parameters)
     kept = {
-        part: {name: each for name, each in template[part].items()
+        part: {name: _decided(each, resolver) for name, each in template[part].items()
                if "Condition" not in each or resolver.holds(each["Condition"])}
         for part in ("Resources", "Outputs")
     }  # fmt: skip
     return {**template, **kept}
+
+
+def _decided(value: Any, resolver: Any) -> Any:
+    if isinstance(value, list):
+        return [_decided(each, resolver) for each in value if not _is_nothing(each, resolver)]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Fn::If"}:
+        condition, yes, no = value["Fn::If"]
+        return _decided(yes if resolver.holds(condition) else no, resolver)
+    return {name: _decided(each, resolver) for name, each in value.items() if not _is_nothing(each, resolver)}
+
+
+def _is_nothing(value: Any, resolver: Any) -> bool:
+    return bool(_decided(value, resolver) == {"Ref": "AWS::NoValue"}) if isinstance(value, dict) else False
 
 
 class _NoManagedPolicies:
