@@ -24,7 +24,7 @@ MAX_STEPS = 30_000  # of checking one reply, about 0.01 ms each; a reply that ne
 MAX_VALUES = 100_000  # in one reply; a reply with more counts as valid
 MAX_SCHEMA_STEPS = 5_000_000  # of checking a schema itself, whose size is bounded elsewhere
 MAX_PATTERN = 1_000  # characters of a pattern that is compiled
-MAX_PATTERN_TEXT = 10_000  # characters of all patterns of a request that are compiled before a reply is there
+MAX_COMPILING = 10_000  # the cost of all patterns of a request that are compiled before a reply is there
 MAX_PROPERTY_CLASSES = 8  # `\\p{…}` in a pattern: RE2 takes 0.1 ms to compile each
 _RE2_MEMORY = 1 << 18  # bytes of one compiled pattern, its states included
 _DICT_BYTES = 24  # of memory per character of JSON text, at most: "{}," becomes an empty dict
@@ -179,10 +179,15 @@ def pattern(text: str) -> Pattern:
     if len(text) > MAX_PATTERN or text.count("\\p") + text.count("\\P") > MAX_PROPERTY_CLASSES:
         return Pattern(None)
     if steps := _steps.get(None):
-        steps.spend_steps(len(text))
+        steps.spend_steps(2 * compile_cost(text))
     made = _compile(text)
     _patterns.put(text, made, _RE2_MEMORY if made.search else len(made.error or ""))
     return made
+
+
+def compile_cost(text: str) -> int:
+    """The cost of compiling a pattern. Short ones may repeat themselves many times, so each has a base cost."""
+    return 100 + len(text)
 
 
 def _compile(text: str) -> Pattern:
@@ -208,11 +213,11 @@ def _compile(text: str) -> Pattern:
 
 def unchecked_patterns(request: ChatRequest) -> list[str]:
     """The patterns of the request's schemas that replies are not checked against, each once. Of very many patterns,
-    those beyond the first `MAX_PATTERN_TEXT` characters are listed without compiling them to find out."""
+    those whose cost exceeds `MAX_COMPILING` are listed without compiling them to find out."""
     schemas = [request.json_schema, *(tool.get("function") for tool in request.tools if request.offers_tools)]
     found = dict.fromkeys(text for schema in schemas if schema for text in patterns_in(schema))
-    ends = accumulate(map(len, found))
-    return [text for text, end in zip(found, ends, strict=True) if end > MAX_PATTERN_TEXT or not pattern(text).search]
+    costs = accumulate(map(compile_cost, found))
+    return [text for text, cost in zip(found, costs, strict=True) if cost > MAX_COMPILING or not pattern(text).search]
 
 
 def patterns_in(schema: Any) -> list[str]:

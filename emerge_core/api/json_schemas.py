@@ -8,8 +8,9 @@ from typing import Any
 
 from emerge_core.answers.bounded_cache import BoundedCache
 from emerge_core.answers.json_schema import (
+    MAX_COMPILING,
     MAX_PATTERN,
-    MAX_PATTERN_TEXT,
+    compile_cost,
     pattern,
     patterns_in,
     schema_error,
@@ -45,22 +46,22 @@ def _verdict(text: str) -> str | None:
 
 
 class PatternCheck:
-    """Checks the patterns of a request's schemas. Compiling them is bounded by their total length: patterns beyond
-    `MAX_PATTERN_TEXT` characters reach the providers unchecked."""
+    """Checks the patterns of a request's schemas. Compiling them is bounded in total: patterns beyond
+    `MAX_COMPILING` reach the providers unchecked."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._left = MAX_PATTERN_TEXT
+        self._left = MAX_COMPILING
 
     def fault(self, schema: Mapping[str, Any]) -> str | None:
         """The first pattern that is too long or not a regular expression, as a message, or None."""
         for text in patterns_in(schema):
             if len(text) > MAX_PATTERN:
                 return f"a pattern has {len(text)} characters, and at most {MAX_PATTERN} are taken"
-            if text in self._seen or len(text) > self._left:
+            if text in self._seen or compile_cost(text) > self._left:
                 continue
             self._seen.add(text)
-            self._left -= len(text)
+            self._left -= compile_cost(text)
             if error := pattern(text).error:
                 return f"{text[:60]!r} is not a regular expression ({error})"
         return None

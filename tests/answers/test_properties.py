@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import string
-import time
 from collections.abc import Callable
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -165,73 +163,3 @@ def test_sameness_is_symmetric(keys: list[AnswerKey]) -> None:
     for one in keys:
         for other in keys:
             assert same(one, other) == same(other, one)
-
-
-HOSTILE = [
-    "a",
-    " ",
-    "\n",
-    "(",
-    "{",
-    "[",
-    '"',
-    "'",
-    "`",
-    "*",
-    "$",
-    "\\",
-    "1",
-    "1,",
-    "A. x\n",
-    "(A) ",
-    "The answer is ",
-    "The answer is not B. ",
-    "\\boxed{",
-    '{"answer": ',
-    '{"answer": "x" ',
-    '"answer": "',
-    "<think>",
-    "</think>",
-    "```",
-    "####\n",
-    "option that is best ",
-    "I'm sorry, but ",
-    "> quote\n",
-    "-",
-    "answer\n",
-    "A is ",
-]
-
-
-@pytest.mark.parametrize("piece", HOSTILE)
-@pytest.mark.parametrize("kind", ["number", "options", "code"])
-def test_time_grows_with_the_text_not_with_its_square(piece: str, kind: str) -> None:
-    """GIVEN a text of ten times the length THEN reading it takes about ten times as long, not a hundred."""
-
-    def seconds(size: int) -> float:
-        text = piece * (size // len(piece))
-        best = float("inf")
-        for _ in range(3):
-            extractor = Extractor.of(ChatRequest(messages=({"role": "user", "content": QUESTIONS[kind]},)))
-            completion = Completion(text=text, finish_reason="stop")
-            started = time.perf_counter()
-            extractor.why_unusable(completion)
-            extractor.key(completion)
-            hedges(text)
-            best = min(best, time.perf_counter() - started)
-        return best
-
-    small, large = seconds(10_000), seconds(100_000)
-    assert large < 40 * small + 0.05
-
-
-@pytest.mark.parametrize("piece", HOSTILE)
-def test_a_long_question_takes_bounded_time(piece: str) -> None:
-    def seconds(size: int) -> float:
-        request = ChatRequest(messages=({"role": "user", "content": piece * (size // len(piece))},))
-        started = time.perf_counter()
-        extractor = Extractor.of(request)
-        extractor.key(Completion(text="The answer is 12 or so, since 7 and 5 are 12.", finish_reason="stop"))
-        return time.perf_counter() - started
-
-    assert seconds(400_000) < 40 * seconds(40_000) + 0.05

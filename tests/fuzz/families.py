@@ -17,7 +17,7 @@ from emerge_core.aggregators.prompting import conversation, escaped, visible
 from emerge_core.answers import Extractor, hedges, is_refusal
 from emerge_core.answers.forms.json_keys import parse_fenced
 from emerge_core.answers.json_schema import schema_fault
-from emerge_core.answers.question.question import Question
+from emerge_core.answers.question import Question, form_of
 from emerge_core.api.body import parse_json
 from emerge_core.api.limits import bound_structure
 from emerge_core.api.sse import pieces
@@ -153,6 +153,10 @@ SCANS: dict[str, Callable[[str], object]] = {
     "hedges": hedges,
     "is_refusal": is_refusal,
     "question": _question,
+    "form": lambda text: form_of(asks(text)),
+    "form by system prompt": lambda text: form_of(
+        ChatRequest(messages=({"role": "system", "content": text}, {"role": "user", "content": "x"}))
+    ),
     "parse_fenced": parse_fenced,
     "unfenced": unfenced,
     "verdict": lambda text: verdict(text, 3),
