@@ -45,12 +45,27 @@ def message_of(completion: Completion) -> dict[str, Any]:
     }
     if completion.tool_calls:
         message["tool_calls"] = tool_calls_json(completion)
-    return message
+    return message | state_of(completion)
+
+
+def state_of(completion: Completion) -> dict[str, Any]:
+    """What the model wants back with the message on the next turn."""
+    state: dict[str, Any] = {}
+    if completion.reasoning_content is not None:
+        state["reasoning_content"] = completion.reasoning_content
+    if completion.thinking_blocks:
+        state["thinking_blocks"] = [dict(block) for block in completion.thinking_blocks]
+    return state
 
 
 def tool_calls_json(completion: Completion) -> list[dict[str, Any]]:
     return [
-        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+            **({"extra_content": dict(call.extra_content)} if call.extra_content else {}),
+        }
         for call in completion.tool_calls
     ]
 

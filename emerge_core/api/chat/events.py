@@ -8,11 +8,18 @@ from typing import Any
 
 from emerge_core.api.chat.encode import completion_id, encode
 from emerge_core.api.chat.parse import ChatParams
-from emerge_core.api.choices import Choice, content_of, finish_reason_of, logprobs_of
+from emerge_core.api.choices import (
+    Choice,
+    content_of,
+    finish_reason_of,
+    logprobs_of,
+    state_of,
+    tool_calls_json,
+)
 from emerge_core.api.errors import error_body
 from emerge_core.api.sse import PIECES, EventStream, data, pieces
 from emerge_core.errors import RequestError
-from emerge_core.types import Decision, Delta, ToolCallDelta, Trace
+from emerge_core.types import Decision, Delta, Trace
 
 DONE = b"data: [DONE]\n\n"
 
@@ -26,9 +33,9 @@ class ChunkStream(EventStream):
         self._request = params.request
         self._include_usage = params.include_usage
         self._begun = False  # whether the role was sent
-        self._text: list[str] = []  # streamed so far
-        self._refusal: list[str] = []
-        self._arguments: dict[int, str] = {}  # of the tool calls, streamed so far
+        self._begun = False
+        self._streamed = {"content": "", "refusal": "", "reasoning_content": ""}
+        self._arguments: dict[int, str] = {}  # of the tool calls that were streamed, by their index
         self._frame: dict[str, Any] = {
             "id": completion_id(),
             "object": "chat.completion.chunk",
@@ -40,20 +47,22 @@ class ChunkStream(EventStream):
             self._frame["usage"] = None
 
     def delta_events(self, delta: Delta) -> Iterator[bytes]:
-        if not self._begun and (delta.text or delta.refusal or delta.logprobs or delta.tool_calls):
+        if not self._begun:
             self._begun = True
-            content = None if delta.tool_calls and not delta.text else ""
-            yield self._chunk(_choice(0, {"role": "assistant", "content": content, "refusal": None}))
-        self._text.append(delta.text)
-        self._refusal.append(delta.refusal)
+            yield self._chunk(_choice(0, {"role": "assistant", "content": "", "refusal": None}))
+        if delta.reasoning:
+            yield self._part("reasoning_content", delta.reasoning)
         if delta.text or delta.logprobs:
-            yield self._chunk(_choice(0, {"content": delta.text}, logprobs_of(delta.logprobs, self._request)))
+            yield self._part("content", delta.text, logprobs_of(delta.logprobs, self._request))
         if delta.refusal:
-            yield self._chunk(_choice(0, {"refusal": delta.refusal}))
+            yield self._part("refusal", delta.refusal)
         for part in delta.tool_calls:
-            begins = part.index not in self._arguments
+            call: dict[str, Any] = {"index": part.index, "function": {"arguments": part.arguments}}
+            if part.index not in self._arguments:
+                function = {"name": part.name, "arguments": part.arguments}
+                call = {"index": part.index, "id": part.id, "type": "function", "function": function}
             self._arguments[part.index] = self._arguments.get(part.index, "") + part.arguments
-            yield self._chunk(_choice(0, {"tool_calls": [_call_part(part, begins=begins)]}))
+            yield self._chunk(_choice(0, {"tool_calls": [call]}))
 
     def final_events(self, trace: Trace, decision: Decision) -> Iterator[bytes]:
         encoded = encode(trace, decision, self._request, self.level)
@@ -75,10 +84,16 @@ class ChunkStream(EventStream):
     def _chunk(self, choice: dict[str, Any], **more: Any) -> bytes:
         return data({**self._frame, "choices": [choice], **more})
 
+    def _part(self, name: str, piece: str, logprobs: Mapping[str, Any] | None = None) -> bytes:
+        self._streamed[name] += piece
+        return self._chunk(_choice(0, {name: piece}, logprobs))
+
     def _whole(self, choice: Choice) -> Iterator[tuple[dict[str, Any], Mapping[str, Any] | None]]:
         completion = choice.completion
         content = content_of(completion)
         yield {"role": "assistant", "content": None if content is None else "", "refusal": None}, None
+        if state := state_of(completion):
+            yield state, None
         logprobs = logprobs_of(completion.logprobs, self._request)
         if content:
             # Tokens need not add up to the text, so their probabilities go with the whole of it.
@@ -86,38 +101,47 @@ class ChunkStream(EventStream):
                 yield {"content": piece}, logprobs
         if completion.refusal is not None:
             yield {"refusal": completion.refusal}, None
-        for index, call in enumerate(completion.tool_calls):
-            function = {"name": call.name, "arguments": ""}
-            yield {"tool_calls": [{"index": index, "id": call.id, "type": "function", "function": function}]}, None
-            for piece in pieces(call.arguments):
-                yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
+        for index, call in enumerate(tool_calls_json(completion)):
+            yield from _whole_call(index, call)
 
     def _rest(self, choice: Choice) -> Iterator[tuple[dict[str, Any], None]]:
-        """What the deltas did not carry: nothing, or a refusal that an upstream states only at the end."""
-        text, refusal = content_of(choice.completion) or "", choice.completion.refusal or ""
-        streamed, declined = "".join(self._text), "".join(self._refusal)
-        if not text.startswith(streamed) or not refusal.startswith(declined):
-            raise RuntimeError("the answer differs from what was streamed")
-        if text := text.removeprefix(streamed):
-            yield {"content": text}, None
-        if refusal := refusal.removeprefix(declined):
-            yield {"refusal": refusal}, None
-        for index, call in enumerate(choice.completion.tool_calls):
-            sent = self._arguments.get(index)
-            if sent is None:
-                part = ToolCallDelta(index=index, id=call.id, name=call.name, arguments=call.arguments)
-                yield {"tool_calls": [_call_part(part, begins=True)]}, None
-            elif not call.arguments.startswith(sent):
-                raise RuntimeError("the tool call differs from what was streamed")
-            elif rest := call.arguments.removeprefix(sent):
-                yield {"tool_calls": [{"index": index, "function": {"arguments": rest}}]}, None
+        """What the deltas did not carry: state, a refusal or calls that an upstream states only at the end."""
+        completion = choice.completion
+        state = state_of(completion)
+        whole = {
+            "content": content_of(completion) or "",
+            "refusal": completion.refusal or "",
+            "reasoning_content": state.pop("reasoning_content", ""),
+        }
+        for name, streamed in self._streamed.items():
+            if rest := _remainder(whole[name], streamed):
+                yield {name: rest}, None
+        if state:
+            yield state, None
+        for index, call in enumerate(tool_calls_json(completion)):
+            if index not in self._arguments:
+                yield from _whole_call(index, call)
+                continue
+            part: dict[str, Any] = {}
+            if rest := _remainder(call["function"]["arguments"], self._arguments[index]):
+                part["function"] = {"arguments": rest}
+            if "extra_content" in call:
+                part["extra_content"] = call["extra_content"]
+            if part:
+                yield {"tool_calls": [{"index": index, **part}]}, None
 
 
-def _call_part(part: ToolCallDelta, *, begins: bool) -> dict[str, Any]:
-    function = {"arguments": part.arguments}
-    if not begins:
-        return {"index": part.index, "function": function}
-    return {"index": part.index, "id": part.id, "type": "function", "function": {"name": part.name, **function}}
+def _whole_call(index: int, call: dict[str, Any]) -> Iterator[tuple[dict[str, Any], None]]:
+    function = {"name": call["function"]["name"], "arguments": ""}
+    yield {"tool_calls": [{"index": index, **call, "function": function}]}, None
+    for piece in pieces(call["function"]["arguments"]):
+        yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}, None
+
+
+def _remainder(whole: str, streamed: str) -> str:
+    if not whole.startswith(streamed):
+        raise RuntimeError("the answer differs from what was streamed")
+    return whole.removeprefix(streamed)
 
 
 def _choice(

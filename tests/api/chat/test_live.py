@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emerge_core.types import Completion, Delta, TokenLogprob, Usage
+from emerge_core.types import Completion, Delta, TokenLogprob, ToolCall, ToolCallDelta, Usage
 
 SEA = "The sea is wide and deep."
 USER: Any = {"role": "user", "content": "Tell me of the sea."}
@@ -170,3 +170,48 @@ def test_an_answer_that_is_not_what_was_heard_is_an_error(
     assert chunks_of(reply)[-1]["error"]["code"] == "internal_error"
     assert "[DONE]" not in reply.text
     assert "differs from what was streamed" in caplog.text
+
+
+def test_tool_calls_are_streamed_as_they_are_written(http: httpx.Client, engine: Any, make: Any) -> None:
+    engine.says = [
+        Delta(reasoning="Hm."),
+        Delta(text="Adding."),
+        Delta(tool_calls=(ToolCallDelta(index=0, id="c1", name="add"),)),
+        Delta(tool_calls=(ToolCallDelta(index=0, arguments='{"a"'),)),
+        Delta(tool_calls=(ToolCallDelta(index=0, arguments=": 1}"),)),
+    ]
+    calls = (
+        ToolCall(id="c1", name="add", arguments='{"a": 1}', extra_content={"google": {"thought_signature": "s"}}),
+        ToolCall(id="c2", name="sub", arguments="{}"),
+    )
+    engine.result = make.trace(
+        make.reply("Adding.", reasoning_content="Hm.", tool_calls=calls, finish_reason="tool_calls"), keys=["x"]
+    )
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(post(http))]
+    assert [delta.get("reasoning_content") for delta in deltas[:3]] == [None, "Hm.", None]
+    parts = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+    assert parts == [
+        {"index": 0, "id": "c1", "type": "function", "function": {"name": "add", "arguments": ""}},
+        {"index": 0, "function": {"arguments": '{"a"'}},
+        {"index": 0, "function": {"arguments": ": 1}"}},
+        {"index": 0, "extra_content": {"google": {"thought_signature": "s"}}},
+        {"index": 1, "id": "c2", "type": "function", "function": {"name": "sub", "arguments": ""}},
+        {"index": 1, "function": {"arguments": "{}"}},
+    ]
+
+
+def test_what_a_model_wants_back_reaches_the_client(http: httpx.Client, engine: Any, make: Any) -> None:
+    block = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    call = ToolCall(id="c1", name="add", arguments="{}", extra_content={"google": {"thought_signature": "s"}})
+    engine.result = make.trace(
+        make.reply(None, reasoning_content="Hm.", thinking_blocks=(block,), tool_calls=(call,)), keys=["x"]
+    )
+    whole = http.post("/v1/chat/completions", json={"model": "mini", "messages": [USER]}).json()
+    message = whole["choices"][0]["message"]
+    assert (message["reasoning_content"], message["thinking_blocks"]) == ("Hm.", [block])
+    assert message["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "s"}}
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks_of(post(http))]
+    assert {"reasoning_content": "Hm.", "thinking_blocks": [block]} in deltas
+    back = {"model": "mini", "messages": [USER, message, {"role": "tool", "tool_call_id": "c1", "content": "3"}]}
+    assert http.post("/v1/chat/completions", json=back).status_code == 200
+    assert engine.requests[-1].messages[1] == message
