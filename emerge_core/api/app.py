@@ -125,6 +125,14 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     """The router's own errors: unknown path, wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101  (what it is registered for)
     path, method = request.url.path, request.method
+    if path == "/v1/responses" and method == "GET" and "upgrade" in request.headers:
+        refused = RequestError(
+            "Responses are not served over WebSocket: send POST /v1/responses.",
+            status=426,
+            code="upgrade_required",
+            should_retry=False,
+        )
+        return error_response(request.scope, refused, headers={"upgrade": "HTTP/1.1", "connection": "upgrade"})
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         message = f"{method} is not allowed on {path}: use {allowed}."

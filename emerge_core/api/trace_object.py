@@ -36,9 +36,15 @@ def _rate_limits(trace: Trace) -> dict[str, str]:
 
 
 def emerge_object(
-    trace: Trace, level: TraceLevel, picked: list[Choice] | None = None, request: ChatRequest | None = None
+    trace: Trace,
+    level: TraceLevel,
+    picked: list[Choice] | None = None,
+    request: ChatRequest | None = None,
+    *,
+    dropped: tuple[str, ...] = (),
 ) -> dict[str, Any] | None:
-    """The object, or None if `level` is off. Nothing is selected in the object of a failure."""
+    """The object, or None if `level` is off. Nothing is selected in the object of a failure. `dropped` names what the
+    surface left out for every model."""
     if level == "off":
         return None
     decision, cost = trace.decision, trace.cost
@@ -72,7 +78,12 @@ def emerge_object(
         "latency_ms": round(trace.latency_ms, 3),
         "overhead_ms": round(trace.overhead_ms, 3),
         "calls": [
-            _call_json(call, candidates.get(call.id), level, lacks_logprobs=wants_logprobs and call.id in selected)
+            _call_json(
+                call,
+                candidates.get(call.id),
+                level,
+                dropped=(*dropped, *(["logprobs"] if wants_logprobs and _lacks_logprobs(call, selected) else ())),
+            )
             for call in trace.calls
         ],
         **({"unchecked": unchecked} if unchecked else {}),
@@ -102,12 +113,17 @@ def _usd(cost: Cost) -> float | None:
     return rounded(cost.usd) if cost.known else None
 
 
-def _call_json(call: Call, candidate: Candidate | None, level: TraceLevel, *, lacks_logprobs: bool) -> dict[str, Any]:
+def _lacks_logprobs(call: Call, selected: tuple[str, ...]) -> bool:
+    completion = call.completion
+    return call.id in selected and completion.logprobs is None and "logprobs" not in completion.dropped_params
+
+
+def _call_json(
+    call: Call, candidate: Candidate | None, level: TraceLevel, *, dropped: tuple[str, ...]
+) -> dict[str, Any]:
+    """`dropped` is what was left out beside what the provider's adapter dropped."""
     completion = call.completion
     member = candidate.member if candidate else call.member
-    dropped = list(completion.dropped_params)
-    if lacks_logprobs and completion.logprobs is None and "logprobs" not in dropped:
-        dropped.append("logprobs")
     fields: dict[str, Any] = {
         "id": call.id,
         "role": call.role,
@@ -128,7 +144,7 @@ def _call_json(call: Call, candidate: Candidate | None, level: TraceLevel, *, la
     }
     if level == "full":
         fields["answer_key"] = candidate.key.value if candidate and candidate.key else None
-    fields["dropped_params"] = dropped
+    fields["dropped_params"] = [*completion.dropped_params, *dropped]
     if level == "full":
         fields["text"] = completion.text
         if completion.tool_calls:

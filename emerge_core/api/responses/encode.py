@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emerge_core.api.choices import choices, logprobs_of, selected_calls
 from emerge_core.api.responses.parse import ResponseParams
+from emerge_core.api.responses.state import reasoning_item
 from emerge_core.api.trace_object import TraceLevel, emerge_object
 from emerge_core.errors import RequestError
 from emerge_core.types import Completion, Decision, Trace, Usage
+
+Key = str | int  # of an output item: "reasoning", "message", or the number of a call
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -21,12 +24,15 @@ class Frame(NamedTuple):
 
     id: str
     created_at: int
-    message_id: str
     params: ResponseParams
+
+    def item_id(self, key: Key) -> str:
+        mark = self.id.removeprefix("resp_")
+        return {"reasoning": f"rs_{mark}", "message": f"msg_{mark}"}.get(str(key)) or f"fc_{mark}{key}"
 
 
 def frame_of(params: ResponseParams) -> Frame:
-    return Frame(f"resp_{uuid.uuid4().hex}", int(time.time()), f"msg_{uuid.uuid4().hex}", params)
+    return Frame(f"resp_{uuid.uuid4().hex}", int(time.time()), params)
 
 
 def in_progress(frame: Frame) -> dict[str, Any]:
@@ -45,7 +51,9 @@ def in_progress(frame: Frame) -> dict[str, Any]:
     }
 
 
-def finished(frame: Frame, trace: Trace, decision: Decision, level: TraceLevel) -> dict[str, Any]:
+def finished(
+    frame: Frame, trace: Trace, decision: Decision, level: TraceLevel, *, streamed: Sequence[Key] = ()
+) -> dict[str, Any]:
     completion = decision.message
     picked = choices(trace, decision, 1)
     usage = trace.usage if trace.usage_policy == "sum" else trace.usage_of(selected_calls(picked))
@@ -55,10 +63,10 @@ def finished(frame: Frame, trace: Trace, decision: Decision, level: TraceLevel) 
         **in_progress(frame),
         "status": status,
         "incomplete_details": {"reason": reason} if reason else None,
-        "output": _output(frame, completion, status),
+        "output": _output(frame, completion, status, streamed),
         "usage": usage_json(usage),
     }
-    emerge = emerge_object(trace, level, picked, frame.params.request)
+    emerge = emerge_object(trace, level, picked, frame.params.request, dropped=frame.params.tools.dropped)
     return response if emerge is None else {**response, "emerge": emerge}
 
 
@@ -81,30 +89,22 @@ def usage_json(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _output(frame: Frame, completion: Completion, status: str) -> list[dict[str, Any]]:
-    output: list[dict[str, Any]] = []
-    if completion.text or completion.refusal is not None or not completion.tool_calls:
-        output.append(
-            {
-                "id": frame.message_id,
-                "type": "message",
-                "status": status,
-                "role": "assistant",
-                "content": _content(frame, completion),
-            }
-        )
-    output += [
-        {
-            "id": f"fc_{uuid.uuid4().hex}",
-            "type": "function_call",
+def _output(frame: Frame, completion: Completion, status: str, streamed: Sequence[Key]) -> list[dict[str, Any]]:
+    """The items: those that were streamed in their order, then the others in theirs."""
+    items: dict[Key, dict[str, Any]] = {}
+    if reasoning := reasoning_item(completion, frame.item_id("reasoning")):
+        items["reasoning"] = reasoning
+    if completion.text or completion.refusal is not None or not completion.tool_calls or "message" in streamed:
+        items["message"] = {
+            "id": frame.item_id("message"),
+            "type": "message",
             "status": status,
-            "call_id": call.id,
-            "name": call.name,
-            "arguments": call.arguments,
+            "role": "assistant",
+            "content": _content(frame, completion),
         }
-        for call in completion.tool_calls
-    ]
-    return output
+    for index, call in enumerate(completion.tool_calls):
+        items[index] = frame.params.tools.item_of(call, id_=frame.item_id(index), status=status)
+    return [items[key] for key in dict.fromkeys([*(key for key in streamed if key in items), *items])]
 
 
 def _content(frame: Frame, completion: Completion) -> list[dict[str, Any]]:

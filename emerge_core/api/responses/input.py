@@ -5,12 +5,15 @@ Items list a message and its function calls one after the other: a call joins th
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from emerge_core.api.chat.input import check_audio, check_file, image_url
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
+from emerge_core.api.responses.state import state_in
+from emerge_core.api.responses.tools import flat_name
 
 _ROLES = ("user", "assistant", "system", "developer")
 _PARTS = {
@@ -20,12 +23,19 @@ _PARTS = {
     "developer": ("input_text",),
     "tool": ("input_text",),
 }
-_ITEMS = ("message", "function_call", "function_call_output", "reasoning")
+_CALLS = ("function_call", "custom_tool_call")
+_OUTPUTS = ("function_call_output", "custom_tool_call_output")
+# Of tools that ran at another provider: only its models can read them.
+_FOREIGN = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "compaction"}
+    | {"mcp_list_tools", "mcp_call", "tool_search_call", "tool_search_output"}
+)
+_ITEMS = ("message", *_CALLS, *_OUTPUTS, "reasoning")
 
 
 def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
-    """The messages, the instructions first. Reasoning items are left out: only the model that wrote them can read
-    them. Raises RequestError, a 400 that names the item."""
+    """The messages, the instructions first. What our own reasoning items hold goes to the assistant message beside
+    them; those of others are left out. Raises RequestError, a 400 that names the item."""
     if value is None:
         raise invalid("input", "`input` is missing: send a string or a list of items.")
     messages: list[dict[str, Any]] = [] if instructions is None else [{"role": "system", "content": instructions}]
@@ -34,14 +44,20 @@ def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
     if not isinstance(value, list):
         raise invalid("input", f"`input` must be a string or a list of items, not {shown(value)}.")
     called: set[str] = set()
+    state: dict[str, Any] = {}  # of a reasoning item, for the assistant message that it precedes
     for place, item in items(value, "input", at_least=1, at_most=MAX_MESSAGES):
         kind = _kind(item, place)
         if kind == "message":
             messages.append(_message(item, place))
-        elif kind == "function_call":
+        elif kind in _CALLS:
             _open_calls(messages).append(_call(item, place, called))
-        elif kind == "function_call_output":
+        elif kind in _OUTPUTS:
             messages.append(_result(item, place, called))
+        elif kind == "reasoning":
+            state = state_in(item)
+        if state and messages and messages[-1]["role"] == "assistant":
+            messages[-1].update({name: value for name, value in state.items() if name not in messages[-1]})
+            state = {}
     if not any(message["role"] != "system" for message in messages):
         raise invalid("input", "`input` holds no message to answer: send at least one.")
     return tuple(messages)
@@ -56,7 +72,7 @@ def _kind(item: Body, place: str) -> str:
             f"{place}.type",
             f'`{place}.type` "item_reference" is not supported: nothing is stored here. Send the item itself.',
         )
-    return one_of(kind, _ITEMS, f"{place}.type")
+    return str(kind) if kind in _FOREIGN else one_of(kind, _ITEMS, f"{place}.type")
 
 
 def _message(item: Body, place: str) -> dict[str, Any]:
@@ -120,9 +136,16 @@ def _open_calls(messages: list[dict[str, Any]]) -> list[Any]:
 def _call(item: Body, place: str, called: set[str]) -> dict[str, Any]:
     call_id = text(item, "call_id", f"{place}.call_id")
     called.add(call_id)
-    arguments = string(item, "arguments", f"{place}.arguments")
-    function = {"name": text(item, "name", f"{place}.name"), "arguments": arguments}
-    return {"id": call_id, "type": "function", "function": function}
+    name = text(item, "name", f"{place}.name")
+    if item.get("type") == "custom_tool_call":
+        arguments = json.dumps({"input": string(item, "input", f"{place}.input")}, ensure_ascii=False)
+    else:
+        arguments = string(item, "arguments", f"{place}.arguments") or ""
+        namespace = string(item, "namespace", f"{place}.namespace", required=False)
+        name = flat_name(namespace, name) if namespace else name
+    call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    extra = item.get("extra_content")
+    return call | ({"extra_content": extra} if isinstance(extra, dict) else {})
 
 
 def _result(item: Body, place: str, called: set[str]) -> dict[str, Any]:

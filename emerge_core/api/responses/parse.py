@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 from emerge_core.api.chat.parse import MAX_TOKENS
 from emerge_core.api.errors import invalid
-from emerge_core.api.fields import Body, boolean, integer, items, mapping, number, one_of, shown, string, text
+from emerge_core.api.fields import Body, boolean, integer, mapping, number, one_of, shown, string, text
 from emerge_core.api.responses.input import read_input
-from emerge_core.api.tools import check_json_schema, chosen_tool, functions, read_tool_choice
+from emerge_core.api.responses.tools import Tools, read_choice, read_tools
+from emerge_core.api.tools import check_json_schema
 from emerge_core.types import ChatRequest
 
 _LOGPROBS = "message.output_text.logprobs"
 _STATEFUL = {
-    "previous_response_id": "Send the earlier items in `input` instead",
+    "previous_response_id": "Send the earlier items in `input` instead, as clients do with `store: false`",
     "conversation": "Send the conversation's items in `input` instead",
     "prompt": "Send `instructions` and `input` instead",
 }
@@ -26,13 +27,12 @@ _SETTINGS = (
 )
 _REPEATED = tuple(_SETTINGS.split())
 _INTERPRETED = (
-    "background background_options context_management conversation include input instructions max_output_tokens "
-    "max_tool_calls metadata model parallel_tool_calls previous_response_id prompt reasoning store stream "
-    "stream_options temperature text tool_choice tools top_logprobs top_p truncation"
+    "background background_options client_metadata context_management conversation include input instructions "
+    "max_output_tokens max_tool_calls metadata model parallel_tool_calls previous_response_id prompt reasoning store "
+    "stream stream_options temperature text tool_choice tools top_logprobs top_p truncation"
 )
 # Any other field is passed on to the providers that know it, as with chat completions.
 _CONSUMED = frozenset(_INTERPRETED.split())
-_OF_FUNCTION = ("name", "description", "parameters", "strict")
 _OF_SCHEMA = ("name", "description", "schema", "strict")
 
 
@@ -43,6 +43,7 @@ class ResponseParams(NamedTuple):
     request: ChatRequest
     stream: bool
     repeated: dict[str, Any]
+    tools: Tools
 
 
 def read_response(body: Body) -> ResponseParams:
@@ -52,8 +53,8 @@ def read_response(body: Body) -> ResponseParams:
     stream = boolean(body, "stream") or False
     instructions = string(body, "instructions", "instructions", required=False)
     effort, verbosity = _reasoning_effort(body), _verbosity(body)
-    offered = _tools(body.get("tools"))
-    tools, choice = _choice(body.get("tool_choice"), offered)
+    offered = read_tools(body.get("tools"))
+    tools, choice = read_choice(body.get("tool_choice"), offered)
     top_logprobs = integer(body, "top_logprobs", 0, 20)
     extra = {name: value for name, value in body.items() if name not in _CONSUMED and value is not None}
     if effort is not None:
@@ -74,7 +75,7 @@ def read_response(body: Body) -> ResponseParams:
         top_logprobs=top_logprobs,
         extra=extra,
     )
-    return ResponseParams(model, request, stream, _repeated(body, effort))
+    return ResponseParams(model, request, stream, _repeated(body, effort), offered)
 
 
 def _refuse_foreign_fields(body: Body) -> None:
@@ -117,41 +118,8 @@ def _include(body: Body) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _tools(value: Any) -> tuple[Body, ...]:
-    """Function tools in chat's shape."""
-    return tuple(
-        {"type": "function", "function": _given(function, _OF_FUNCTION)} for _, function in functions(value, _flat)
-    )
-
-
-def _flat(tool: Body, place: str) -> tuple[Body, str]:
-    kind = tool.get("type")
-    if isinstance(kind, str) and kind != "function":
-        raise invalid(
-            f"{place}.type",
-            f"`{place}.type` {shown(kind)} is not supported: send tools of the type "
-            '"function", which your side runs; none run here.',
-            code="unsupported_value",
-        )
-    one_of(kind, ("function",), f"{place}.type")
-    return tool, place
-
-
 def _given(body: Body, names: Iterable[str]) -> Body:
     return {name: body[name] for name in names if body.get(name) is not None}
-
-
-def _choice(value: Any, tools: tuple[Body, ...]) -> tuple[tuple[Body, ...], str | Body | None]:
-    """The tools that may be called, and the choice among them, in chat's shape."""
-    if not tools or not isinstance(value, dict):
-        return tools, read_tool_choice(value, tools)
-    place = "tool_choice"
-    if one_of(value.get("type"), ("function", "allowed_tools"), f"{place}.type") == "function":
-        return tools, {"type": "function", "function": {"name": chosen_tool(value, place, tools)}}
-    mode = one_of(value.get("mode"), ("auto", "required"), f"{place}.mode")
-    listed = items(value.get("tools"), f"{place}.tools", at_least=1)
-    allowed = {chosen_tool(tool, spot, tools) for spot, tool in listed}
-    return tuple(tool for tool in tools if tool["function"]["name"] in allowed), mode
 
 
 def _format(body: Body) -> Body | None:

@@ -199,7 +199,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"input": said({"type": "input_image", "image_url": "ftp://x"})}, "input[0].content[0].image_url"),
     ({"input": said(IMAGE, role="system")}, "input[0].content[0].type"),
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
-    ({"input": [{"type": "web_search_call", "id": "w"}]}, "input[0].type"),
+    ({"input": [{"type": "no_such_item", "id": "w"}]}, "input[0].type"),
     ({"input": [OUTPUT]}, "input[0].call_id"),
     ({"input": [CALL, {**OUTPUT, "output": {"a": 1}}]}, "input[1].output"),
     ({"input": [{**CALL, "arguments": {}}]}, "input[0].arguments"),
