@@ -379,10 +379,11 @@ def test_through_emerge_it_is_the_same(
 
 
 def expected_body(sent: Json) -> Json:
-    """What our upstream gets: the caller's own body, but for what says nothing."""
+    """What our upstream gets: the caller's own body, but for what says nothing and what chooses the bill."""
     messages = [{k: v for k, v in message.items() if v is not None or k == "content"} for message in sent["messages"]]
     silent = {"n": 1, "response_format": {"type": "text"}}
     kept = {name: value for name, value in sent.items() if silent.get(name, ...) != value}
+    kept.pop("service_tier", None)
     if isinstance(kept.get("stop"), str):
         kept["stop"] = [kept["stop"]]
     return {**kept, "messages": messages}
