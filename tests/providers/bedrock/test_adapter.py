@@ -14,9 +14,8 @@ from emerge_core.config.schema import GuardrailConfig, ProviderConfig
 from emerge_core.errors import ConfigError
 from emerge_core.providers.bedrock.adapter import Bedrock, region_of
 from emerge_core.types import CallError, ChatRequest, Completion, Delta, EmbeddingRequest, ToolCall, UpstreamError
-from tests.providers.bedrock.event_stream import event, events_of, exception
 from tests.providers.bedrock.shapes import CITY, HELLO, LLAMA, NOVA, SONNET, schema_format, tool
-from tests.providers.bedrock.upstream import (
+from tests.support.aws.bedrock_upstream import (
     KEY_ID,
     REGION,
     SECRET,
@@ -28,9 +27,10 @@ from tests.providers.bedrock.upstream import (
     chain_of,
     text_reply,
 )
-from tests.providers.bedrock.upstream import (
+from tests.support.aws.bedrock_upstream import (
     Bedrock as Upstream,
 )
+from tests.support.aws.event_stream import event, events_of, exception
 
 ASKED = ChatRequest(messages=(HELLO,))
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3"

@@ -15,7 +15,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 
 from emerge_core.errors import ConfigError
 from emerge_core.providers.bedrock.signing import Signer
-from tests.providers.bedrock.upstream import KEY_ID, REGION, SECRET, TOKEN, chain_of, signature_fault
+from tests.support.aws.bedrock_upstream import KEY_ID, REGION, SECRET, TOKEN, chain_of, signature_fault
 
 HOST = "bedrock-runtime.us-east-1.amazonaws.com"
 MODELS = (

@@ -10,7 +10,7 @@ from botocore.eventstream import EventStreamBuffer
 from emerge_core.providers.bedrock.stream import Assembly
 from emerge_core.providers.errors import Scrubber
 from emerge_core.types import CallError, Delta, UpstreamError
-from tests.providers.bedrock.event_stream import error, event, events_of, exception, frame
+from tests.support.aws.event_stream import error, event, events_of, exception, frame
 
 SCRUB = Scrubber(None, {})
 USAGE = {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8}

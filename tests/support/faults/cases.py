@@ -67,7 +67,7 @@ def singles() -> Iterator[Case]:
     for kind in KINDS:
         for fault in faults_of(kind):
             for position in POSITIONS:
-                if position == "embedder" and (kind == "anthropic" or not fault.embeds):
+                if position == "embedder" and (kind in ("anthropic", "bedrock") or not fault.embeds):
                     continue  # there is no such call
                 if fault.streams and position not in LIVE:
                     continue

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["openai", "anthropic", "ollama"]
-KINDS: tuple[Kind, ...] = ("openai", "anthropic", "ollama")
+Kind = Literal["openai", "anthropic", "ollama", "bedrock"]
+KINDS: tuple[Kind, ...] = ("openai", "anthropic", "ollama", "bedrock")
+TEXT_STREAMS: tuple[Kind, ...] = ("openai", "anthropic", "ollama")  # the usage may stand in their last words
 
 Cost = Literal["usage", "none", "unknown", "estimated"]
 
@@ -64,8 +65,15 @@ def _broken(
     return Fault(name=name, does=does, error=error, cost=cost, slow=slow, spoken=spoken)  # type: ignore[arg-type]
 
 
-def _streamed(name: str, error: str | None = None, cost: Cost = "unknown", *, spoken: bool = True) -> Fault:
-    return Fault(name=name, body=name, error=error, cost=cost, spoken=spoken, streams=True)
+def _streamed(
+    name: str,
+    error: str | None = None,
+    cost: Cost = "unknown",
+    *,
+    spoken: bool = True,
+    only: tuple[Kind, ...] = KINDS,
+) -> Fault:
+    return Fault(name=name, body=name, error=error, cost=cost, spoken=spoken, only=only, streams=True)
 
 
 def _status(
@@ -138,7 +146,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="null", body="null", unusable="empty", unusable_embedding=True),
     Fault(name="refusal", body="refusal", unusable="refusal", embeds=False, only=("openai", "ollama")),
     Fault(name="length", body="length", unusable="truncated", embeds=False),
-    Fault(name="content_filter", body="content_filter", unusable="content filter", embeds=False, only=KINDS[:2]),
+    Fault(
+        name="content_filter",
+        body="content_filter",
+        unusable="content filter",
+        embeds=False,
+        only=("openai", "anthropic", "bedrock"),
+    ),
     Fault(name="no_usage", body="no_usage", cost="unknown"),
     Fault(name="negative_usage", body="negative_usage", cost="unknown"),
     Fault(name="absurd_usage", body="absurd_usage", cost="unknown"),
@@ -146,7 +160,11 @@ FAULTS: tuple[Fault, ...] = (
     _streamed("error_event_first", "server", "none", spoken=False),
     _streamed("bad_event", "bad_response"),
     _streamed("no_end", "bad_response"),
-    _streamed("no_last_event", cost="usage"),
+    _streamed("no_last_event", cost="usage", only=TEXT_STREAMS),
+    _streamed("no_metadata", only=("bedrock",)),
+    _streamed("wrong_checksum", "bad_response", only=("bedrock",)),
+    _streamed("bytes_left_over", "bad_response", only=("bedrock",)),
+    _streamed("throttled_in_stream", "rate_limit", only=("bedrock",)),
     _streamed("duplicate_events", cost="usage"),
 )
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from tests.support.faults import wire
 from tests.support.faults.catalogue import FAULTS, Fault, Kind
@@ -29,6 +30,7 @@ _EVENTS = {
     "openai": _SSE,
     "anthropic": _SSE,
     "ollama": Fault(name="well", headers=(("content-type", "application/x-ndjson"),)),
+    "bedrock": Fault(name="well", headers=(("content-type", "application/vnd.amazon.eventstream"),)),
 }
 PATHS: dict[str, tuple[Kind, bool]] = {  # (wire format, whether it is for embeddings)
     "/v1/chat/completions": ("openai", False),
@@ -37,7 +39,7 @@ PATHS: dict[str, tuple[Kind, bool]] = {  # (wire format, whether it is for embed
     "/api/chat": ("ollama", False),
     "/api/embed": ("ollama", True),
 }
-BASE = {"openai": "/v1", "anthropic": "", "ollama": ""}
+BASE = {"openai": "/v1", "anthropic": "", "ollama": "", "bedrock": ""}
 
 
 def model(fault: Fault | None, text: str, case: str = "") -> str:
@@ -80,7 +82,14 @@ class FaultyUpstream:
         start, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         asked = json.loads(await reader.readexactly(int(headers["content-length"])))
-        kind, embeds = PATHS[start.split(" ")[1]]
+        path = start.split(" ")[1]
+        kind: Kind
+        if path.startswith("/model/"):  # Bedrock names the model and asks for a stream in the path
+            _, _, model_id, operation = path.split("/")
+            kind, embeds = "bedrock", False
+            asked |= {"model": unquote(model_id), "stream": operation == "converse-stream"}
+        else:
+            kind, embeds = PATHS[path]
         self.calls[asked["model"]] += 1
         name, text, *_ = asked["model"].split("|")
         fault = BY_NAME.get(name) or self._sometimes(name, kind, embeds)

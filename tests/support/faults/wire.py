@@ -1,4 +1,4 @@
-"""What the fault-injecting upstream writes: good replies of three wire formats, and what goes wrong in them."""
+"""What the fault-injecting upstream writes: good replies of four wire formats, and what goes wrong in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from functools import cache
 from typing import Any
 
+from tests.support.aws import event_stream
 from tests.support.faults.catalogue import Kind
 
 INPUT_TOKENS, OUTPUT_TOKENS = 100, 10
@@ -26,6 +27,10 @@ def answer(kind: Kind, text: str | None, *, finish: str = "stop", refusal: str |
         content = [] if text is None else [{"type": "text", "text": text}]
         reply = {"id": "msg_x", "type": "message", "role": "assistant", "model": "m", "content": content}
         return {**reply, "stop_reason": reason, "stop_sequence": None}
+    if kind == "bedrock":
+        reason = {"stop": "end_turn", "length": "max_tokens", "content_filter": "content_filtered"}[finish]
+        content = [] if text is None else [{"text": text}]
+        return {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": reason}
     message = {"role": "assistant", "content": refusal or text}
     return {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True, "done_reason": finish}
 
@@ -36,6 +41,8 @@ def usage(kind: Kind, inputs: int = INPUT_TOKENS, outputs: int = OUTPUT_TOKENS) 
         return {"usage": total}
     if kind == "anthropic":
         return {"usage": {"input_tokens": inputs, "output_tokens": outputs}}
+    if kind == "bedrock":
+        return {"usage": {"inputTokens": inputs, "outputTokens": outputs, "totalTokens": inputs + outputs}}
     return {"prompt_eval_count": inputs, "eval_count": outputs}
 
 
@@ -49,6 +56,8 @@ def embeddings(kind: Kind, rows: list[list[float] | None]) -> dict[str, Any]:
 def error(kind: Kind, message: str, code: str | None) -> dict[str, Any]:
     if kind == "ollama":
         return {"error": message}
+    if kind == "bedrock":
+        return {"message": message}
     if kind == "anthropic":
         return {"type": "error", "error": {"type": code or "api_error", "message": message}}
     return {"error": {"message": message, "type": "scripted", "param": None, "code": code}}
@@ -56,6 +65,8 @@ def error(kind: Kind, message: str, code: str | None) -> dict[str, Any]:
 
 def events(kind: Kind, name: str, text: str) -> list[bytes]:
     """The same reply streamed, event by event. What is not there for streams alone is the body's own fault."""
+    if kind == "bedrock":
+        return _bedrock_events(name, text)
     if name == "error_event_first":
         return [_event(kind, _stream_error(kind))]
     whole = json.loads(body(kind, name, text))
@@ -70,6 +81,26 @@ def events(kind: Kind, name: str, text: str) -> list[bytes]:
     if name == "no_last_event":
         return made if kind != "anthropic" else made[:-1]
     return made + last
+
+
+def _bedrock_events(name: str, text: str) -> list[bytes]:
+    if name == "error_event_first":
+        return [event_stream.exception("internalServerException", "Overloaded.")]
+    made = event_stream.events_of(json.loads(body("bedrock", name, text)))
+    then = {
+        "error_event": [event_stream.exception("internalServerException", "Overloaded in the middle of it.")],
+        "throttled_in_stream": [event_stream.exception("throttlingException", "Slow down.")],
+        "bad_event": [b"\x00" * 16],
+        "no_end": [],
+        "wrong_checksum": [made[2][:-1] + bytes([made[2][-1] ^ 1])],
+    }
+    if name in then:
+        return made[:2] + then[name]
+    if name == "duplicate_events":
+        return [frame for frame in made for _ in range(2)]
+    if name == "bytes_left_over":
+        return [*made, made[0][:-1]]
+    return made[:-1] if name == "no_metadata" else made
 
 
 @cache

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from botocore.session import Session
 from botocore.validate import ParamValidator
 
-from tests.providers.bedrock.event_stream import events_of
+from tests.support.aws.event_stream import events_of
 
 KEY_ID, SECRET, TOKEN = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session-token"
 REGION = "us-east-1"
