@@ -225,7 +225,7 @@ def test_the_config_serves(folder: Path) -> None:
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
-        assert {"emerge", "mini", "haiku", "sonnet"} <= set(names)
+        assert {"emerge", "panel", "chat", "mini", "haiku", "sonnet"} <= set(names)
     finally:
         served.send_signal(signal.SIGINT)
         served.wait(20)

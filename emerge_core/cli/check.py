@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from emerge_core.cli._options import DONE, FAILED, Parsers, add_command, add_config, add_json
-from emerge_core.cli._output import Output
+from emerge_core.cli._output import Output, read_text
 from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import (
     Config,
@@ -23,7 +25,7 @@ from emerge_core.config import (
     resolve_key,
 )
 from emerge_core.config.schema import PANEL, EscalateConfig
-from emerge_core.errors import ConfigError
+from emerge_core.errors import ConfigError, EmergeError
 from emerge_core.evals.tables import columns
 from emerge_core.pricing import list_price
 from emerge_core.types import FORMS, ChatRequest, EmbeddingRequest, UpstreamError
@@ -56,12 +58,20 @@ def add(parsers: Parsers) -> None:
     add_config(parser)
     parser.add_argument("--live", action="store_true", help="also send one tiny call to each model")
     parser.add_argument("--strict", action="store_true", help="fail if there are warnings, such as a missing key")
+    parser.add_argument(
+        "--request",
+        metavar="FILE",
+        type=Path,
+        help="instead, say of a chat completion request (JSON) which form it has, why, and which ensemble serves it",
+    )
     add_json(parser, "write what was understood as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     output = Output(args.json)
     config, source = find_config(args.config, os.environ)
+    if args.request:
+        return _explain(config, args.request, output)
     found = all_warnings(config, os.environ)
     output.print(f"{source}: ok")
     for name, ensemble in config.ensembles.items():
@@ -77,6 +87,29 @@ def run(args: argparse.Namespace) -> int:
     output.figures(_figures(config, source, found, probes))
     failed = any(probe.fault is not None for probe in probes)
     return FAILED if failed or (args.strict and found) else DONE
+
+
+def _explain(config: Config, file: Path, output: Output) -> int:
+    """Prints how a request would be routed. Raises EmergeError for a body that is no chat completion request."""
+    from emerge_core.answers.question.form import explain_form
+    from emerge_core.api.chat.parse import read_chat
+    from emerge_core.strategies.routing import serving
+
+    try:
+        body = json.loads(read_text(file))
+    except ValueError as error:
+        raise EmergeError(f"{file}: is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise EmergeError(f"{file}: must be the body of a chat completion request, a JSON object")
+    name = body.get("model") or config.default or next(iter([*config.ensembles, *config.models]))
+    request = read_chat({**body, "model": name}).request
+    form, reason = explain_form(request)
+    found = serving(config, name, request)
+    if found is None:
+        raise EmergeError(f"{file}: the config has no ensemble, model or alias `{name}`")
+    output.print(f"form       {form}: {reason}", f"model      {name}", f"served by  {found.name}")
+    output.figures({"form": form, "reason": reason, "model": name, "served_by": found.name})
+    return DONE
 
 
 def describe(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[str]:

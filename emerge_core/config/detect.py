@@ -15,9 +15,12 @@ from emerge_core.config.schema import (
     ModelConfig,
     PriceConfig,
     ProviderConfig,
+    StrategyConfig,
 )
 from emerge_core.provider_kinds import KINDS
+from emerge_core.types import FORMS
 
+PANEL_NAME, CHAT_NAME = "emerge-panel", "emerge-chat"  # no model of a provider is called so
 PANEL_SIZE = 3  # local models are added up to here; a fourth member gains nothing on average
 
 
@@ -75,7 +78,7 @@ def default_config() -> Config:
             for name, (family, accuracy) in accuracies.items()
         },
         embedders={"sim-embed": EmbedderConfig(provider="simulated", model="sim-embed")},
-        ensembles={"emerge": EnsembleConfig(members=tuple(MemberConfig(model=name) for name in accuracies))},
+        ensembles=_ensembles(tuple(MemberConfig(model=name) for name in accuracies)),
         default="emerge",
     )
 
@@ -111,7 +114,7 @@ def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ())
         providers=providers,
         models=models,
         embedders=embedders,
-        ensembles={"emerge": EnsembleConfig(members=_panel(models))},
+        ensembles=_ensembles(_panel(models)),
         default="emerge",
     )
     return config, ", ".join(f"{model.provider} ({model.model})" for model in models.values())
@@ -128,6 +131,20 @@ def family_of(model: str) -> str:
     """`library/qwen2.5:7b` → qwen."""
     found = re.match(r"[a-z]+", model.rsplit("/", 1)[-1].lower())
     return found[0] if found else model
+
+
+def _ensembles(panel: tuple[MemberConfig, ...]) -> dict[str, EnsembleConfig]:
+    """`emerge` sends what can be voted on to the panel. Prose has no vote: one model writes it, live, and the next
+    one only if it fails."""
+    routes = dict.fromkeys(map(str, FORMS), PANEL_NAME)
+    return {
+        "emerge": EnsembleConfig(routes={**routes, "open_ended": CHAT_NAME}),
+        PANEL_NAME: EnsembleConfig(members=panel),
+        CHAT_NAME: EnsembleConfig(
+            members=tuple(MemberConfig(model=model) for model in dict.fromkeys(member.model for member in panel)),
+            strategy=StrategyConfig(name="fallback"),
+        ),
+    }
 
 
 def _panel(models: Mapping[str, ModelConfig]) -> tuple[MemberConfig, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -182,3 +183,69 @@ def test_routes_are_shown_by_form(emerge: Emerge, tmp_path: Path) -> None:
     assert "short requests pair" in shown
     assert "open_ended requests chat" in shown
     assert "tools, json, choices: pair, the first route" in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "form", "served"),
+    [
+        ({"messages": [{"role": "user", "content": "Pick one.\nA. x\nB. y\nC. z"}]}, "choices", "panel"),
+        ({"messages": [{"role": "user", "content": "Write a poem about the sea."}]}, "open_ended", "mini"),
+        ({"model": "mini", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}, "short", "mini"),
+        ({"model": "gpt-4o-x", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}, "short", "panel"),
+    ],
+)
+def test_the_form_of_a_request_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], body: dict[str, Any], form: str, served: str
+) -> None:
+    config, request = tmp_path / "emerge.yaml", tmp_path / "request.json"
+    config.write_text(
+        "providers: {p: {kind: simulated}}\nmodels: {mini: {provider: p, model: a}, b: {provider: p, model: b}}\n"
+        "ensembles: {panel: {members: [mini, b]}, any: {routes: {choices: panel, open_ended: mini, short: panel}}}\n"
+        "aliases: {'gpt-4o*': any}\ndefault: any\n"
+    )
+    request.write_text(json.dumps(body))
+    assert main(["check", "--config", str(config), "--request", str(request), "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert {**json.loads(printed.out), "reason": ""} == {
+        "form": form, "reason": "", "model": body.get("model", "any"), "served_by": served,
+    }  # fmt: skip
+    assert printed.err.startswith(f"form       {form}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "request.json: is not JSON"),
+        ("[]", "must be the body of a chat completion request"),
+        ("{}", "messages"),
+        ('{"model": "x", "messages": [{"role": "user", "content": "Hi"}]}', "no ensemble, model or alias `x`"),
+    ],
+)
+def test_a_request_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
+    config, request = tmp_path / "emerge.yaml", tmp_path / "request.json"
+    config.write_text("providers: {p: {kind: simulated}}\nmodels: {mini: {provider: p, model: a}}\n")
+    request.write_text(text)
+    assert main(["check", "--config", str(config), "--request", str(request)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_strict_fails_on_warnings(file: Path, emerge: Emerge, tmp_path: Path) -> None:
+    assert emerge("check", "--config", str(file), "--strict").returncode == 1
+    file.write_text(
+        "providers: {p: {kind: simulated}}\nmodels: {a: {provider: p, model: a}}\nensembles: {e: {members: [a]}}"
+    )
+    assert emerge("check", "--config", str(file), "--strict").returncode == 0
+
+
+def test_an_upstream_cannot_steer_the_terminal(
+    upstream: Any, says: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upstream.script = {"a": says(status=401, error="bad\x1b]0;title\x07\x1b[2Jkey")}
+    file = tmp_path / "emerge.yaml"
+    file.write_text(
+        f'providers: {{up: {{kind: openai, base_url: "{upstream.url}"}}}}\nmodels: {{a: {{provider: up, model: a}}}}\n'
+    )
+    assert main(["check", "--config", str(file), "--live"]) == 1
+    printed = capsys.readouterr().out
+    assert "bad" in printed and "key" in printed
+    assert "\x1b" not in printed and "\x07" not in printed

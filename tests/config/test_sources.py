@@ -22,12 +22,17 @@ SMALL = "providers: {p: {kind: simulated}}\nmodels: {a: {provider: p, model: x}}
 
 
 def panel(config: Config) -> list[str]:
-    return [config.models[member.model].model for member in config.ensembles["emerge"].members]
+    return [config.models[member.model].model for member in config.ensembles["emerge-panel"].members]
 
 
 def test_the_default_is_a_simulated_panel_of_three_families() -> None:
     config = default_config()
     assert config.default == "emerge"
+    routes = config.ensembles["emerge"].routes
+    assert set(routes) == {"tools", "json", "choices", "short", "open_ended"}
+    assert {form for form, name in routes.items() if name != "emerge-panel"} == {"open_ended"}
+    chat = config.ensembles[routes["open_ended"]]
+    assert (chat.strategy.name, [member.model for member in chat.members]) == ("fallback", list(config.models))
     assert len(panel(config)) == 3
     assert len({model.family for model in config.models.values()}) == 3
     assert all(0.7 < (model.accuracy or 0) < 0.9 for model in config.models.values())
@@ -87,7 +92,7 @@ def test_what_embeds_is_served_under_its_own_name(
 
 def test_samples_of_a_lone_model_differ_in_temperature() -> None:
     config, _ = detect_config({"ANTHROPIC_API_KEY": "k"})
-    assert [member.temperature for member in config.ensembles["emerge"].members] == [None, 0.7, 1.0]
+    assert [member.temperature for member in config.ensembles["emerge-panel"].members] == [None, 0.7, 1.0]
 
 
 def test_local_models_are_known_to_be_free() -> None:
