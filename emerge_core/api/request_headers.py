@@ -39,7 +39,7 @@ def limits_of(http: Request) -> Limits:
     left_s = deadline - perf_counter()
     if left_s <= 0:
         raise RequestError("No time is left to answer this request.", status=504, type="timeout_error", code="timeout")
-    return replace(limits, deadline_s=min(limits.deadline_s or left_s, left_s))
+    return replace(limits, end_s=left_s)
 
 
 def trace_level(http: Request, config: Config) -> TraceLevel:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any, Self
 from uuid import uuid4
@@ -46,9 +47,10 @@ _NOTHING = Outcome(candidates=(), decision=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The ceilings that a caller may lower for one request. Seconds; US dollars."""
+    """The ceilings that a caller may lower for one request, and the time that the host leaves. Seconds; US dollars."""
 
     deadline_s: float | None = None
+    end_s: float | None = None  # the host cuts the request then, however much of the answer is streamed
     max_cost_usd: float | None = None
 
 
@@ -208,9 +210,11 @@ def _unknown_embedder(config: Config, name: str) -> RequestError:
 
 
 def _budget(ensemble: EnsembleConfig, limits: Limits, began: float) -> Budget:
-    deadline_s = min(ensemble.deadline_s, limits.deadline_s or ensemble.deadline_s)
+    deadline_s = min(ensemble.deadline_s, limits.deadline_s or inf, limits.end_s or inf)
     return Budget(
         deadline=began + deadline_s,
+        end=began + limits.end_s if limits.end_s is not None else inf,
+        stream_idle_s=ensemble.stream_idle_s,
         attempts=ensemble.max_calls,
         fair_s=ensemble.deadline_s / 2,  # of what the config gives, whatever the caller leaves of it
         max_cost_usd=limits.max_cost_usd,

@@ -28,10 +28,15 @@ Attempt = Callable[[float], Awaitable[Completion]]  # gets the seconds that it m
 
 @dataclass(slots=True, kw_only=True)
 class Budget:
-    """What a request may still use. `deadline` is on `perf_counter`'s clock, in seconds. A call that had
-    less than `fair_s` and was too slow for it says nothing about its model."""
+    """What a request may still use. `deadline` and `end` are on `perf_counter`'s clock, in seconds. A call that
+    had less than `fair_s` and was too slow for it says nothing about its model.
+
+    The deadline bounds the wait for the first text that the caller receives. Once a call streams live, each
+    silence is bounded by `stream_idle_s`, and the whole by `end` alone: the host cuts the request then."""
 
     deadline: float
+    end: float = inf
+    stream_idle_s: float = inf
     attempts: int
     fair_s: float = 0.0
     max_cost_usd: float | None = None
@@ -40,6 +45,10 @@ class Budget:
     @property
     def remaining_s(self) -> float:
         return self.deadline - perf_counter()
+
+    @property
+    def left_to_end_s(self) -> float:
+        return self.end - perf_counter()
 
 
 @dataclass(slots=True)
@@ -55,6 +64,8 @@ class Attempts:
     unsure: bool = False
     hurried: bool = True
     trial: bool = False  # of a model that was down: once is enough
+    _clock: asyncio.Timeout | None = None
+    _streams: bool = False  # part of the reply has gone to the caller
 
     async def run(self, attempt: Attempt) -> Completion:
         """The first completion, or one with the last error. Raises CancelledError only."""
@@ -83,14 +94,26 @@ class Attempts:
             await asyncio.sleep(wait_s)
         return Completion(error=error)
 
+    def streamed(self) -> None:
+        """Part of the reply has gone to the caller: from now on only a silence, or the host's end, cuts it."""
+        if self._clock is None or self._clock.expired():
+            return
+        self._streams = True
+        silence_s = min(self.budget.stream_idle_s, self.budget.left_to_end_s)
+        self._clock.reschedule(asyncio.get_running_loop().time() + silence_s)
+
     async def _once(self, attempt: Attempt, timeout_s: float) -> Completion | CallError:
         try:
             with counted_by(self._may_send):
-                async with asyncio.timeout(timeout_s):
+                async with asyncio.timeout(timeout_s) as self._clock:
                     return await attempt(timeout_s)
         except UpstreamError as failure:
             return failure.error
         except TimeoutError:
+            if self._streams:
+                silent = f"the stream was silent for {self.budget.stream_idle_s:.3g} s"
+                over = self.budget.left_to_end_s <= 0
+                return CallError(kind="timeout", message="the host's time is over" if over else silent, final=True)
             return CallError(kind="timeout", message=f"no reply within {timeout_s:.3g} s")
         except ConfigError as fault:
             return CallError(kind="config", message=str(fault))

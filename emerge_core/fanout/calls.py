@@ -33,6 +33,8 @@ from emerge_core.types import (
     UpstreamError,
 )
 
+LONGEST_STREAM_S = 24 * 3600.0
+
 
 class Connect(Protocol):
     """Returns a provider by its name. Raises ConfigError if the provider is not set up."""
@@ -259,6 +261,8 @@ class FanOut:
             delta = replace(delta, tool_calls=calls)
             pending.streamed += len(delta.text) + len(delta.refusal)
             pending.streamed += sum(len(call.name) + len(call.arguments) for call in calls)
+            if pending.streamed:
+                pending.attempts.streamed()
             if self.live:
                 self.live(delta)
 
@@ -269,7 +273,8 @@ class FanOut:
                 completion = await provider.complete(name, request, timeout_s=timeout_s)
                 return replace(completion, tool_calls=unique(completion.tool_calls, request))
             try:
-                completion = await provider.stream(name, request, timeout_s=timeout_s, emit=emit)
+                most_s = min(self.budget.left_to_end_s, LONGEST_STREAM_S)  # `attempts` bounds the silences
+                completion = await provider.stream(name, request, timeout_s=most_s, emit=emit)
             except UpstreamError as failure:
                 raise _final(failure) if pending.streamed else failure from None
             return replace(completion, tool_calls=ids.of_calls(completion.tool_calls))

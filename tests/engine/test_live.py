@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emerge_core.engine.engine import Engine
+from emerge_core.engine.engine import Engine, Limits
 from emerge_core.types import ChatRequest, Delta, Trace
 
 QUESTION = ChatRequest(messages=({"role": "user", "content": "Tell me of the sea, at some length."},))
@@ -198,12 +198,67 @@ def test_a_stream_that_fails_before_a_word_is_asked_for_again(upstream: Any, say
     assert run.trace.calls[0].completion.attempts == 3
 
 
-def test_the_deadline_in_the_middle_of_a_reply(upstream: Any, says: Any, panels: Any) -> None:
-    upstream.script = {"a": says(SEA, pause=0.1)}
-    run = Run(panels(ensemble("a", deadline_s="0.35")))
-    assert SEA.startswith(run.heard)
-    assert run.heard
-    assert run.trace.failure
-    assert (run.trace.failure.status, run.trace.failure.code) == (504, "deadline_exceeded")
-    assert run.trace.cost.estimated
-    assert run.trace.cost.usd > 0
+def test_a_live_answer_is_not_cut_by_the_deadline(upstream: Any, says: Any, panels: Any) -> None:
+    """The deadline bounds the wait for the first text. The upstream goes on only when the deadline is over."""
+    upstream.script = {"a": says(SEA, waits_after=2)}
+    config = panels(ensemble("a", deadline_s="1.5"))
+    live: list[Delta] = []
+
+    async def once() -> Trace:
+        engine = Engine(config, environ={})
+        try:
+            running = asyncio.create_task(engine.run(QUESTION, "emerge", live=live.append))
+            await asyncio.sleep(2)
+            assert not running.done()
+            upstream.gate.set()
+            return await running
+        finally:
+            upstream.gate.set()
+            await engine.aclose()
+
+    trace = asyncio.run(once())
+    assert trace.decision is not None
+    assert trace.decision.message.text == "".join(delta.text for delta in live) == SEA
+
+
+def test_a_silence_ends_a_live_answer(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {"a": says(SEA, waits_after=2)}
+    config = panels(ensemble("a", stream_idle_s="0.5"))
+
+    async def once() -> Trace:
+        engine = Engine(config, environ={})
+        try:
+            return await engine.run(QUESTION, "emerge", live=lambda _: None)
+        finally:
+            upstream.gate.set()
+            await engine.aclose()
+
+    trace = asyncio.run(once())
+    assert trace.decision is None
+    assert trace.failure is not None
+    assert trace.failure.status == 504
+    assert "the stream was silent for 0.5 s" in trace.failure.message
+
+
+def test_the_end_of_the_host_in_the_middle_of_a_reply(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {"a": says(SEA, waits_after=2)}
+    config = panels(ensemble("a"))
+    live: list[Delta] = []
+
+    async def once() -> Trace:
+        engine = Engine(config, environ={})
+        try:
+            return await engine.run(QUESTION, "emerge", limits=Limits(end_s=1.5), live=live.append)
+        finally:
+            upstream.gate.set()
+            await engine.aclose()
+
+    trace = asyncio.run(once())
+    heard = "".join(delta.text for delta in live)
+    assert heard
+    assert SEA.startswith(heard)
+    assert trace.failure
+    assert (trace.failure.status, trace.failure.code) == (504, "deadline_exceeded")
+    assert "the host's time is over" in trace.failure.message
+    assert trace.cost.estimated
+    assert trace.cost.usd > 0

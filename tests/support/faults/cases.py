@@ -115,6 +115,8 @@ def _ensemble(case: Case) -> dict[str, Any]:
         "early_decision": False,
         "deadline_s": DEADLINE_S,
     }
+    if case.live and case.live.slow:
+        made["stream_idle_s"] = 1.0  # less than between two events of what drips
     if case.position == "judge":
         made["aggregator"] = {"name": "judge", "judge": helper}
     elif case.position == "merger":
