@@ -1,8 +1,9 @@
 # The whole developer interface. Every target sets up what it needs; `python3`, `pip` and `make` suffice.
 PYTHON ?= python3
 PORT ?= 8000
-BIN := .venv/bin
-READY := .venv/.ready
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 TOOLS := .tools/aws
 # Where python3.13 is, which the functions run on: it builds them. A pyenv shim is not enough for `sam build`.
 PYTHON313 := $(shell for d in "$$(pyenv prefix 3.13 2>/dev/null)/bin" "$$(dirname "$$(command -v python3.13 || echo /none/x)")"; do \
@@ -108,9 +109,9 @@ $(CLIENTS)/.tried: $(wildcard tests/conformance/*.lock) tests/conformance/packag
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "emerge needs Python 3.11, 3.12 or 3.13: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/pip || { rm -rf .venv; $(PYTHON) -m venv .venv >/dev/null 2>&1; } || { rm -rf .venv; \
-	  $(PYTHON) -m pip install --quiet --target .tools virtualenv && PYTHONPATH=.tools $(PYTHON) -m virtualenv --quiet .venv; }
-	@echo "installing the Python packages into .venv: once, a minute or two"
+	@test -x $(BIN)/pip || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; } || { rm -rf $(VENV); \
+	  $(PYTHON) -m pip install --quiet --target .tools virtualenv && PYTHONPATH=.tools $(PYTHON) -m virtualenv --quiet $(VENV); }
+	@echo "installing the Python packages into $(VENV): once, a minute or two"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
@@ -131,4 +132,4 @@ lock: $(READY)
 	cd tests/conformance && rm -f package-lock.json && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean:
-	rm -rf .venv .tools .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv* .tools .aws-sam .mypy_cache .ruff_cache .pytest_cache .hypothesis
