@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from emerge_core.providers.errors import bad_response, unsupported
-from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage
+from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage, text_of
 
 MAX_EMBEDDINGS = 40_000_000  # bytes of a reply: 2,048 vectors of 3,072 numbers in base64 take 34 million
 # Fields that choose what is billed, behind the config's back: another model, a dearer tier, a paid search, several
@@ -25,6 +25,13 @@ BILLING_FIELDS = frozenset(
 )
 MAX_CALLS = 1_000  # tool calls, or blocks of content, of one reply
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
+
+
+def content_text(content: Any) -> str | None:
+    """The text of a reply's content, or None if it has none. Raises UpstreamError if the content is not text."""
+    if content is not None and not isinstance(content, (str, list)):
+        raise bad_response("the content of the upstream's message is not text")
+    return None if content is None else text_of(content)
 
 
 def unfenced(text: str) -> str:

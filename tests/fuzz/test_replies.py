@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -98,6 +99,22 @@ def test_changed_streams(kind: str, data: st.DataObject) -> None:
         ends = Extractor.of(ASKED)
         ends.why_unusable(completion)
         ends.key(completion)
+
+
+@pytest.mark.parametrize("kind", ["openai", "ollama"])
+@pytest.mark.parametrize("content", [42, 0, True, {"text": "4"}])
+def test_content_that_is_not_text_is_no_empty_answer(kind: str, content: Any) -> None:
+    stream = deepcopy(FORMATS[kind][1])
+    part = stream[0]["choices"][0]["delta"] if kind == "openai" else stream[0]["message"]
+    part["content"] = content
+    with pytest.raises(UpstreamError, match="not text"):
+        read(kind, [json.dumps(event).encode() for event in stream])
+
+
+def test_content_that_is_not_text_in_a_whole_reply() -> None:
+    _, finish = _openai(lambda _: None)
+    with pytest.raises(UpstreamError, match="not text"):
+        finish({"choices": [{"message": {"role": "assistant", "content": 42}, "finish_reason": "stop"}]})
 
 
 @pytest.mark.parametrize("kind", FORMATS)

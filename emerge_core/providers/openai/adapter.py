@@ -22,6 +22,7 @@ from emerge_core.providers.parts import (
     BILLING_FIELDS,
     MAX_EMBEDDINGS,
     check_calls,
+    content_text,
     count,
     function_of,
     json_instruction,
@@ -223,7 +224,7 @@ def from_wire(
     calls = _tool_calls(message)
     finish = choice.get("finish_reason")
     content, refusal = message.get("content"), message.get("refusal")
-    text = text_of(content) if content is not None else None
+    text = content_text(content)
     logprobs = choice.get("logprobs")
     found = logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None
     if request.logprobs and found is None and "logprobs" not in dropped:

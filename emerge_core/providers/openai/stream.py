@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from emerge_core.providers.errors import bad_response, json_object
-from emerge_core.providers.parts import alternatives, check_calls, function_of, logprobs_of
+from emerge_core.providers.parts import alternatives, check_calls, content_text, function_of, logprobs_of
 from emerge_core.providers.transport.content import Content
-from emerge_core.types import Delta, JsonObject, Sink, ToolCallDelta, UpstreamError, text_of
+from emerge_core.types import Delta, JsonObject, Sink, ToolCallDelta, UpstreamError
 
 _DONE = b"[DONE]"
 
@@ -66,7 +66,7 @@ class Assembly:
 
     def _take_part(self, part: JsonObject, logprobs: Any) -> None:
         content, refusal = part.get("content"), part.get("refusal")
-        text = text_of(content)
+        text = content_text(content) or ""
         if content is not None:
             self._texts.append(text)
         refusal = refusal if isinstance(refusal, str) else ""
