@@ -259,7 +259,7 @@ class FanOut:
         def emit(delta: Delta) -> None:
             calls = tuple(map(ids.of_delta, delta.tool_calls)) if pending.live_calls else ()
             delta = replace(delta, tool_calls=calls)
-            pending.streamed += len(delta.text) + len(delta.refusal)
+            pending.streamed += len(delta.text) + len(delta.refusal) + len(delta.reasoning) + (delta.native is not None)
             pending.streamed += sum(len(call.name) + len(call.arguments) for call in calls)
             if pending.streamed:
                 pending.attempts.streamed()

@@ -370,7 +370,7 @@ def test_the_description_names_every_route(http: httpx.Client) -> None:
     served = {
         f"/v1/{name}"
         for name in ("chat/completions", "responses", "embeddings", "models", "models/{id}", "emerge/status")
-    }
+    } | {"/v1/messages", "/v1/messages/count_tokens"}
     assert set(described["paths"]) == {*served, "/healthz"}
     assert described["openapi"].startswith("3.1")
 

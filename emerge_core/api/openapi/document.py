@@ -9,7 +9,7 @@ from typing import Any
 from emerge_core.about import VERSION
 from emerge_core.api.openapi.schemas import TEXT, JsonSchema, ref, schemas
 
-_ANSWERING = ("400", "401", "404", "413", "415", "429", "500", "502", "503", "504")
+_ANSWERING = ("400", "401", "403", "404", "408", "413", "415", "429", "500", "502", "503", "504", "529")
 
 
 @cache
@@ -19,11 +19,17 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "emerge",
             "version": VERSION,
-            "description": "An OpenAI-compatible proxy: `model` names an ensemble of models, or one model.",
+            "description": "A proxy that speaks OpenAI's and Anthropic's APIs: `model` names an ensemble, or one model.",
         },
         "paths": {
             "/v1/chat/completions": {"post": _asking("Answer a conversation", "ChatRequest", "ChatCompletion")},
             "/v1/responses": {"post": _asking("Answer a conversation, in items", "ResponseRequest", "Response")},
+            "/v1/messages": {
+                "post": _asking("Answer a conversation, as Anthropic's API", "MessageRequest", "MessageReply")
+            },
+            "/v1/messages/count_tokens": {
+                "post": _asking("Count a request's tokens", "CountRequest", "TokenCount", streams=False),
+            },
             "/v1/embeddings": {
                 "post": _asking("Embed texts", "EmbeddingRequest", "EmbeddingList", streams=False),
             },
@@ -54,9 +60,12 @@ def document() -> dict[str, Any]:
         },
         "components": {
             "schemas": schemas(),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
-        "security": [{"key": []}, {}],
+        "security": [{"key": []}, {"x-api-key": []}, {}],
     }
 
 

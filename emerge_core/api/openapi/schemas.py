@@ -10,6 +10,7 @@ TEXT: JsonSchema = {"type": "string"}
 NAMES: JsonSchema = {"type": "array", "items": TEXT}
 COUNT: JsonSchema = {"type": "integer", "minimum": 0}
 _TOKENS: JsonSchema = {"type": "array", "minItems": 1, "items": COUNT}
+_OUTPUT_ITEM: JsonSchema = {"enum": ["reasoning", "message", "function_call", "custom_tool_call"]}
 _FORMAT: JsonSchema = {
     "type": ["object", "null"],
     "required": ["type"],
@@ -111,7 +112,7 @@ def schemas() -> dict[str, JsonSchema]:
         "Item": {
             "type": "object",
             "properties": {
-                "type": {"enum": ["message", "function_call", "function_call_output", "reasoning"]},
+                "type": {"type": "string"},
                 "role": {"enum": ["user", "assistant", "system", "developer"]},
                 "content": {"type": ["string", "array"], "items": {"type": "object"}},
                 "call_id": TEXT,
@@ -122,8 +123,9 @@ def schemas() -> dict[str, JsonSchema]:
         },
         "FunctionTool": {
             "type": "object",
-            "required": ["type", "name"],
-            "properties": {"type": {"const": "function"}, **_function()},
+            "required": ["type"],
+            "description": "Tools of other types would run at the provider: they are left out, and named.",
+            "properties": {"type": {"type": "string", "examples": ["function", "custom", "namespace"]}, **_function()},
         },
         "Response": record(
             id=TEXT,
@@ -131,9 +133,37 @@ def schemas() -> dict[str, JsonSchema]:
             created_at={"type": "integer"},
             model=TEXT,
             status={"enum": ["completed", "incomplete"]},
-            output={"type": "array", "minItems": 1, "items": record(type={"enum": ["message", "function_call"]})},
+            output={
+                "type": "array",
+                "minItems": 1,
+            output={"type": "array", "minItems": 1, "items": record(type=_OUTPUT_ITEM)},
+            },
             usage=record(input_tokens=COUNT, output_tokens=COUNT, total_tokens=COUNT),
         ),
+        "MessageRequest": {
+            "type": "object",
+            "required": ["model", "max_tokens", "messages"],
+            "additionalProperties": True,
+            "description": "Fields that are not named here reach members that speak Anthropic's API.",
+            "properties": {**_message_fields(), "max_tokens": {"type": "integer", "minimum": 1}},
+        },
+        "CountRequest": {
+            "type": "object",
+            "required": ["model", "messages"],
+            "additionalProperties": True,
+            "properties": _message_fields(),
+        },
+        "MessageReply": record(
+            id=TEXT,
+            type={"const": "message"},
+            role={"const": "assistant"},
+            model=TEXT,
+            content={"type": "array", "items": record(type=TEXT)},
+            stop_reason=nullable("string"),
+            stop_sequence=nullable("string"),
+            usage=record(input_tokens=COUNT, output_tokens=COUNT),
+        ),
+        "TokenCount": record(input_tokens=COUNT),
         "EmbeddingRequest": {
             "type": "object",
             "required": ["model", "input"],
@@ -187,6 +217,29 @@ def schemas() -> dict[str, JsonSchema]:
         "Error": record(
             error=record(message=TEXT, type=TEXT, param=nullable("string"), code=nullable("string")),
         ),
+    }
+
+
+def _message_fields() -> dict[str, JsonSchema]:
+    blocks = {"type": ["string", "array"], "items": {"type": "object", "required": ["type"]}}
+    turn = {"role": {"enum": ["user", "assistant", "system"]}, "content": blocks}
+    return {
+        "model": {"type": "string", "minLength": 1, "description": "An ensemble's or a model's name"},
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "object", "required": list(turn), "properties": turn},
+        },
+        "system": {"type": ["string", "array", "null"], "items": {"type": "object"}},
+        "stream": nullable("boolean"),
+        "tools": {"type": ["array", "null"], "maxItems": 128, "items": {"type": "object"}},
+        "tool_choice": nullable("object"),
+        "temperature": nullable("number", minimum=0, maximum=2),
+        "top_p": nullable("number", minimum=0, maximum=1),
+        "top_k": nullable("integer", minimum=0),
+        "stop_sequences": {"type": ["array", "null"], "items": TEXT},
+        "metadata": nullable("object"),
+        "output_config": nullable("object"),
     }
 
 
