@@ -19,14 +19,12 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "emerge",
             "version": VERSION,
-            "description": "A proxy that speaks OpenAI's and Anthropic's APIs: `model` names an ensemble, or one model.",
+            "description": "A proxy that speaks OpenAI's and Anthropic's APIs: `model` names an ensemble or a model.",
         },
         "paths": {
             "/v1/chat/completions": {"post": _asking("Answer a conversation", "ChatRequest", "ChatCompletion")},
             "/v1/responses": {"post": _asking("Answer a conversation, in items", "ResponseRequest", "Response")},
-            "/v1/messages": {
-                "post": _asking("Answer a conversation, as Anthropic's API", "MessageRequest", "MessageReply")
-            },
+            "/v1/messages": {"post": _asking("Answer as Anthropic's API does", "MessageRequest", "MessageReply")},
             "/v1/messages/count_tokens": {
                 "post": _asking("Count a request's tokens", "CountRequest", "TokenCount", streams=False),
             },

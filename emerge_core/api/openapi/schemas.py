@@ -136,7 +136,7 @@ def schemas() -> dict[str, JsonSchema]:
             output={
                 "type": "array",
                 "minItems": 1,
-            output={"type": "array", "minItems": 1, "items": record(type=_OUTPUT_ITEM)},
+                "items": record(type=_OUTPUT_ITEM),
             },
             usage=record(input_tokens=COUNT, output_tokens=COUNT, total_tokens=COUNT),
         ),
