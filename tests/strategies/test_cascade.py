@@ -101,3 +101,21 @@ def test_nothing_usable_is_an_error(upstream: Any, says: Any, panels: Any) -> No
 def test_several_choices_need_several_answers(upstream: Any, says: Any, panels: Any) -> None:
     upstream.script = {"a": says("42"), "b": says("42"), "frontier": says("42")}
     assert asked(run(panels(cascade()), ChatRequest(messages=QUESTION.messages, n=2))) == ["a", "b"]
+
+
+def test_one_answer_has_no_agreement_and_the_reserve_is_an_escalation(upstream: Any, says: Any, panels: Any) -> None:
+    upstream.script = {"a": says("42"), "b": says("42"), "frontier": says("42")}
+    first = run(panels(cascade()))
+    assert first.decision is not None
+    assert (first.decision.agreement, first.decision.escalated) == (None, False)
+    upstream.script["a"] = says("I am not sure, perhaps 41.")
+    second = run(panels(cascade()))
+    assert second.decision is not None
+    assert asked(second) == ["a", "b"]
+    assert second.decision.escalated
+    upstream.script["a"] = says("41")
+    agreed = run(panels(cascade(', "stop": "agree"')))
+    assert agreed.decision is not None
+    assert asked(agreed) == ["a", "b", "frontier"]
+    assert agreed.decision.agreement == pytest.approx(2 / 3)
+    assert agreed.decision.escalated
