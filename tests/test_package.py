@@ -123,6 +123,13 @@ def test_what_the_wheel_says_and_holds(wheel: Path) -> None:
     assert (about["Name"], about["Version"], about["Requires-Python"]) == (DISTRIBUTION, VERSION, ">=3.11")
 
 
+def test_the_version_has_its_changes() -> None:
+    heads = re.findall(r"^## \[(\S+)\](?: - (\d{4}-\d\d-\d\d))?$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert heads[0] == ("Unreleased", "")
+    assert [version for version, _ in heads][1] == VERSION
+    assert all(date for _, date in heads[1:])
+
+
 def test_every_import_has_its_dependency() -> None:
     """A module that the package imports belongs to a dependency, of the package or of one of its extras, or comes
     with one."""

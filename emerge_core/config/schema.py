@@ -322,9 +322,10 @@ class EnsembleConfig(Section):
     """which members are asked; see `strategy` below"""
     aggregator: AggregatorConfig = AggregatorConfig()
     """how the answers become one; see `aggregator` below"""
-    deadline_s: Annotated[float, Field(gt=0, le=900)] = 25.0  # until the first text that the caller receives
-    stream_idle_s: Annotated[float, Field(gt=0, le=900)] = 30.0  # of each silence in an answer that streams live
-    """seconds for the whole request"""
+    deadline_s: Annotated[float, Field(gt=0, le=900)] = 25.0
+    """seconds until the client receives the first useful text: of a reply that does not stream live, for all of it"""
+    stream_idle_s: Annotated[float, Field(gt=0, le=900)] = 30.0
+    """seconds of silence after which an answer that streams live is cut off"""
     min_answers: Annotated[int, Field(ge=1)] = 1
     """fewer usable answers than this are an error"""
     max_calls: Annotated[int, Field(ge=1, le=200)] = 24
