@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emerge_core.providers.bedrock.messages import called, conversation
+from emerge_core.providers.bedrock.messages import called, conversation, step_without_thinking
 from emerge_core.providers.bedrock.outcomes import OPTIONAL
 from emerge_core.providers.errors import unsupported
 from emerge_core.providers.parts import function_of, json_instruction
@@ -60,7 +60,8 @@ def to_wire(
 ) -> Wire:
     """`refused` holds the optional parameters that this model has refused before. Raises UpstreamError
     (`unsupported`) for content that Converse cannot carry."""
-    system, turns = conversation(request.messages)
+    thinking, step_lacks_it = _thinking(model, request), step_without_thinking(request.messages)
+    system, turns = conversation(request.messages, thinking=not (thinking and step_lacks_it))
     tools = [_tool(tool) for tool in request.tools if request.tool_choice != "none"]
     choice = _choice(request) if tools else None
     schema = request.json_schema
@@ -81,6 +82,8 @@ def to_wire(
         tools = [_spec(name, None, {"type": "object"}) for name in names]
         if request.tool_choice == "none":
             dropped.append("tool_choice")
+    if thinking and step_lacks_it:
+        thinking = None  # the model would refuse the step; named in dropped_params
     stop = [text for text in request.stop if text.strip()]
     if len(stop) < len(request.stop):
         dropped.append("stop")
@@ -92,6 +95,7 @@ def to_wire(
         "toolChoice": choice,
         "textFormat": text_format,
         "effort": _effort(model, effort),
+        "thinking": thinking,
         "topK": request.extra.get("top_k") if _CLAUDE.search(model) or _NOVA.search(model) else None,
     }
     if request.temperature is not None and request.temperature > 1:
@@ -99,7 +103,7 @@ def to_wire(
         dropped.append("temperature")
     sent = {name: value for name, value in optional.items() if value is not None and name not in refused}
     dropped += [OPTIONAL[name] for name, value in optional.items() if value is not None and name in refused]
-    carried = {"reasoning_effort": "effort", "top_k": "topK"}
+    carried = {"reasoning_effort": "effort", "top_k": "topK", "thinking": "thinking"}
     dropped += [name for name in request.extra if carried.get(name) not in sent]
 
     body = _body(model, system, turns, tools, sent, request.max_tokens, extras or Extras())
@@ -140,6 +144,8 @@ def _body(
             own["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": sent["effort"]}
         else:
             output["effort"] = sent["effort"]
+    if "thinking" in sent:
+        own["thinking"] = sent["thinking"]
     if "topK" in sent:
         own |= {"top_k": sent["topK"]} if _CLAUDE.search(model) else {"inferenceConfig": {"topK": sent["topK"]}}
     if output:
@@ -166,6 +172,12 @@ def _never(request: ChatRequest) -> dict[str, Any]:
         "top_logprobs": request.top_logprobs,
         "parallel_tool_calls": True if request.tools and request.parallel_tool_calls is False else None,
     }
+
+
+def _thinking(model: str, request: ChatRequest) -> Any:
+    """Anthropic's own parameter, which its models take on Bedrock too."""
+    wanted = request.extra.get("thinking")
+    return wanted if _CLAUDE.search(model) and isinstance(wanted, Mapping) else None
 
 
 def _effort(model: str, effort: Any) -> str | None:

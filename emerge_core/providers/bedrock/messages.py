@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emerge_core.providers.errors import unsupported
 from emerge_core.providers.parts import Document, Image, arguments_object, function_of, pieces
 from emerge_core.providers.tool_ids import shortened
-from emerge_core.types import JsonObject, text_of
+from emerge_core.types import JsonObject
 
 Block = dict[str, Any]
 
@@ -29,16 +29,19 @@ _LONGEST_ID = 64
 _WITH_DOCUMENT = "Use the attached document."  # Converse wants a text beside every document
 
 
-def conversation(messages: Sequence[JsonObject]) -> tuple[list[Block], list[dict[str, Any]]]:
-    """The system blocks and the turns. Neighbours of one role become one turn, as Converse demands."""
+def conversation(messages: Sequence[JsonObject], *, thinking: bool = True) -> tuple[list[Block], list[dict[str, Any]]]:
+    """The system blocks and the turns. Neighbours of one role become one turn, as Converse demands.
+
+    Instructions in the middle of the conversation stay where they are, as the user's, so that a longer history begins
+    with the same prompt. Reasoning comes first in its turn; without `thinking` it is left out.
+    """
     system: list[Block] = []
     turns: list[dict[str, Any]] = []
-    translation = _Translation()
+    translation = _Translation(thinking=thinking)
     for message in messages:
         role = message.get("role")
-        if role in ("system", "developer"):
-            text = text_of(message.get("content"))
-            system += [{"text": text}] if text.strip() else []
+        if role in ("system", "developer") and not turns:
+            system += translation.content(message)
             continue
         speaker = "assistant" if role == "assistant" else "user"
         blocks = translation.blocks(role, message)
@@ -72,25 +75,38 @@ def tool_use_id(call_id: Any) -> str:
 class _Translation:
     """Keeps what must be unique in one request: the ids of calls, the names of documents."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, thinking: bool) -> None:
+        self._thinking = thinking
         self._latest: dict[str, str] = {}
         self._ids: set[str] = set()
         self._names: set[str] = set()
 
+    def content(self, message: JsonObject) -> list[Block]:
+        """The content, with a cache point after each part that the client marked for the cache."""
+        found = message.get("content")
+        parts: Sequence[Any] = found if isinstance(found, (list, tuple)) else [found]
+        blocks: list[Block] = []
+        for part, piece in zip(parts, pieces(found), strict=False):
+            if isinstance(piece, str) and not piece.strip():  # Converse refuses a blank text
+                continue
+            blocks.append(self._block(piece))
+            blocks += _cache_point(part)
+        return blocks + (_cache_point(message) if blocks else [])
+
     def blocks(self, role: Any, message: JsonObject) -> list[Block]:
-        content = [
-            self._block(piece)
-            for piece in pieces(message.get("content"))
-            if not isinstance(piece, str) or piece.strip()  # Converse refuses a blank text
-        ]
-        if role == "user":
+        content = self.content(message)
+        if role in ("user", "system", "developer"):
             return content
         if role == "tool":
             call_id = str(message.get("tool_call_id"))
             result_id = self._latest.get(call_id) or tool_use_id(call_id)
-            return [{"toolResult": {"toolUseId": result_id, "content": content or [{"text": "(empty)"}]}}]
+            points = [block for block in content if "cachePoint" in block]
+            said = [block for block in content if "cachePoint" not in block] or [{"text": "(empty)"}]
+            return [{"toolResult": {"toolUseId": result_id, "content": said}}, *points]
         if role == "assistant":
-            return content + [self._tool_use(call) for call in message.get("tool_calls") or ()]
+            thoughts = message.get("thinking_blocks") or () if self._thinking else ()
+            calls = [self._tool_use(call) for call in message.get("tool_calls") or ()]
+            return [*filter(None, map(_reasoning, thoughts)), *content, *calls]
         raise unsupported(f"Bedrock takes no message of role {role!r}", param="messages")
 
     def _block(self, piece: str | Image | Document) -> Block:
@@ -125,6 +141,50 @@ class _Translation:
                 "input": arguments_object(function.get("arguments")),
             }
         }
+
+
+def _cache_point(marked: Any) -> list[Block]:
+    """Converse's form of Anthropic's `cache_control` mark."""
+    mark = marked.get("cache_control") if isinstance(marked, Mapping) else None
+    if not isinstance(mark, Mapping):
+        return []
+    ttl = {"ttl": mark["ttl"]} if mark.get("ttl") in ("5m", "1h") else {}
+    return [{"cachePoint": {"type": "default", **ttl}}]
+
+
+def _reasoning(block: Any) -> Block | None:
+    """Converse's form of Anthropic's thinking block; None for a block of another kind."""
+    match block:
+        case {"type": "thinking", "thinking": str(text)}:
+            signature = block.get("signature")
+            signed = {"signature": signature} if signature else {}
+            return {"reasoningContent": {"reasoningText": {"text": text, **signed}}}
+        case {"type": "redacted_thinking", "data": str(data)}:
+            return {"reasoningContent": {"redactedContent": data}}
+    return None
+
+
+def thinking_blocks(content: Sequence[Any]) -> tuple[Block, ...]:
+    """The reasoning in a reply's content, as Anthropic's thinking blocks: the form in which the client keeps it."""
+    found = []
+    for block in content:
+        match block:
+            case {"reasoningContent": {"reasoningText": {"text": str(text)} as reasoning}}:
+                found.append({"type": "thinking", "thinking": text, "signature": str(reasoning.get("signature") or "")})
+            case {"reasoningContent": {"redactedContent": str(data)}}:
+                found.append({"type": "redacted_thinking", "data": data})
+    return tuple(found)
+
+
+def step_without_thinking(messages: Sequence[JsonObject]) -> bool:
+    """Whether the assistant has called tools since the user last spoke, without a thinking block before the call: a
+    step of another model, which a model that must think first does not take."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return False
+        if message.get("tool_calls") and not message.get("thinking_blocks"):
+            return True
+    return False
 
 
 def _image(image: Image) -> Block:

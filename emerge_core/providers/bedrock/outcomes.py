@@ -21,6 +21,7 @@ OPTIONAL: Mapping[str, str] = {
     "textFormat": "response_format",
     "effort": "reasoning_effort",
     "topK": "top_k",
+    "thinking": "thinking",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emerge_core.providers.bedrock.converse import Wire
-from emerge_core.providers.bedrock.messages import tool_use_id
+from emerge_core.providers.bedrock.messages import thinking_blocks, tool_use_id
 from emerge_core.providers.bedrock.outcomes import STOP_REASONS, StopReason
 from emerge_core.providers.errors import bad_response
 from emerge_core.providers.parts import count, unfenced, whole_usage
@@ -26,6 +26,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, model: str, attempts: int) -> Co
         raise bad_response(stop.what)
     texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
     calls = tuple(_tool_call(block["toolUse"]) for block in content if "toolUse" in block)
+    thoughts = thinking_blocks(content)
     text, finish = "".join(texts) if texts else None, stop.finish
     if wire.text_in_tool and calls:
         text, calls = calls[0].arguments, ()
@@ -35,6 +36,8 @@ def from_wire(reply: JsonObject, wire: Wire, *, model: str, attempts: int) -> Co
         tool_calls=calls,
         refusal=(text or stop.what) if finish == "content_filter" else None,
         finish_reason=finish,
+        reasoning_content="".join(block.get("thinking", "") for block in thoughts) or None,
+        thinking_blocks=thoughts,
         usage=_usage(reply.get("usage")),
         upstream_model=model,
         dropped_params=wire.dropped,

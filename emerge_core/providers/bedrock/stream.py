@@ -112,6 +112,8 @@ class Assembly:
     def _take_reasoning(self, index: int, reasoning: JsonObject) -> None:
         text = reasoning.get("text")
         self._part(index, "reasoningContent", text if isinstance(text, str) else "")
+        if isinstance(text, str) and text:
+            self._emit(Delta(reasoning=text))
         block = self._blocks[index]["reasoningContent"]
         for name in ("signature", "redactedContent"):
             if isinstance(reasoning.get(name), str):

@@ -392,6 +392,74 @@ SHAPES = [
         response_format={"type": "json_object"},
     ),
     shape(
+        "marks for the cache",
+        {
+            "system": [{"text": "Long."}, {"cachePoint": {"type": "default"}}],
+            "messages": turns({"text": "One"}, {"cachePoint": {"type": "default", "ttl": "1h"}}, {"text": "Two"}),
+        },
+        {"role": "system", "content": [{**text("Long."), "cache_control": {"type": "ephemeral"}}]},
+        user([{**text("One"), "cache_control": {"type": "ephemeral", "ttl": "1h"}}, text("Two")]),
+        model=SONNET,
+    ),
+    shape(
+        "thinking of an earlier step",
+        {
+            "messages": [
+                HELLO_TURN,
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}},
+                        {"reasoningContent": {"redactedContent": b"hidden"}},
+                        {"toolUse": {"toolUseId": "a", "name": "now", "input": {}}},
+                    ],
+                },
+                {"role": "user", "content": [{"toolResult": {"toolUseId": "a", "content": [{"text": "12"}]}}]},
+            ],
+            "toolConfig": {"tools": [spec("now", {"type": "object"})]},
+            "additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        },
+        HELLO,
+        {
+            "role": "assistant",
+            "content": None,
+            "thinking_blocks": [
+                {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
+                {"type": "redacted_thinking", "data": base64.b64encode(b"hidden").decode()},
+            ],
+            "tool_calls": [call("a", "now", "{}")],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "12"},
+        tools=(tool("now"),),
+        model=SONNET,
+        extra={"thinking": {"type": "enabled", "budget_tokens": 1024}},
+    ),
+    shape(
+        "no thinking after another model's step",
+        {
+            "messages": [
+                HELLO_TURN,
+                {"role": "assistant", "content": [{"toolUse": {"toolUseId": "a", "name": "now", "input": {}}}]},
+                {"role": "user", "content": [{"toolResult": {"toolUseId": "a", "content": [{"text": "12"}]}}]},
+            ],
+            "toolConfig": {"tools": [spec("now", {"type": "object"})]},
+        },
+        HELLO,
+        {"role": "assistant", "content": None, "tool_calls": [call("a", "now", "{}")]},
+        {"role": "tool", "tool_call_id": "a", "content": "12"},
+        tools=(tool("now"),),
+        model=SONNET,
+        extra={"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        dropped=("thinking",),
+    ),
+    shape(
+        "instructions in the middle stay there",
+        {"messages": turns({"text": "Hello"}, {"text": "Be brief."}, {"text": "Bye"})},
+        HELLO,
+        {"role": "system", "content": "Be brief."},
+        user("Bye"),
+    ),
+    shape(
         "a guardrail",
         {"guardrailConfig": {"guardrailIdentifier": "gr1", "guardrailVersion": "3"}},
         extras={"guardrail_id": "gr1", "guardrail_version": "3"},

@@ -277,3 +277,19 @@ def test_a_key_of_bedrock_is_sent_instead_of_a_signature() -> None:
     error, upstream = asyncio.run(main())
     assert (error.code, error.kind) == ("MissingAuthenticationTokenException", "auth")
     assert upstream.asked == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_reasoning_comes_back_as_thinking_blocks(streamed: bool) -> None:
+    content = [
+        {"reasoningContent": {"reasoningText": {"text": "6 * 7.", "signature": "c2ln"}}},
+        {"reasoningContent": {"redactedContent": "c2VjcmV0"}},
+        {"text": "42"},
+    ]
+    answer = {**text_reply(""), "output": {"message": {"role": "assistant", "content": content}}}
+    result, _, _ = call(answer, model=SONNET, streamed=streamed)
+    assert (result.text, result.reasoning_content) == ("42", "6 * 7.")
+    assert result.thinking_blocks == (
+        {"type": "thinking", "thinking": "6 * 7.", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "c2VjcmV0"},
+    )

@@ -83,7 +83,9 @@ def with_bytes(value: Any) -> Any:
     """As botocore takes it: blobs are bytes, not base64."""
     if isinstance(value, dict):
         return {
-            name: base64.b64decode(item) if name == "bytes" and isinstance(item, str) else with_bytes(item)
+            name: base64.b64decode(item)
+            if name in ("bytes", "redactedContent") and isinstance(item, str)
+            else with_bytes(item)
             for name, item in value.items()
         }
     return [with_bytes(item) for item in value] if isinstance(value, list) else value
