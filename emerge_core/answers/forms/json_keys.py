@@ -133,7 +133,7 @@ def enum_paths(schema: Mapping[str, Any] | None) -> frozenset[str]:
 Leaf = tuple[str, str, Any]  # its path, the path with array items as `*`, its value
 
 
-def _leaves(value: Any) -> list[Leaf] | None:
+def _leaves(value: Any, *, patterns: bool = True) -> list[Leaf] | None:
     """The leaves of a parsed JSON value in order, down to `MAX_DEPTH`; None if there are more than `MAX_LEAVES` that a
     key could contain."""
     found: list[Leaf] = []
@@ -143,10 +143,10 @@ def _leaves(value: Any) -> list[Leaf] | None:
             return
         if type(value) is dict and value:
             for name, item in value.items():
-                collect(item, f"{path}/{name}", f"{pattern}/{name}", depth + 1)
+                collect(item, f"{path}/{name}", f"{pattern}/{name}" if patterns else "", depth + 1)
         elif type(value) is list and value:
             for index, item in enumerate(value):
-                collect(item, f"{path}/{index}", f"{pattern}/*", depth + 1)
+                collect(item, f"{path}/{index}", f"{pattern}/*" if patterns else "", depth + 1)
         else:
             found.append((path, pattern, value))
 
@@ -172,7 +172,7 @@ def json_key(
         voted = [(path, _leaf(item, normal)) for path, item in sorted(chosen.items()) if item is not _MISSING]
         return AnswerKey("json", canonical(voted))
     voted = []
-    leaves = _leaves(value)
+    leaves = _leaves(value, patterns=bool(enums))
     if leaves is None:
         return None
     for path, pattern, leaf in leaves:
@@ -180,7 +180,7 @@ def json_key(
             return None
         if not isinstance(leaf, str):
             voted.append((path, _leaf(leaf, normal)))
-        elif pattern in enums:
+        elif enums and pattern in enums:
             voted.append((path, leaf))
         elif len(leaf.strip()) <= SHORT:
             voted.append((path, normal(leaf)))
