@@ -1,4 +1,4 @@
-"""The config of someone who has none yet: the providers whose keys are at hand, else a simulated panel."""
+"""The config if the user gives none: made of the providers whose keys are set, a local Ollama, or a simulated panel."""
 
 from __future__ import annotations
 

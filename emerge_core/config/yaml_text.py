@@ -34,7 +34,7 @@ MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 class StrictLoader(BaseLoader):
-    """Resolves YAML 1.2's core schema, and refuses what would be silently lost."""
+    """Resolves YAML 1.2's core schema, and refuses duplicate keys, of which one would be lost silently."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own name)
 
@@ -100,7 +100,7 @@ class Document:
 
 
 def read_yaml(text: str, *, source: str) -> Document:
-    """Raises ConfigError with the line, and without the text that stands there: it may hold a secret."""
+    """Raises ConfigError with the line number but without the line's text, which may hold a secret."""
     if len(text) > MAX_CHARACTERS or _open_brackets(text) > MAX_BRACKETS:
         raise ConfigError(f"{source}: is too large for a config")
     try:
@@ -120,13 +120,13 @@ def read_yaml(text: str, *, source: str) -> Document:
 
 
 def _open_brackets(text: str) -> int:
-    """How many stand open at once, at most. Quoted ones count too: nobody quotes that many."""
+    """The deepest nesting of brackets. Quoted ones count too: no config quotes that many."""
     depths = accumulate(1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", text))
     return max(depths, default=0)
 
 
 def _values(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """The number of values in a node, those behind an alias counted each time."""
+    """The number of values in a node; those behind an alias count at each use."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in known:
@@ -137,11 +137,11 @@ def _values(node: yaml.Node | None, known: dict[int, int]) -> int:
 
 
 def _unquoted(problem: str | None) -> str:
-    """PyYAML's words without what it quotes of the text."""
+    """PyYAML's message without its quotations of the text."""
     return re.sub(r"'.*'|\".*\"", "…", problem or "it cannot be read", flags=re.S)
 
 
 def shown_key(key: str) -> str:
-    """A key as it may be shown: `api_key:sk-…` (the space forgotten) is one long key to YAML."""
+    """A key that is safe to show. Without the space, `api_key:sk-…` is one long key to YAML."""
     name = key.split(":", 1)[0]
     return (name if name != key else key)[:64]
