@@ -150,17 +150,15 @@ def short_string(question: Question, text: str) -> str:
     """The normal form of a short string in a JSON answer."""
     if question.options is not None or question.exact:
         return _short_string(question, text)
-    if len(text) > _SHORT:
-        return _short_string(_NO_QUESTION, text)
-    if _PLAIN_WORDS.fullmatch(text):
-        said = text.lower().replace("_", " ").split(" ")
-        if _NOT_PLAIN.isdisjoint(said):  # the rules below come to the same
-            return f"text:{' '.join([word for word in said if word not in ARTICLES] or said)}"
-    return _remembered(text)
+    return _remembered(text) if len(text) <= _SHORT else _short_string(_NO_QUESTION, text)
 
 
 @lru_cache(maxsize=8192)  # texts of at most `_SHORT` characters: some 2 MB
 def _remembered(text: str) -> str:
+    if _PLAIN_WORDS.fullmatch(text):
+        said = text.lower().replace("_", " ").split(" ")
+        if _NOT_PLAIN.isdisjoint(said):  # the rules of `_short_string` come to the same
+            return f"text:{' '.join([word for word in said if word not in ARTICLES] or said)}"
     return _short_string(_NO_QUESTION, text)
 
 
