@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import anthropic
+import boto3
 import httpx
 import openai
 import pytest
 
-KINDS = ("openai", "anthropic", "ollama")
+KINDS = ("openai", "anthropic", "ollama", "bedrock")
 OPENAI = ("openai",)
 Json = dict[str, Any]
 
@@ -86,7 +87,7 @@ SHAPES = [
     Shape("cut off before a word", {"max_completion_tokens": 3}, {"text": "", "finish": "length"}),
     Shape("filtered", {}, {"text": "Hel", "finish": "content_filter"}, OPENAI),
     Shape("refused", {}, {"text": None, "refusal": "I can't help with that."}, OPENAI),
-    Shape("cached tokens", {}, {"cached": 64}, ("openai", "anthropic")),
+    Shape("cached tokens", {}, {"cached": 64}, ("openai", "anthropic", "bedrock")),
     Shape("reasoning tokens", {"reasoning_effort": "low"}, {"tokens": (50, 900), "reasoning": 880}, OPENAI),
     Shape("large counts", {}, {"tokens": (123_456, 65_536)}),
     Shape("probabilities", {"logprobs": True}, {"text": "It is", "logprobs": (("It", -0.1), (" is", -0.2))}, OPENAI),
@@ -156,7 +157,7 @@ SHAPES = [
             ]
         },
         {},
-        ("openai", "anthropic"),
+        ("openai", "anthropic", "bedrock"),
     ),
     # tools
     Shape("tools unused", {"tools": [tool(place=STRING)]}, {}),
@@ -291,7 +292,31 @@ def bare(upstream: Any) -> Iterable[dict[str, Callable[[Json], Seen]]]:
                 logprobs=[(token["token"], token["logprob"]) for token in reply.get("logprobs", ())] or None,
             )
 
-        yield {"openai": openais, "anthropic": anthropics, "ollama": ollamas}
+        of_bedrock = boto3.client(
+            "bedrock-runtime",
+            endpoint_url=upstream.url,
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+        )
+
+        def bedrocks(fields: Json) -> Seen:
+            turns = [{"role": "user", "content": [{"text": "Hello"}]}]
+            reply = of_bedrock.converse(modelId="bedrock", messages=turns)
+            content, usage = reply["output"]["message"]["content"], reply["usage"]
+            calls = [block["toolUse"] for block in content if "toolUse" in block]
+            read = usage["cacheReadInputTokens"]
+            prompt, completion = usage["inputTokens"] + read, usage["outputTokens"]
+            return Seen(
+                text="".join(block["text"] for block in content if "text" in block),
+                refusal=None,
+                calls=[(call["toolUseId"], call["name"], call["input"]) for call in calls],
+                finish={"end_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls"}[reply["stopReason"]],
+                usage=(prompt, completion, prompt + completion, read, 0),
+                logprobs=None,
+            )
+
+        yield {"openai": openais, "anthropic": anthropics, "ollama": ollamas, "bedrock": bedrocks}
 
 
 def whole(completion: Any) -> Seen:

@@ -1,4 +1,4 @@
-"""An upstream on loopback that gives one answer in three wire formats, whole or streamed, and that is as strict
+"""An upstream on loopback that gives one answer in four wire formats, whole or streamed, and that is as strict
 about conversations as the real APIs."""
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from tests.support.aws.event_stream import events_of
+
 Json = dict[str, Any]
-KINDS = ("openai", "anthropic", "ollama")
+PANEL = ("openai", "anthropic", "ollama")
+KINDS = (*PANEL, "bedrock")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Upstream:
     url: str = ""
 
     async def _said(self, request: Request, check: Callable[[Json], None]) -> tuple[Json, Said]:
-        body: Json = await request.json()
+        body: Json = {"model": request.path_params.get("model"), **await request.json()}
         self.bodies.setdefault(body["model"], []).append(body)
         check(body)
         said = self.says[body["model"]]
@@ -201,7 +204,37 @@ class Upstream:
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
+    # Bedrock
 
+    async def bedrock(self, request: Request) -> Response:
+        try:
+            body, said = await self._said(request, _check_bedrock)
+        except RefusedError as why:
+            headers = {"x-amzn-ErrorType": "ValidationException"}
+            return JSONResponse({"message": str(why)}, status_code=400, headers=headers)
+        content: list[Json] = []
+        forced = "reply" in str(body.get("toolConfig", {}).get("toolChoice"))
+        if forced:
+            use = {"toolUseId": "tooluse_r", "name": "reply", "input": json.loads(said.text or "")}
+            content.append({"toolUse": use})
+        elif said.text:
+            content.append({"text": said.text})
+        content += [
+            {"toolUse": {"toolUseId": call.id, "name": call.name, "input": dict(call.arguments)}} for call in said.calls
+        ]
+        usage = {"inputTokens": said.tokens[0] - said.cached, "outputTokens": said.tokens[1]}
+        reply = {
+            "output": {"message": {"role": "assistant", "content": content}},
+            "stopReason": "tool_use" if forced else _BEDROCK_REASON[said.finish],
+            "usage": {**usage, "totalTokens": sum(said.tokens), "cacheReadInputTokens": said.cached},
+            "metrics": {"latencyMs": 1},
+        }
+        if not request.url.path.endswith("/converse-stream"):
+            return JSONResponse(reply)
+        return StreamingResponse(iter(events_of(reply)), media_type="application/vnd.amazon.eventstream")
+
+
+_BEDROCK_REASON = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _ANTHROPIC_REASON = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
 
@@ -251,6 +284,19 @@ def _check_anthropic(body: Json) -> None:
             _demand(call_id not in used, "`tool_use` ids must be unique")
             used.add(call_id)
     _demand(not used or body.get("tools"), "requests which have tool_use in messages must define tools")
+
+
+def _check_bedrock(body: Json) -> None:
+    roles = [turn["role"] for turn in body["messages"]]
+    _demand(roles[0] == "user" and all(a != b for a, b in pairwise(roles)), "roles must alternate")
+    waiting: list[str] = []
+    for turn in body["messages"]:
+        blocks = turn["content"]
+        _demand(all(block.get("text", "x").strip() for block in blocks), "The text field in the content is blank")
+        answered = [block["toolResult"]["toolUseId"] for block in blocks if "toolResult" in block]
+        _demand(sorted(answered) == sorted(waiting), "toolUse blocks were found without toolResult blocks")
+        waiting = [block["toolUse"]["toolUseId"] for block in blocks if "toolUse" in block]
+        _demand(not waiting or body.get("toolConfig"), "The toolConfig field must be defined")
 
 
 def _check_ollama(body: Json) -> None:

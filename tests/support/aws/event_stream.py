@@ -7,6 +7,7 @@ checksum of all (Amazon Transcribe developer guide, "Event stream encoding").
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -59,9 +60,8 @@ def events_of(reply: Mapping[str, Any]) -> list[bytes]:
                 parts += [{"text": found["reasoningText"]["text"]}, {"signature": found["reasoningText"]["signature"]}]
             events += [event("contentBlockDelta", {**at, "delta": {"reasoningContent": part}}) for part in parts]
         else:
-            for word in block["text"].split(" "):
-                separator = "" if word == block["text"].split(" ")[0] else " "
-                events.append(event("contentBlockDelta", {**at, "delta": {"text": separator + word}}))
+            parts = re.findall(r"\s*\S+|\s+$", block["text"]) or [block["text"]]
+            events += [event("contentBlockDelta", {**at, "delta": {"text": part}}) for part in parts]
         events.append(event("contentBlockStop", at))
     events.append(event("messageStop", {"stopReason": reply["stopReason"]}))
     events.append(event("metadata", {"usage": reply.get("usage") or {}, "metrics": {"latencyMs": 1}}))
