@@ -107,7 +107,7 @@ def table(*, alpha: float, power: float) -> Iterator[str]:
         for points in differences
     ]
     yield "questions needed, by the share of questions on which exactly one of the two is right"
-    yield from aligned(["", *(f"{100 * each:g} %" for each in shares)], rows)
+    yield from aligned(["difference", *(f"{100 * each:g} %" for each in shares)], rows)
 
 
 def recording_costs(config: Config, args: argparse.Namespace, number: int) -> dict[str, float | None]:
