@@ -31,6 +31,9 @@ _NO_MODEL = re.compile(r"invalid model name passed in", re.IGNORECASE)  # LiteLL
 _NO_IMAGES = re.compile(r"image input is not supported", re.IGNORECASE)
 
 
+CUT = 12  # characters of a secret that give it away
+
+
 class Scrubber:
     """Cuts what must not be seen (our key, values of configured headers, what else a base URL holds than a
     place) out of upstream texts, in whichever spelling they come back."""
@@ -43,9 +46,29 @@ class Scrubber:
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, "[redacted]")
+            text = _redacted(text, secret)
         text = " ".join(text.split())
         return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"
+
+
+def _redacted(text: str, secret: str) -> str:
+    """The text without the secret in any case, and without its beginning or end of `CUT` characters or more."""
+    text = re.sub(re.escape(secret), "[redacted]", text, flags=re.IGNORECASE)
+    if len(secret) <= CUT:
+        return text
+    lower, wanted = text.lower(), secret.lower()
+    if (at := lower.find(wanted[:CUT])) >= 0:
+        end = at + CUT
+        while end < len(text) and end - at < len(secret) and lower[end] == wanted[end - at]:
+            end += 1
+        text = f"{text[:at]}[redacted]{_redacted(text[end:], secret)}"
+        lower = text.lower()
+    if (end := lower.find(wanted[-CUT:])) >= 0:
+        start, end = end, end + CUT
+        while start > 0 and end - start < len(secret) and lower[start - 1] == wanted[start - 1 - end]:
+            start -= 1
+        text = f"{_redacted(text[:start], secret)}[redacted]{_redacted(text[end:], secret)}"
+    return text
 
 
 def _secrets_of(url: str) -> list[str]:

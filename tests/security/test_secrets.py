@@ -30,6 +30,7 @@ from emerge_core.config.schema import ProviderConfig
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import ConfigError
 from emerge_core.providers import make_provider
+from emerge_core.providers.errors import Scrubber
 from emerge_core.telemetry.lines import JsonFormatter
 from emerge_core.types import ChatRequest, UpstreamError
 
@@ -257,6 +258,11 @@ def test_no_object_shows_a_secret() -> None:
     assert CLIENT not in text
 
 
+def _written(path: Path, config: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(config))
+    return path
+
+
 def test_check_prints_no_secret(
     tmp_path: Path,
     telltale: tuple[TellTale, str],
@@ -267,7 +273,12 @@ def test_check_prints_no_secret(
     upstream, url = telltale
     monkeypatch.setenv("PLANTED_KEY", KEY)
     path = tmp_path / "emerge.yaml"
-    path.write_text(json.dumps(document(url)))
+    main(["check", "--config", str(_written(path, document(url)))])  # one file of it cannot be read
+    assert "providers.nofile.ca_file" in capfd.readouterr().err
+    readable = document(url)
+    for kind, name in (("providers", "nofile"), ("models", "m-nofile")):
+        del readable[kind][name]
+    _written(path, readable)
     for mode, more in (("good", []), ("good", ["--live"]), ("error401", ["--live"]), ("garbage", ["--live"])):
         upstream.mode = mode
         main(["check", "--config", str(path), *more])
@@ -374,3 +385,14 @@ def test_nothing_of_what_is_sent_is_logged_at_any_level(caplog: pytest.LogCaptur
     with caplog.at_level(logging.DEBUG), pytest.raises(UpstreamError):
         asyncio.run(provider.complete("m", request, timeout_s=5), debug=True)
     assert found_in(caplog.text, [*SECRETS, "a private question"]) == []
+
+
+def test_a_key_that_an_upstream_changes_or_cuts_is_still_redacted() -> None:
+    key = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
+    scrub = Scrubber(key, {}, None)
+    for shown in (key, key.upper(), key.lower(), key[:20], key[:14] + "…", key[-16:], "…" + key[-13:]):
+        text = scrub(f"Incorrect API key provided: {shown}. And {shown} again.")
+        assert "[redacted]" in text
+        assert key[:12].lower() not in text.lower()
+        assert key[-12:].lower() not in text.lower()
+    assert scrub("sk-proj-other stays, as 0123456789 does") == "sk-proj-other stays, as 0123456789 does"
