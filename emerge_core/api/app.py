@@ -133,8 +133,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
             should_retry=False,
         )
         return error_response(request.scope, refused, headers={"upgrade": "HTTP/1.1", "connection": "upgrade"})
+    headers = dict(error.headers or {})
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted(headers.get("Allow", "").split(", ")))  # its order differs between processes
+        headers["Allow"] = allowed
         message = f"{method} is not allowed on {path}: use {allowed}."
         code = "method_not_allowed"
     else:
@@ -145,5 +147,5 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return error_response(
         request.scope,
         RequestError(message, status=error.status_code, code=code, should_retry=False),
-        headers=error.headers,
+        headers=headers,
     )

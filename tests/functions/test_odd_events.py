@@ -13,7 +13,7 @@ from tests.support.aws_lambda.function import Context
 from tests.support.aws_lambda.odd_events import odd_events
 from tests.support.aws_lambda.process import runtime
 
-OF_ITS_OWN = {"x-request-id", "openai-processing-ms"}  # headers that differ from one request to the next
+OF_ITS_OWN = {"x-request-id", "openai-processing-ms", "x-emerge-selected"}  # headers that differ between requests
 
 
 def told(status: int, headers: Mapping[str, str], body: str) -> tuple[Any, ...]:

@@ -258,7 +258,7 @@ def test_an_environment_that_is_kept_is_primed_and_a_snapshot_comes_before_any_w
                 assert function.log.read_text() == ""
                 function.stub.restore.set()
             await asyncio.wait_for(taken.done.wait(), 60)
-            assert taken.json["choices"][0]["message"]["content"] == "The answer is 391."
+            assert "391" in taken.json["choices"][0]["message"]["content"]
             assert function.stub.snapshot.is_set() is (kind == "snap-start")
             assert not [line for line in function.lines if line.get("level") == "ERROR"]
 
