@@ -312,6 +312,7 @@ class Completion:
     thinking_blocks: tuple[JsonObject, ...] = ()
     native: JsonObject | None = None
     native_kind: str | None = None  # a key of provider_kinds.KINDS
+    maker: str | None = None  # the mark on its state, if other models take part in the conversation
     logprobs: tuple[TokenLogprob, ...] | None = None
     usage: Usage | None = None
     upstream_model: str | None = None

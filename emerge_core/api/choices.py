@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emerge_core.answers import strongest
+from emerge_core.providers.state import MAKER
 from emerge_core.types import ChatRequest, Completion, Decision, TokenLogprob, Trace
 
 
@@ -49,13 +50,13 @@ def message_of(completion: Completion) -> dict[str, Any]:
 
 
 def state_of(completion: Completion) -> dict[str, Any]:
-    """What the model wants back with the message on the next turn."""
+    """What the model wants back with the message on the next turn, and who made it."""
     state: dict[str, Any] = {}
     if completion.reasoning_content is not None:
         state["reasoning_content"] = completion.reasoning_content
     if completion.thinking_blocks:
         state["thinking_blocks"] = [dict(block) for block in completion.thinking_blocks]
-    return state
+    return state | ({MAKER: completion.maker} if state and completion.maker else {})
 
 
 def tool_calls_json(completion: Completion) -> list[dict[str, Any]]:

@@ -108,6 +108,7 @@ class Engine:
             _budget(ensemble, limits or Limits(), began),
             live=live if request.n == 1 else None,
             breakers=self._breakers,
+            marks_state=bool(ensemble.escalate) or len({member.model for member in ensemble.members}) > 1,
         )
         strategy = get_strategy(ensemble.strategy.name)
         traced = partial(_trace, name, served_by, request, fanout, began, request_id or uuid4().hex)

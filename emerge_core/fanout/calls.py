@@ -19,6 +19,7 @@ from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.capabilities import tailor, unfit
 from emerge_core.fanout.ledger import Ledger, PendingCall
 from emerge_core.providers import Provider
+from emerge_core.providers.state import for_maker, maker_of, marked
 from emerge_core.providers.tool_ids import CallIds, unique
 from emerge_core.types import (
     Call,
@@ -74,6 +75,7 @@ class FanOut:
     budget: Budget
     live: Sink | None = None  # receives the text of a live call; None if the caller does not stream
     breakers: Breakers = field(default_factory=Breakers)
+    marks_state: bool = False  # several models take part in the conversation: state says who made it
     ledger: Ledger = field(init=False)
     busy: _Busy = field(default_factory=_Busy)
     _next_id: int = 0
@@ -268,16 +270,24 @@ class FanOut:
 
         async def attempt(timeout_s: float) -> Completion:
             provider = self.connect(pending.model.provider)
-            name, request = pending.model.model, pending.request
+            name, maker = pending.model.model, maker_of(pending.attempts.provider, pending.model)
+            request = for_maker(pending.request, pending.attempts.provider, maker)
             if not pending.live:
                 completion = await provider.complete(name, request, timeout_s=timeout_s)
-                return replace(completion, tool_calls=unique(completion.tool_calls, request))
+                completion = replace(completion, tool_calls=unique(completion.tool_calls, request))
+                return marked(completion, maker) if self.marks_state else completion
             try:
                 most_s = min(self.budget.left_to_end_s, LONGEST_STREAM_S)  # `attempts` bounds the silences
                 completion = await provider.stream(name, request, timeout_s=most_s, emit=emit)
             except UpstreamError as failure:
                 raise _final(failure) if pending.streamed else failure from None
-            return replace(completion, tool_calls=ids.of_calls(completion.tool_calls))
+            completion = replace(completion, tool_calls=ids.of_calls(completion.tool_calls))
+            if not self.marks_state:
+                return completion
+            made = marked(completion, maker)
+            # The ids were streamed before the whole state was known, so they stay.
+            kept = zip(made.tool_calls, completion.tool_calls, strict=True)
+            return replace(made, tool_calls=tuple(replace(call, id=told.id) for call, told in kept))
 
         return attempt
 

@@ -47,6 +47,11 @@ _NOT_TAKEN = re.compile(
     r"cannot find field|additional propert|cannot both|not (allowed|available|compatible)|incompatible",
     re.IGNORECASE,
 )
+_DEMANDS = {  # state of earlier turns that is missing, or that this model cannot read
+    "thought_signature": re.compile(r"thought_?\s?signature", re.IGNORECASE),
+    "reasoning_content": re.compile(r"reasoning_content", re.IGNORECASE),
+    "thinking": re.compile(r"signature|thinking.{0,40}block|different conversation", re.IGNORECASE),
+}
 _ROLE = re.compile(r"developer|\brole\b", re.IGNORECASE)
 _ROLE_UNKNOWN = re.compile(r"messages\[?\.?\d*\]?\.role: unknown variant|unexpected message role", re.IGNORECASE)
 
@@ -66,6 +71,9 @@ def refusal_of(error: CallError, sent: Collection[str]) -> Refusal:
     if error.status not in (400, 422) or error.message.lower().startswith("invalid schema"):
         return NONE  # the schema's fault, not the parameter's
     message = error.message[:500]
+    for name, demand in _DEMANDS.items():
+        if name in sent and demand.search(message):
+            return Refusal(frozenset((name,)), lasting=False)
     if DEVELOPER in sent and _ROLE.search(message):
         return Refusal(frozenset((DEVELOPER,)), lasting=bool(_ROLE_UNKNOWN.match(message)))
     named = frozenset(name for name in _unsupported(message) if name in sent)

@@ -47,7 +47,7 @@ def turn(role: str, *blocks: Any) -> dict[str, Any]:
             "s\n\nd",
             [turn("user", "Hello")],
         ),
-        ([USER, {"role": "system", "content": "late"}, USER], "late", [turn("user", "Hello", "Hello")]),
+        ([USER, {"role": "system", "content": "late"}, USER], None, [turn("user", "Hello", "late", "Hello")]),
         ([{"role": "system", "content": "only"}], None, [turn("user", "only")]),
         ([USER, {"role": "assistant", "content": "So "}], None, [turn("user", "Hello"), turn("assistant", "So")]),
         ([{"role": "user", "content": "  "}, USER], None, [turn("user", "Hello")]),

@@ -17,7 +17,7 @@ from typing import Any
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
-from emerge_core.providers.anthropic.messages import called, conversation, tool_id
+from emerge_core.providers.anthropic.messages import called, conversation, tool_id, unthinking_step
 from emerge_core.providers.anthropic.output_format import native_format
 from emerge_core.providers.anthropic.stream import Assembly
 from emerge_core.providers.errors import Scrubber, bad_response, timed_out, unsupported
@@ -32,6 +32,8 @@ _PATH = "/v1/messages"
 _VERSION = "2026-10-21"  # of the API
 _SAMPLING_VERSION = "2023-06-01"  # the last one that takes sampling parameters
 _LATER = re.compile(r"claude-(?!instant|[23]|4-(opus|sonnet|haiku)|(opus|sonnet|haiku)-4(?![-.]([7-9]|\d\d)(?!\d)))")
+THINKING = "thinking"
+THOUGHTS = ("thinking", "redacted_thinking")
 _REPLY_TOOL = "reply"
 _FINISH = {
     "end_turn": "stop",
@@ -127,8 +129,9 @@ class Wire:
 
 def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozenset()) -> Wire:
     later = bool(_LATER.search(model))
-    system, turns = conversation(request.messages)
     optional, dropped = _sampling(request, later)
+    thinking = _thinking(request, refused)
+    system, turns = conversation(request.messages, thinking=THINKING not in refused)
     tools, choice = _tools(request)
     effort = _EFFORTS.get(str(request.extra.get("reasoning_effort"))) if later else None
     output_format: dict[str, Any] | None = None
@@ -137,13 +140,27 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
     schema = request.json_schema
     if schema is not None and later and "format" not in refused:
         output_format = native_format(schema)
-    elif schema and not later and not request.tools and schema.get("type") == "object" and "tool_choice" not in refused:
+    elif (
+        schema
+        and not later
+        and not thinking
+        and not request.tools
+        and schema.get("type") == "object"
+        and "tool_choice" not in refused
+    ):
         tools = [{"name": _REPLY_TOOL, "description": "Give the whole answer.", "input_schema": dict(schema)}]
         choice = {"type": "tool", "name": _REPLY_TOOL, "disable_parallel_tool_use": True}
         text_in_tool = True
     if request.wants_json and output_format is None and not text_in_tool:
-        system = "\n\n".join(filter(None, [system, json_instruction(schema)]))
+        system = _with_instruction(system, json_instruction(schema))
 
+    if thinking:  # it takes no sampling parameters, and no forced tool
+        dropped += [
+            _OPTIONAL[name] for name in ("temperature", "top_p", "top_k") if optional.pop(name, None) is not None
+        ]
+        if choice and choice["type"] in ("any", "tool"):
+            choice, dropped = {**choice, "type": "auto"}, [*dropped, "tool_choice"]
+            choice.pop("name", None)
     user, stop = request.extra.get("user"), [text for text in request.stop if text.strip()]
     optional |= {
         "stop_sequences": stop or None,
@@ -155,7 +172,11 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
     sent = {name: value for name, value in optional.items() if value is not None and name not in refused}
     dropped += [_OPTIONAL[name] for name, value in optional.items() if value is not None and name in refused]
     mapped = {"user": "metadata", "reasoning_effort": "effort", "top_k": "top_k"}
-    dropped += [name for name in request.extra if optional.get(mapped.get(name, "")) is None]
+    dropped += [
+        name
+        for name in request.extra
+        if optional.get(mapped.get(name, "")) is None and not (name == THINKING and thinking)
+    ]
     if len(stop) < len(request.stop):
         dropped.append("stop")
 
@@ -168,6 +189,8 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
         body["system"] = system
     if tools:
         body["tools"] = tools
+    if thinking:
+        body["thinking"] = thinking
     if output := {name: sent[name] for name in ("effort", "format") if name in sent}:
         body["output_config"] = output
     body |= {name: value for name, value in sent.items() if name not in output}
@@ -176,10 +199,33 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
         body=body,
         headers={"anthropic-version": _SAMPLING_VERSION} if samples else {},
         dropped=tuple(dict.fromkeys(dropped)),
-        sent=frozenset(sent) | ({"output_config"} if output else set()),
+        sent=frozenset(sent) | ({"output_config"} if output else set()) | ({THINKING} if _thinks(body) else set()),
         text_in_tool=text_in_tool,
         wants_json=request.wants_json,
     )
+
+
+def _thinking(request: ChatRequest, refused: frozenset[str]) -> dict[str, Any] | None:
+    """The client's `thinking`, unless a step of another model stands in the current turn, which it does not allow."""
+    wanted = request.extra.get(THINKING)
+    if not isinstance(wanted, Mapping) or THINKING in refused:
+        return None
+    if wanted.get("type") == "enabled" and unthinking_step(request.messages):
+        return None
+    return dict(wanted)
+
+
+def _thinks(body: Mapping[str, Any]) -> bool:
+    """Whether thinking is asked for, or was done in an earlier turn."""
+    return "thinking" in body or any(
+        block["type"] in THOUGHTS for turn in body["messages"] for block in turn["content"]
+    )
+
+
+def _with_instruction(system: str | list[dict[str, Any]], instruction: str) -> str | list[dict[str, Any]]:
+    if isinstance(system, list):
+        return [*system, {"type": "text", "text": instruction}]
+    return "\n\n".join(filter(None, [system, instruction]))
 
 
 def _sampling(request: ChatRequest, later: bool) -> tuple[dict[str, Any], list[str]]:
@@ -210,6 +256,8 @@ def _tools(request: ChatRequest) -> tuple[list[dict[str, Any]], dict[str, Any] |
         wire["input_schema"].setdefault("type", "object")
         if isinstance(function.get("description"), str):
             wire["description"] = function["description"]
+        if mark := tool.get("cache_control") or function.get("cache_control"):
+            wire["cache_control"] = mark
         tools.append(wire)
     if not tools:  # calls in the conversation need their tools, even if none may be called any more
         history = [{"name": name, "input_schema": {"type": "object"}} for name in called(request.messages)]
@@ -242,6 +290,9 @@ def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:
         tool_calls=calls,
         refusal=_refusal(reply, text) if stop_reason == "refusal" else None,
         finish_reason=finish,
+        thinking_blocks=tuple(block for block in content if block.get("type") in THOUGHTS),
+        native=reply,
+        native_kind="anthropic",
         usage=_usage(reply.get("usage")),
         upstream_model=named if isinstance(named, str) else None,
         dropped_params=wire.dropped,

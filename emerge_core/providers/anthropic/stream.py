@@ -34,6 +34,7 @@ class Assembly:
         self._message: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
         self._blocks: dict[Any, dict[str, Any]] = {}
+        self._signatures: dict[Any, list[str]] = {}  # of thinking blocks
         self._parts: dict[Any, list[str]] = {}  # of a block's text or JSON, by its index
 
     def take(self, data: bytes | dict[str, Any]) -> bool:
@@ -78,12 +79,20 @@ class Assembly:
         self._parts[index] = []
         if block.get("type") == "text":
             self._take_text(index, block.get("text"))
+        elif block.get("type") == "thinking":
+            self._take_thinking(index, block.get("thinking"))
+            self._signatures[index] = []
+            self._take_signature(index, block.get("signature"))
 
     def _take_part(self, index: Any, delta: JsonObject) -> None:
         if isinstance(index, (dict, list)) or index not in self._blocks:
             raise bad_response("the upstream's stream continues a block that it did not start")
         if delta.get("type") == "text_delta":
             self._take_text(index, delta.get("text"))
+        elif delta.get("type") == "thinking_delta":
+            self._take_thinking(index, delta.get("thinking"))
+        elif delta.get("type") == "signature_delta":
+            self._take_signature(index, delta.get("signature"))
         elif delta.get("type") == "input_json_delta" and isinstance(delta.get("partial_json"), str):
             self.content.add(delta["partial_json"])
             self._parts[index].append(delta["partial_json"])
@@ -94,10 +103,22 @@ class Assembly:
             self._parts[index].append(text)
             self._emit(Delta(text=text))
 
+    def _take_thinking(self, index: Any, text: Any) -> None:
+        if isinstance(text, str) and text:
+            self.content.add(text)
+            self._parts[index].append(text)
+
+    def _take_signature(self, index: Any, text: Any) -> None:
+        if isinstance(text, str) and index in self._signatures:
+            self.content.add(text)
+            self._signatures[index].append(text)
+
     def _whole(self, index: Any, block: dict[str, Any]) -> dict[str, Any]:
         text = "".join(self._parts[index])
         if block.get("type") == "text":
             return {**block, "text": text}
+        if block.get("type") == "thinking":
+            return {**block, "thinking": text, "signature": "".join(self._signatures.get(index, ()))}
         if block.get("type") == "tool_use" and text:
             try:
                 return {**block, "input": json.loads(text)}

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import json
 import os
-import re
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, timed_out, told_in_stream
+from emerge_core.providers.openai.history import caches, history, may_demand, without_cache_marks
 from emerge_core.providers.openai.stream import Assembly
 from emerge_core.providers.parts import (
     BILLING_FIELDS,
@@ -32,7 +32,6 @@ from emerge_core.providers.parts import (
     whole_usage,
 )
 from emerge_core.providers.refusals import DEVELOPER, Refusals
-from emerge_core.providers.tool_ids import shortened
 from emerge_core.providers.transport.client import HttpClient
 from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
 from emerge_core.types import (
@@ -57,8 +56,6 @@ _REFUSABLE = (
 )
 _OPTIONAL = frozenset(_REFUSABLE.split())
 _STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
-_LONGEST_ID = 40
-_NINE = re.compile(r"(?i)(mi|mag|mini)stral|(code|dev|pix)stral|mixtral|voxtral")  # ids of nine letters and digits
 _ACCOUNT = {"OPENAI_ORG_ID": "openai-organization", "OPENAI_PROJECT_ID": "openai-project"}
 _FINISH = {
     "function_call": "tool_calls",
@@ -107,7 +104,7 @@ class OpenAI:
             body, dropped = to_wire(model, request, refused | self._billing)
             if emit:
                 body |= {name: value for name, value in _STREAMED.items() if name not in refused}
-            sent = (_OPTIONAL | request.extra.keys()) & body.keys()
+            sent = (_OPTIONAL | request.extra.keys()) & body.keys() | may_demand(body["messages"])
             return (body, dropped), sent | {DEVELOPER for message in body["messages"] if message["role"] == "developer"}
 
         async def send(wire: tuple[dict[str, Any], tuple[str, ...]]) -> Reply:
@@ -167,7 +164,7 @@ def to_wire(
         "top_logprobs": request.top_logprobs if request.logprobs else None,
     }
     body = {name: value for name, value in request.extra.items() if name not in _NEVER_PASSED}
-    messages = [_sent(message, nine=bool(_NINE.search(model))) for message in request.messages]
+    messages, replaced = history(request.messages, model, request.extra, demanded=refused)
     if DEVELOPER in refused:  # older servers call it so
         messages = [{**m, "role": "system"} if m.get("role") == "developer" else m for m in messages]
     if request.wants_json and "response_format" in refused:
@@ -176,29 +173,12 @@ def to_wire(
     body |= {name: value for name, value in optional.items() if value is not None}
     if "logprobs" in refused:
         refused |= {"top_logprobs"}
+    if "tools" in body and not caches(model):
+        body["tools"] = [without_cache_marks(tool) for tool in body["tools"]]
     dropped = tuple(name for name in body if name in refused)
     for name in dropped:
         del body[name]
-    return body, dropped
-
-
-def _sent(message: JsonObject, *, nine: bool) -> JsonObject:
-    """A message as it was given, but for what servers refuse: ids of calls that they cannot have made,
-    and the empty fields of an earlier reply (`refusal`, `audio`, …)."""
-    if message.get("role") == "tool":
-        return {**message, "tool_call_id": _wire_id(str(message.get("tool_call_id")), nine)}
-    if message.get("role") != "assistant":
-        return message
-    sent = {name: value for name, value in message.items() if value is not None or name == "content"}
-    if calls := message.get("tool_calls"):
-        sent["tool_calls"] = [{**call, "id": _wire_id(str(call.get("id")), nine)} for call in calls]
-    return sent
-
-
-def _wire_id(call_id: str, nine: bool) -> str:
-    if nine:
-        return call_id if re.fullmatch(r"[A-Za-z0-9]{9}", call_id) else shortened(call_id, 9)
-    return call_id if len(call_id) <= _LONGEST_ID else shortened(call_id, _LONGEST_ID)
+    return body, dropped + replaced
 
 
 def _instructed(messages: list[JsonObject], instruction: str) -> list[JsonObject]:
@@ -225,6 +205,7 @@ def from_wire(
     finish = choice.get("finish_reason")
     content, refusal = message.get("content"), message.get("refusal")
     text = content_text(content)
+    reasoning, blocks = message.get("reasoning_content"), message.get("thinking_blocks")
     logprobs = choice.get("logprobs")
     found = logprobs_of(logprobs.get("content")) if isinstance(logprobs, dict) else None
     if request.logprobs and found is None and "logprobs" not in dropped:
@@ -235,6 +216,8 @@ def from_wire(
         tool_calls=calls,
         refusal=refusal if isinstance(refusal, str) and refusal else None,
         finish_reason=_FINISH.get(finish, finish) if isinstance(finish, str) else ("tool_calls" if calls else "stop"),
+        reasoning_content=reasoning if isinstance(reasoning, str) and reasoning else None,
+        thinking_blocks=tuple(b for b in blocks if isinstance(b, Mapping)) if isinstance(blocks, list) else (),
         logprobs=found if request.logprobs else None,
         usage=usage_of(reply.get("usage")),
         upstream_model=named if isinstance(named, str) else None,
@@ -271,7 +254,13 @@ def _tool_call(index: int, call: Any) -> ToolCall:
         arguments = ""
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments)
-    return ToolCall(id=str(call.get("id") or f"call_{index}"), name=name, arguments=arguments)
+    extra = call.get("extra_content")
+    return ToolCall(
+        id=str(call.get("id") or f"call_{index}"),
+        name=name,
+        arguments=arguments,
+        extra_content=extra if isinstance(extra, Mapping) else {},
+    )
 
 
 def usage_of(counts: Any) -> Usage | None:

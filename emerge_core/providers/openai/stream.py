@@ -23,6 +23,8 @@ class Assembly:
         self._fault = fault
         self._texts: list[str] = []
         self._refusals: list[str] = []
+        self._reasoning: list[str] = []
+        self._thinking_blocks: list[Any] = []
         self._calls: list[_Call] = []
         self._logprobs: list[Any] = []
         self._told: dict[str, Any] = {}
@@ -50,6 +52,8 @@ class Assembly:
         message = {
             "content": "".join(self._texts) if self._texts else None,
             "refusal": "".join(self._refusals) or None,
+            "reasoning_content": "".join(self._reasoning) or None,
+            "thinking_blocks": self._thinking_blocks,
             "tool_calls": [call.whole() for call in self._calls],
         }
         choice = {"message": message, "finish_reason": self._finish, "logprobs": {"content": self._logprobs}}
@@ -78,6 +82,13 @@ class Assembly:
         self._logprobs += tokens
         if text or refusal or tokens:
             self._emit(Delta(text=text, refusal=refusal, logprobs=logprobs_of(tokens)))
+        reasoning, blocks = part.get("reasoning_content"), part.get("thinking_blocks")
+        if isinstance(reasoning, str):
+            self.content.add(reasoning)
+            self._reasoning.append(reasoning)
+        if isinstance(blocks, list):
+            self._thinking_blocks += blocks
+            check_calls(len(self._thinking_blocks))
         calls = part.get("tool_calls")
         for fragment in calls if isinstance(calls, list) else ():
             if isinstance(fragment, Mapping):
@@ -96,12 +107,15 @@ class Assembly:
         self.content.add(arguments)
         if part := call.delta(self._calls.index(call), arguments):
             self._emit(Delta(tool_calls=(part,)))
+        if isinstance(fragment.get("extra_content"), Mapping):
+            call.extra_content = {**call.extra_content, **fragment["extra_content"]}
 
 
 class _Call:
     def __init__(self, index: Any, call_id: Any) -> None:
         self.index = index
         self.id = call_id
+        self.extra_content: dict[str, Any] = {}
         self._name = ""
         self._arguments: list[str] = []
         self._announced = False
@@ -127,4 +141,5 @@ class _Call:
         return ToolCallDelta(index=index, id=call_id, name=self._name, arguments="".join(self._arguments))
 
     def whole(self) -> dict[str, Any]:
-        return {"id": self.id, "function": {"name": self._name or None, "arguments": "".join(self._arguments)}}
+        extra = {"extra_content": self.extra_content} if self.extra_content else {}
+        return {**extra, "id": self.id, "function": {"name": self._name or None, "arguments": "".join(self._arguments)}}
