@@ -39,7 +39,7 @@ def bound_structure(raw: bytes) -> None:
     if _containers(raw) <= MAX_CONTAINERS and raw.count(b",") <= MAX_VALUES:
         return
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    if plain.count(b'"') > 4 * MAX_VALUES:  # two for a name and two for its value
+    if plain.count(b'"') > 4 * (MAX_VALUES + MAX_CONTAINERS):  # two for a name and two for its value
         raise _too_many("values", MAX_VALUES)
     outside = b"".join(plain.split(b'"')[::2])
     if _containers(outside) > MAX_CONTAINERS:

@@ -72,7 +72,7 @@ def _kind(item: Body, place: str) -> str:
             f"{place}.type",
             f'`{place}.type` "item_reference" is not supported: nothing is stored here. Send the item itself.',
         )
-    return str(kind) if kind in _FOREIGN else one_of(kind, _ITEMS, f"{place}.type")
+    return kind if isinstance(kind, str) and kind in _FOREIGN else one_of(kind, _ITEMS, f"{place}.type")
 
 
 def _message(item: Body, place: str) -> dict[str, Any]:

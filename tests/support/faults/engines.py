@@ -58,12 +58,13 @@ async def faulty(
         for name in dict.fromkeys([*ensemble["members"], *more]):
             fault = BY_NAME.get(name.partition(":")[0])
             does = fault.does if fault and fault.does in ("refuse", "ignore") else "answer"
-            providers[does] = {"kind": kind, "base_url": upstream.url(kind, fault), "max_retries": 0, **provider}
+            key = {"api_key": "env:BEDROCK_KEY"} if kind == "bedrock" else {}  # in place of a signature
+            providers[does] = {"kind": kind, "base_url": upstream.url(kind, fault), "max_retries": 0, **key, **provider}
             price = {"input": 1, "output": 2}
             models[name] = {"provider": does, "model": _wire_name(name), "price": price, **(model or {})}
         panel = {"aggregator": "vote", "early_decision": False, "deadline_s": 10, **ensemble}
         config = {"providers": providers, "models": models, "ensembles": {"emerge": panel}}
-        made = Faulty(Engine(parse_config(json.dumps(config), source="test"), environ={}), upstream)
+        made = Faulty(Engine(parse_config(json.dumps(config), source="test"), environ={"BEDROCK_KEY": "any"}), upstream)
         made.engine._breakers._clock = lambda: made.now
         try:
             yield made
