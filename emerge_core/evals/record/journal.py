@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from emerge_core.errors import EmergeError
 from emerge_core.evals.record.models import FRONTIER, MEMBER
 from emerge_core.evals.recordings.recording import read_rows
-from emerge_core.evals.recordings.rows import ADJUDICATION, Dispute, read_dispute, read_sample
+from emerge_core.evals.recordings.rows import read_sample
 
 # Errors that say something of the question and the model; all others may pass, and are asked again.
 _LASTING = ("invalid_request", "context_length", "unsupported")
@@ -37,9 +37,6 @@ class Journal:
         for path in (self._questions, self._responses):
             _mend(path)
         self.settled = {_place(where, row) for where, row in self.rows() if _settles(row) and not row.get("role")}
-        self.settled_disputes = {
-            read_dispute(where, row) for where, row in self.rows() if _settles(row) and row.get("role")
-        }
         self._file = self._responses.open("ab", buffering=0)
 
     def __enter__(self) -> Journal:
@@ -90,18 +87,6 @@ class Journal:
         self._file.write(_line(row))
         if _settles(row):
             self.settled.add(place)
-
-    def add_adjudication(self, dispute: Dispute, fields: Mapping[str, Any]) -> None:
-        row = {
-            "id": dispute.question,
-            "model": dispute.model,
-            "role": ADJUDICATION,
-            "candidates": list(dispute.texts),
-            **fields,
-        }
-        self._file.write(_line(row))
-        if _settles(row):
-            self.settled_disputes.add(dispute)
 
     def _plain(self, stem: str) -> Path:
         packed = self.folder / f"{stem}.jsonl.gz"

@@ -24,9 +24,7 @@ Message = Mapping[str, Any]
 def fingerprint(messages: Sequence[Message]) -> str:
     """The hash of a conversation, in OpenAI's, Anthropic's or Ollama's shape: the same for all three."""
     turns: list[tuple[str, list[str], list[str]]] = []
-    for message in messages:
-        if message.get("role") in ("system", "developer"):
-            continue
+    for message in messages[len(_leading(messages)) :]:
         speaker = "assistant" if message.get("role") == "assistant" else "user"
         if not turns or turns[-1][0] != speaker:
             turns.append((speaker, [], []))
@@ -37,8 +35,15 @@ def fingerprint(messages: Sequence[Message]) -> str:
 
 
 def system_of(messages: Sequence[Message]) -> str:
-    """The text of the system messages, evened out."""
-    return normalised(" ".join(text_of(m.get("content")) for m in messages if m.get("role") in ("system", "developer")))
+    """The text of the system messages that the conversation begins with, white space normalised. Later ones are part
+    of a turn: an API that has one system text alone is sent them as the user's, in their place."""
+    return normalised(" ".join(text_of(message.get("content")) for message in _leading(messages)))
+
+
+def _leading(messages: Sequence[Message]) -> Sequence[Message]:
+    """The system messages before the first turn."""
+    roles = [message.get("role") in ("system", "developer") for message in messages]
+    return messages[: roles.index(False) if False in roles else len(roles)]
 
 
 @dataclass(frozen=True, slots=True)
