@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emerge_core.answers import is_refusal, usable
@@ -67,6 +67,7 @@ PIECES = [
 ]
 
 
+@example("\n####\n" + " " * 260 + "#### answer", 0)
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join), st.integers(0, 40))
 @settings(max_examples=600)
 def test_anchors(text: str, begin: int) -> None:

@@ -186,13 +186,17 @@ def _anchors(text: str, lowered: str, begin: int) -> list[re.Match[str]]:
         return list(_ANCHOR.finditer(text, begin))
     found: list[re.Match[str]] = []
     start = stop = begin
+    indented = -1
     for sign in _SIGN.finditer(lowered, begin):
         if sign.start() - _NEAR > stop:
             found += _ANCHOR.finditer(text, start, stop)
             start = max(stop, sign.start() - _NEAR)
         if sign.group() == "####":  # any indent before it, any white space after it
             line = text.rfind("\n", 0, sign.start()) + 1
-            start = min(start, max(line, stop)) if start > line else start
+            if line > indented and begin <= line < start:
+                indented = line  # looked at once for each line
+                if _BLANKS.match(text, line).end() == sign.start():  # type: ignore[union-attr]
+                    start = line  # nothing but blanks is searched twice
             stop = _BLANKS.match(text, sign.end()).end()  # type: ignore[union-attr]
         stop = min(len(text), max(stop, sign.end()) + _NEAR)
     found += _ANCHOR.finditer(text, start, stop)
