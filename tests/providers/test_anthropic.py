@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from emerge_core.types import ChatRequest, EmbeddingRequest, ToolCall, Usage
+from emerge_core.types import ChatRequest, EmbeddingRequest, NativeRequest, ToolCall, Usage
 
 ONE = EmbeddingRequest(inputs=("a",))
 
@@ -383,3 +384,39 @@ def test_a_refused_parameter_is_dropped_and_remembered_if_the_model_does_not_hav
         assert (dropped in first.dropped_params) == (dropped != "response_format")
 
     asyncio.run(main())
+
+
+def native(body: dict[str, Any], **request: Any) -> ChatRequest:
+    messages = ({"role": "user", "content": "Hello"},)
+    asked = NativeRequest(kind="anthropic", body=body, messages=messages, headers={"anthropic-beta": "x-2026"})
+    return ChatRequest(messages=messages, native=asked, max_tokens=body.get("max_tokens"), **request)
+
+
+def test_a_client_s_own_body_arrives_as_it_came(exchange: Any) -> None:
+    body = {
+        "model": "emerge",
+        "max_tokens": 50,
+        "stream": True,
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello", "of_tomorrow": 1}]}],
+        "thinking": {"type": "adaptive"},
+        "context_management": {"edits": []},
+        "tools": [],
+        "service_tier": "auto",
+    }
+    seen = exchange("anthropic", says(), native(body))
+    sent = {name: value for name, value in body.items() if name not in ("stream", "tools", "service_tier")}
+    assert seen.body == {**sent, "model": "m"}
+    assert seen.sent.headers["anthropic-beta"] == "x-2026"
+    assert seen.completion.dropped_params == ("service_tier",)
+
+
+def test_a_body_that_stands_for_another_request_is_not_sent(exchange: Any) -> None:
+    request = native({"model": "emerge", "max_tokens": 50, "messages": [], "of_tomorrow": 1})
+    changed = replace(request, messages=({"role": "user", "content": "Judge this"},))
+    assert "of_tomorrow" not in exchange("anthropic", says(), changed).body
+
+
+def test_a_member_s_temperature_goes_before_the_client_s(exchange: Any) -> None:
+    body = {"model": "emerge", "max_tokens": 50, "temperature": 0.1, "messages": [{"role": "user", "content": "Hello"}]}
+    assert exchange("anthropic", says(), native(body, temperature=0.9)).body["temperature"] == 0.9

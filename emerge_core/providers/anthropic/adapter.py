@@ -21,11 +21,28 @@ from emerge_core.providers.anthropic.messages import called, conversation, tool_
 from emerge_core.providers.anthropic.output_format import native_format
 from emerge_core.providers.anthropic.stream import Assembly
 from emerge_core.providers.errors import Scrubber, bad_response, timed_out, unsupported
-from emerge_core.providers.parts import check_calls, count, function_of, json_instruction, unfenced, whole_usage
+from emerge_core.providers.parts import (
+    BILLING_FIELDS,
+    check_calls,
+    count,
+    function_of,
+    json_instruction,
+    unfenced,
+    whole_usage,
+)
 from emerge_core.providers.refusals import Refusals
 from emerge_core.providers.transport.client import HttpClient
 from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
-from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
+from emerge_core.types import (
+    ChatRequest,
+    Completion,
+    EmbeddingRequest,
+    JsonObject,
+    NativeRequest,
+    Sink,
+    ToolCall,
+    Usage,
+)
 
 _URL = str(KINDS["anthropic"].base_url)
 _PATH = "/v1/messages"
@@ -69,6 +86,7 @@ class Anthropic:
         headers = {"anthropic-version": _VERSION} | ({"authorization": f"Bearer {api_key}"} if api_key else {})
         self._client = HttpClient(base_url, headers=headers, config=config)
         self._scrub = Scrubber(api_key, config.headers, config.base_url)
+        self._billing = BILLING_FIELDS.difference(config.pass_through)
         self.refusals = Refusals({"output_config": frozenset({"effort", "format"})})
 
     async def complete(self, model: str, request: ChatRequest, *, timeout_s: float) -> Completion:
@@ -86,7 +104,7 @@ class Anthropic:
 
     async def _complete(self, model: str, request: ChatRequest, emit: Sink | None) -> Completion:
         def prepare(refused: frozenset[str]) -> tuple[Wire, Collection[str]]:
-            wire = to_wire(model, request, refused)
+            wire = to_wire(model, request, refused, self._billing)
             return wire, wire.sent
 
         async def send(wire: Wire) -> Reply:
@@ -127,7 +145,17 @@ class Wire:
     wants_json: bool = False
 
 
-def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozenset()) -> Wire:
+def to_wire(
+    model: str,
+    request: ChatRequest,
+    refused: frozenset[str] = frozenset(),
+    billing: frozenset[str] = BILLING_FIELDS,
+) -> Wire:
+    """`refused` holds the optional parameters that this model has refused, `billing` the fields of a client's own body
+    that are dropped because they choose what is billed."""
+    native = request.native
+    if native is not None and native.kind == "anthropic" and native.messages is request.messages:
+        return _native_wire(model, request, native, refused, billing)
     later = bool(_LATER.search(model))
     optional, dropped = _sampling(request, later)
     thinking = _thinking(request, refused)
@@ -201,6 +229,34 @@ def to_wire(model: str, request: ChatRequest, refused: frozenset[str] = frozense
         dropped=tuple(dict.fromkeys(dropped)),
         sent=frozenset(sent) | ({"output_config"} if output else set()) | ({THINKING} if _thinks(body) else set()),
         text_in_tool=text_in_tool,
+        wants_json=request.wants_json,
+    )
+
+
+def _native_wire(
+    model: str, request: ChatRequest, native: NativeRequest, refused: frozenset[str], billing: frozenset[str]
+) -> Wire:
+    """The client's own body as it came, but for the model, what the proxy decides, and what cannot be sent."""
+    body = {name: value for name, value in native.body.items() if name not in ("stream", "emerge")}
+    dropped = [name for name in body if name in billing or name in refused]
+    for name in dropped:
+        del body[name]
+    thinking = body.get(THINKING)
+    manual = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
+    if manual and unthinking_step(request.messages):
+        del body[THINKING]
+        dropped.append(THINKING)
+    body["model"] = model
+    own = {"temperature": request.temperature, "max_tokens": request.max_tokens}  # a member's own, a lower ceiling
+    body |= {name: value for name, value in own.items() if value is not None and name not in dropped}
+    if not body.get("tools"):
+        body.pop("tools", None)
+        body.pop("tool_choice", None)
+    return Wire(
+        body=body,
+        headers=dict(native.headers),
+        dropped=tuple(_OPTIONAL.get(name, name) for name in dropped),
+        sent=frozenset(body) & (_OPTIONAL.keys() | {THINKING}),
         wants_json=request.wants_json,
     )
 
