@@ -19,8 +19,9 @@ CLIENTS := .tools/conformance
 run: $(READY)
 	$(BIN)/emerge serve --port $(PORT)
 
+# PYTHON and VENV are this makefile's: the tests run `sam build`, whose makefiles choose the function's own Python.
 test: $(READY) tools
-	$(BIN)/pytest -n 2 --dist loadfile
+	env -u MAKEFLAGS -u PYTHON -u VENV $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
