@@ -10,6 +10,7 @@ from emerge_core.api.body import check_content_type, parse_body, receive_body
 from emerge_core.api.endpoint import Engine, unknown_model
 from emerge_core.api.errors import json_response
 from emerge_core.api.messages.parse import read_message
+from emerge_core.api.request_headers import read_limits
 from emerge_core.strategies.routing import serving
 
 
@@ -21,6 +22,7 @@ class CountTokensEndpoint:
 
     async def __call__(self, http: Request) -> Response:
         check_content_type(http)
+        read_limits(http.headers)  # which a count does not need, but a mistyped one is an error everywhere
         params = await parse_body(await receive_body(http), lambda body: read_message(body, counting=True))
         config = self.engine.config
         if serving(config, params.model, params.request) is None:

@@ -137,7 +137,7 @@ def _part(kind: str, block: Body, place: str) -> Body | None:
     if kind == "document":
         return _document(block, place)
     if kind == "search_result":
-        found = [part.get("text") for part in block.get("content") or () if isinstance(part, dict)]
+        found = [part.get("text") for _, part in items(block.get("content") or [], f"{place}.content")]
         said = "\n".join(piece for piece in (block.get("title"), block.get("source"), *found) if isinstance(piece, str))
         return {"type": "text", "text": said, **_marks(block)}
     return None

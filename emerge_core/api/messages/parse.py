@@ -81,8 +81,8 @@ def _extra(body: Body) -> dict[str, Any]:
 def _response_format(body: Body) -> Body | None:
     """`output_config.format`, or its older name `output_format`."""
     place, wanted = "output_format", body.get("output_format")
-    if wanted is None:
-        place, wanted = "output_config.format", (body.get("output_config") or {}).get("format")
+    if wanted is None and body.get("output_config") is not None:
+        place, wanted = "output_config.format", mapping(body, "output_config", "output_config").get("format")
     if wanted is None:
         return None
     if not isinstance(wanted, dict):
