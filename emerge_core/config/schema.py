@@ -380,7 +380,8 @@ class Config(Section):
     aliases: dict[Annotated[str, Field(min_length=1, max_length=128)], Name] = {}
     """names that clients already send → ensemble or model; `*` stands for any characters"""
     baseline: Name | None = None
-    """a model: the reply says what the same request would have cost there"""
+    """a model: the reply says what the same request would have cost there, without asking it: the selected call's
+    tokens at its price (for a merged or adjudicated answer, a member's input tokens and the final answer's output)"""
     usage: UsagePolicy = "selected"
     """which tokens a reply's `usage` counts: the winning call's (which clients manage their context by), or all that
     were consumed; the `emerge` object always has both"""

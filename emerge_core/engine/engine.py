@@ -19,6 +19,7 @@ from emerge_core.answers import Extractor
 from emerge_core.answers.json_schema import check_installation
 from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
+from emerge_core.engine.baseline import baseline_cost
 from emerge_core.engine.final_error import failure_of
 from emerge_core.errors import CLIENT_LEFT, INTERNAL, RequestError
 from emerge_core.fanout import Breakers, Budget, FanOut
@@ -30,14 +31,12 @@ from emerge_core.telemetry import Lines, Recorder
 from emerge_core.types import (
     Candidate,
     ChatRequest,
-    Cost,
     Decision,
     EmbeddingRequest,
     Member,
     Sink,
     Trace,
     Unusable,
-    Usage,
 )
 
 log = logging.getLogger("emerge")
@@ -256,16 +255,4 @@ def _trace(
     )
     if not enough:
         return replace(trace, failure=failure_of(trace, ensemble.min_answers))
-    return replace(trace, baseline=_baseline(fanout.config, trace, request))
-
-
-def _baseline(config: Config, trace: Trace, request: ChatRequest) -> Cost | None:
-    """What the baseline model would have cost for this reply: the caller's own input, and the tokens of the
-    selected reply as output. None without a baseline or a decision."""
-    if config.baseline is None or trace.decision is None:
-        return None
-    usages = [call.completion.usage for call in trace.calls if call.role == "member" and call.completion.usage]
-    asked = usages[0].input_tokens if usages else pricing.estimate_input_tokens(request)
-    output = trace.usage_of(trace.decision.selected).output_tokens
-    model = config.models[config.baseline]
-    return pricing.price(model, config.providers[model.provider], Usage(input_tokens=asked, output_tokens=output))
+    return replace(trace, baseline=baseline_cost(fanout.config, trace, request))

@@ -111,6 +111,7 @@ def _request(trace: Trace) -> dict[str, Any]:
         "cost_usd": trace.cost.usd,
         "cost_known": trace.cost.known,
         "cost_estimated": trace.cost.estimated,
+        **({"baseline_cost_usd": trace.baseline.usd} if trace.baseline and trace.baseline.known else {}),
     }
 
 

@@ -30,6 +30,7 @@ REQUEST_METRICS = {
     "Escalations": "Count",
     "Degraded": "Count",
 }
+BASELINE_METRICS = {"BaselineCostUSD": "None"}  # beside those of a request, if the config names a baseline
 STACK_METRICS = {"ConfigErrors": "Count", "ConfigAge": "Seconds"}
 MODEL_METRICS = {
     "Calls": "Count",
@@ -63,7 +64,7 @@ class Metrics:
     def request(self, trace: Trace, *, ensembles: Collection[str]) -> None:
         """`ensembles` are those of the config: a model called by its own name counts for the stack alone."""
         more = ({"Ensemble": trace.ensemble},) if trace.ensemble in ensembles else ()
-        self._send(_of_request(trace), REQUEST_METRICS, *more)
+        self._send(_of_request(trace), {**REQUEST_METRICS, **BASELINE_METRICS}, *more)
         if not self._per_model:
             return
         selected = trace.decision.selected if trace.decision else ()
@@ -108,6 +109,8 @@ def _of_request(trace: Trace) -> Values:
     }
     if decision and decision.agreement is not None:
         values["Agreement"] = decision.agreement
+    if trace.baseline and trace.baseline.known:
+        values["BaselineCostUSD"] = trace.baseline.usd
     return values
 
 

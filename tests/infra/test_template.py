@@ -18,7 +18,7 @@ from tests.support.aws.resolve import Resolver
 from tests.support.paths import TOOLS
 
 ROOT = Path(__file__).parents[2]
-EMITTED = {*metrics.REQUEST_METRICS, *metrics.STACK_METRICS, *metrics.MODEL_METRICS}
+EMITTED = {*metrics.REQUEST_METRICS, *metrics.BASELINE_METRICS, *metrics.STACK_METRICS, *metrics.MODEL_METRICS}
 OUR_FAULTS = {"FunctionErrorsAlarm", "UnhandledErrorsAlarm", "ConfigErrorsAlarm"}
 OPEN = [("/healthz", "get")]
 WAYS = [{"ResponseMode": mode, "SnapStart": snap} for mode, snap in product(("buffered", "stream"), ("false", "true"))]
@@ -345,7 +345,12 @@ def widget_metrics(template: Any) -> list[tuple[str, str, list[str]]]:
     dashboard = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
     for widget in json.loads(dashboard)["widgets"]:
         before: list[str] = []
-        for row in widget["properties"]["metrics"]:
+        rows = widget["properties"]["metrics"]
+        ids = {part["id"] for row in rows for part in row if isinstance(part, dict) and "id" in part}
+        for row in rows:
+            if isinstance(row[0], dict) and ids:
+                assert set(re.findall(r"[a-z]\w*", row[0]["expression"])) == ids
+                continue
             if isinstance(row[0], dict):
                 schema, names, stack = re.fullmatch(
                     r"SEARCH\('\{(.+?)\} MetricName=(.+?) Stack=\"(.+?)\"', '\w+', \d+\)", row[0]["expression"]
@@ -372,7 +377,7 @@ def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
     for each in ours:
         assert each["Dimensions"] == [{"Name": "Stack", "Value": "mine"}]
     tables = {
-        ("Stack",): {*metrics.REQUEST_METRICS, *metrics.STACK_METRICS},
+        ("Stack",): {*metrics.REQUEST_METRICS, *metrics.BASELINE_METRICS, *metrics.STACK_METRICS},
         ("Stack", "Ensemble"): set(metrics.REQUEST_METRICS),
         ("Stack", "Model"): set(metrics.MODEL_METRICS),
     }
@@ -391,6 +396,7 @@ def test_alarms_and_dashboard_watch_what_the_code_emits(deployed: Any) -> None:
         "Errors",
         "Degraded",
         "CostUSD",
+        "BaselineCostUSD",
         "Agreement",
         "Calls",
         "CallLatency",

@@ -141,6 +141,7 @@ class Comparison:
             "vs_best_single": self._difference(outcomes, self.best_single),
             "vs_model": None,
             "cost_vs_model": None,
+            "saved": None if self.early_decision or (saved := saved_of(outcomes)) is None else _rounded(saved),
             "calls_per_question": _rounded(calls_of(outcomes)),
             "agreement": None if agreement is None else _rounded(agreement),
             "escalation_rate": _rounded(escalations_of(outcomes)),
@@ -176,6 +177,7 @@ ENSEMBLE_FIELDS = (
     "vs_best_single",
     "vs_model",
     "cost_vs_model",
+    "saved",
     "calls_per_question",
     "agreement",
     "escalation_rate",
@@ -194,6 +196,14 @@ def cost_of(outcomes: Outcomes) -> float | None:
     """US dollars per 1,000 questions; None if one question's cost is not known."""
     costs = [outcome.cost_usd for outcome in outcomes if outcome.cost_usd is not None]
     return fmean(costs) * 1000 if outcomes and len(costs) == len(outcomes) else None
+
+
+def saved_of(outcomes: Outcomes) -> float | None:
+    """The share of the cost at the config's baseline that was not spent, negative if more was spent: over the questions
+    whose cost is known both here and there. None without such questions, or if the baseline is free."""
+    known = [(o.cost_usd, o.baseline_usd) for o in outcomes if o.cost_usd is not None and o.baseline_usd is not None]
+    there = sum(baseline for _, baseline in known)
+    return 1 - sum(cost for cost, _ in known) / there if there else None
 
 
 def calls_of(outcomes: Outcomes) -> float:
@@ -240,6 +250,7 @@ def table(comparison: Comparison) -> str:
         *paragraph(
             f"{'mean scores' if comparison.graded else 'accuracies'} in per cent, differences in points, with 95 % "
             "intervals; agree: mean agreement; asked: questions on which a model was asked after the first round"
+            + ("; saved: of the cost at the config's baseline" if _saves(comparison) else "")
         ),
         *paragraph(
             f"best single member: {best} {share(mean_score(comparison.models[best]))}, "
@@ -275,7 +286,9 @@ def _costs(comparison: Comparison) -> list[str]:
     against = comparison.against
     theirs = None if against is None else cost_of(comparison.models[against])
     abstains = any(outcome.abstained for each in comparison.ensembles.values() for outcome in each or ())
-    head = ["", "$/1000", *([f"× {against}"] if theirs else []), "calls", "agree", "asked", "errors"]
+    saves = _saves(comparison)
+    head = ["", "$/1000", *([f"× {against}"] if theirs else []), *(["saved"] if saves else [])]
+    head += ["calls", "agree", "asked", "errors"]
     head += ["abstains", "right if answered"] if abstains else []
     rows = []
     for name, outcomes in [*comparison.models.items(), *comparison.ensembles.items()]:
@@ -286,6 +299,8 @@ def _costs(comparison: Comparison) -> list[str]:
         row = [name, dollars(cost)]
         if theirs:
             row.append("–" if cost is None else f"{cost / theirs:.2f}")
+        if saves:
+            row.append("" if single else share(saved_of(outcomes)))
         row.append(f"{calls_of(outcomes):.2f}")
         row += ["", ""] if single else [share(agreement_of(outcomes)), share(escalations_of(outcomes))]
         row.append(str(sum(outcome.failed for outcome in outcomes)))
@@ -295,6 +310,10 @@ def _costs(comparison: Comparison) -> list[str]:
             row += ["", ""] if single else [share(rate), share(fmean(answered) if answered else None)]
         rows.append(row)
     return aligned(head, rows)
+
+
+def _saves(comparison: Comparison) -> bool:
+    return any(saved_of(outcomes) is not None for outcomes in comparison.ensembles.values() if outcomes)
 
 
 def _versus(comparison: Comparison, outcomes: Outcomes, model: str) -> str:

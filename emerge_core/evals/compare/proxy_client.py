@@ -46,6 +46,7 @@ class Outcome:
     made: tuple[CallOutcome, ...] = ()
     error: str | None = None  # its code
     form: str | None = None  # of the route that was taken
+    baseline_usd: float | None = None  # the cost of the same request at the config's `baseline`; None: not known
 
     @property
     def right(self) -> bool:
@@ -125,6 +126,7 @@ class Asker:
             made=tuple(CallOutcome(call["role"], call["model"], call["status"]) for call in calls),
             error=_code(parsed["error"]) if failed else None,
             form=route.get("form"),
+            baseline_usd=trace.get("baseline_cost_usd"),
         )
 
     def _rounds(self, name: str, calls: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

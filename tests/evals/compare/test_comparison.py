@@ -114,3 +114,16 @@ def test_the_cheapest_model_that_is_as_good() -> None:
     assert good["model"] == "a"
     assert good["vs_model"]["diff"] == 0
     assert good["vs_model"]["ci95"][0] > -0.03
+
+
+def test_what_is_saved_against_the_baseline() -> None:
+    dear = [replace(each, baseline_usd=0.012) for each in comparison().ensembles["vote"] or ()]
+    unknown = replace(dear[0], baseline_usd=None)  # counts neither here nor there
+    found = replace(comparison(), ensembles={"vote": [*dear[:3], unknown], "judged": None})
+    assert found.as_json()["ensembles"]["vote"]["saved"] == pytest.approx(0.75)
+    assert "saved: of the cost at the config's baseline" in " ".join(table(found).split())
+    assert "75.0" in table(found)
+    assert comparison().as_json()["ensembles"]["vote"]["saved"] is None
+    assert "saved" not in table(comparison())
+    estimated = replace(found, early_decision=True)
+    assert estimated.as_json()["ensembles"]["vote"]["saved"] is None
