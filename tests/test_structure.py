@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,77 @@ def test_imports_run_downwards(path: Path) -> None:
         assert FLOORS[other] <= FLOORS.get(own, 8), f"{own} imports {other} from a floor above"
         if FLOORS[other] == FLOORS.get(own) and FLOORS[other] > 0:
             pytest.fail(f"{own} and {other} stand on one floor and must not know each other")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_at_load(nodes: Iterable[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports that run when a module is imported: not those inside functions, nor those for type checkers alone."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If):
+            yield from imports_at_load(
+                node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else node.body + node.orelse
+            )
+        elif isinstance(node, ast.Try | ast.ClassDef | ast.With):
+            yield from imports_at_load(node.body)
+
+
+def modules_loaded_by(path: Path, known: set[str]) -> set[str]:
+    found: set[str] = set()
+    for node in imports_at_load(ast.parse(path.read_text()).body):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif node.module:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & known
+            found |= submodules or {node.module}
+    return found & known - {module_name(path)}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    known = {module_name(path) for path in MODULES}
+    TopologicalSorter(
+        {module_name(path): modules_loaded_by(path, known) for path in MODULES}
+    ).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(CORE)))
+def test_private_names_stay_in_their_module(path: Path) -> None:
+    """A private name belongs to its module, a private module (`cli/_output.py`) to its package."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("emerge_core"):
+            package, _, module = node.module.rpartition(".")
+            if module.startswith("_"):
+                assert module_name(path).startswith(package + "."), f"{node.module} is private to {package}"
+            modules = {name.stem for name in (ROOT / Path(*node.module.split("."))).glob("*.py")}
+            private = [alias.name for alias in node.names if alias.name.startswith("_") and alias.name not in modules]
+            assert not private, f"{private} are private to {node.module}"
+
+
+FACE = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr, ast.If)
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("__init__.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_a_package_is_a_face(path: Path) -> None:
+    """`__init__` re-exports what the package offers. The library's own has two functions, which make it lazy."""
+    body = ast.parse(path.read_text()).body
+    code = [node for node in body if not isinstance(node, FACE)]
+    if path.parent == CORE:
+        assert {node.name for node in code if isinstance(node, ast.FunctionDef)} == {"__getattr__", "__dir__"}
+    else:
+        assert not code
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "cli").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_no_verb_imports_a_verb(path: Path) -> None:
+    others = {
+        name.removeprefix("emerge_core.cli.") for name in imported_names(path) if name.startswith("emerge_core.cli.")
+    }
+    if path.stem != "command":
+        assert {name for name in others if not name.startswith("_")} == set()
 
 
 EVAL_FLOORS = {

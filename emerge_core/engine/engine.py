@@ -65,13 +65,15 @@ class Engine:
         environ: Mapping[str, str] | None = None,
         keys: KeyResolver | None = None,
         record: Recorder | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """`keys` resolves references to secrets, by default from `environ` alone. `record` is called with every
-        request once it is over; by default it writes the log lines."""
+        request once it is over; by default it writes the log lines. `clock` is the time, in seconds, by which a
+        failing model is left out for a while; by default a monotonic one."""
         check_installation()
         self.config = config
         self._pool = Pool(config, keys or partial(resolve_key, environ=os.environ if environ is None else environ))
-        self._breakers = Breakers()
+        self._breakers = Breakers(clock=clock)
         self._record = record or Lines(content=config.log_content and config.trace == "full")
 
     async def run(

@@ -11,7 +11,6 @@ import ast
 import gzip
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +41,6 @@ class Tally:
     unscored: int = 0
     found: int = 0  # of the unscored, those in which we find an answer
     found_right: int = 0
-    seconds: float = 0.0
     disagreements: list[str] = field(default_factory=list)
 
     @property
@@ -86,9 +84,7 @@ def measure(task: str) -> Tally:
             golds = [key for gold in question["answers"] if (key := extractor.gold_key(gold)) is not None]
             readers[row["id"]] = extractor, golds
         extractor, golds = readers[row["id"]]
-        started = time.perf_counter()
         key = extractor.key(Completion(text=row["response_text"], finish_reason="stop"))
-        tally.seconds += time.perf_counter() - started
         right = key is not None and any(same(key, gold) for gold in golds)
         tally.rows += 1
         if "vote_key" not in row:
@@ -119,7 +115,6 @@ def report(task: str, tally: Tally) -> str:
         f"right only by us {tally.only_we:4}  "
         f"only by the source {tally.only_source:4}  equal by value {tally.equal_by_value:4}  "
         f"unscored {tally.unscored:5}  of these found {tally.found:4}, right {tally.found_right:4}  "
-        f"{1e6 * tally.seconds / max(1, tally.rows):5.0f} µs/row"
     )
 
 

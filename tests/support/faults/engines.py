@@ -64,8 +64,8 @@ async def faulty(
             models[name] = {"provider": does, "model": _wire_name(name), "price": price, **(model or {})}
         panel = {"aggregator": "vote", "early_decision": False, "deadline_s": 10, **ensemble}
         config = {"providers": providers, "models": models, "ensembles": {"emerge": panel}}
-        made = Faulty(Engine(parse_config(json.dumps(config), source="test"), environ={"BEDROCK_KEY": "any"}), upstream)
-        made.engine._breakers._clock = lambda: made.now
+        parsed = parse_config(json.dumps(config), source="test")
+        made = Faulty(Engine(parsed, environ={"BEDROCK_KEY": "any"}, clock=lambda: made.now), upstream)
         try:
             yield made
         finally:
