@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from emerge_core.about import DISTRIBUTION
 
-CLIENT_LEFT = 499  # a status that nobody is told: nobody reads that reply
+CLIENT_LEFT = 499  # never sent: the client has closed the connection
 
 
 class EmergeError(Exception):

@@ -287,7 +287,7 @@ class FanOut:
             made = marked(completion, maker)
             # The ids were streamed before the whole state was known, so they stay.
             kept = zip(made.tool_calls, completion.tool_calls, strict=True)
-            return replace(made, tool_calls=tuple(replace(call, id=told.id) for call, told in kept))
+            return replace(made, tool_calls=tuple(replace(call, id=sent.id) for call, sent in kept))
 
         return attempt
 

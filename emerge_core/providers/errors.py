@@ -88,7 +88,7 @@ def http_failure(
     status: int, headers: Mapping[str, str], body: bytes | str, *, scrub: Scrubber, now: float | None = None
 ) -> UpstreamError:
     """The error for a reply whose status is not 2xx, with the upstream's own message."""
-    message, code, kind, param = _told(body)
+    message, code, kind, param = _error_fields(body)
     return UpstreamError(
         CallError(
             kind=_kind(status, " ".join(filter(None, [code, kind, message]))),
@@ -115,8 +115,8 @@ def bad_response(what: str, *, status: int | None = 200) -> UpstreamError:
     return UpstreamError(CallError(kind="bad_response", message=what, status=status))
 
 
-def told_in_stream(failure: UpstreamError) -> UpstreamError:
-    """An error that an upstream told inside a stream: the status of the reply was a good one."""
+def sent_in_stream(failure: UpstreamError) -> UpstreamError:
+    """An error that an upstream sent inside a stream: the status of the reply was a good one."""
     return UpstreamError(replace(failure.error, status=None))
 
 
@@ -166,14 +166,14 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _kind(status: int, told: str) -> ErrorKind:
-    if _OUT_OF_CREDIT.match(told) if status == 400 else _OUT_OF_CREDIT.search(told):
+def _kind(status: int, text: str) -> ErrorKind:
+    if _OUT_OF_CREDIT.match(text) if status == 400 else _OUT_OF_CREDIT.search(text):
         return "auth"  # our account, and asking again does not help
-    if _NO_MODEL.search(told[:120]) and status == 400:
+    if _NO_MODEL.search(text[:120]) and status == 400:
         return "not_found"
-    if _NO_IMAGES.search(told) and status == 500:
+    if _NO_IMAGES.search(text) and status == 500:
         return "invalid_request"  # llama.cpp's words for a request that this model cannot take
-    if status in (400, 413, 422) and _CONTEXT_LENGTH.search(told):
+    if status in (400, 413, 422) and _CONTEXT_LENGTH.search(text):
         return "context_length"
     by_status: dict[int, ErrorKind] = {
         401: "auth",
@@ -191,16 +191,16 @@ def _kind(status: int, told: str) -> ErrorKind:
     return "invalid_request" if status >= 400 else "bad_response"
 
 
-def _told(body: bytes | str) -> tuple[str, str | None, str | None, str | None]:
+def _error_fields(body: bytes | str) -> tuple[str, str | None, str | None, str | None]:
     """(message, code, type, param) of an error body, in any of the shapes that upstreams use."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
-        told = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         return ("" if text.lstrip()[:1] == "<" else text), None, None, None
-    error = told.get("error", told) if isinstance(told, dict) else told
+    error = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
     if not isinstance(error, dict):
-        return (error if isinstance(error, str) else json.dumps(told)), None, None, None
+        return (error if isinstance(error, str) else json.dumps(parsed)), None, None, None
     message = error.get("message", error.get("detail"))
     code, kind, param = error.get("code"), error.get("type"), error.get("param")
     return (

@@ -74,7 +74,7 @@ def _all_finite(vectors: list[list[float]]) -> bool:
 
 
 def json_instruction(schema: JsonObject | None) -> str:
-    """What a model is told that has no native way to reply in JSON. Whether it obeys is checked later."""
+    """The instruction for a model that has no native way to reply in JSON. Whether it obeys is checked later."""
     if not schema:
         return "Reply with one JSON object and nothing else: no code fence, no text around it."
     text = json.dumps(schema, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What an upstream says of its rate limits, in OpenAI's headers whoever it is."""
+"""An upstream's rate limits, in OpenAI's headers for every kind of provider."""
 
 from __future__ import annotations
 

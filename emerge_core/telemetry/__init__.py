@@ -1,4 +1,4 @@
-"""What is told about a request once it is over: log lines, and on AWS metrics too.
+"""What is logged about a request once it is over: log lines, and on AWS metrics too.
 
 An engine is given a `Recorder`; the default one writes the log lines.
 """

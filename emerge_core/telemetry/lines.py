@@ -141,5 +141,5 @@ def _asked(request: ChatRequest) -> Mapping[str, Any]:
         "stop": list(request.stop) or None,
         "seed": request.seed,
     }
-    told = {name: value for name, value in optional.items() if value is not None}
-    return {"messages": list(request.messages), **told}
+    given = {name: value for name, value in optional.items() if value is not None}
+    return {"messages": list(request.messages), **given}

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from emerge_core.api import create_app
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine
-from tests.support.wire_format_upstream import KINDS, PANEL, Call, Said, Upstream
+from tests.support.wire_format_upstream import KINDS, PANEL, Call, ModelReply, Upstream
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def emerge(upstream: Any, server: Any) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="session")
-def said() -> type[Said]:
-    return Said
+def said() -> type[ModelReply]:
+    return ModelReply
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.support.wire_format_upstream import Call, Said, Upstream
+from tests.support.wire_format_upstream import Call, ModelReply, Upstream
 
 Json = dict[str, Any]
 
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 class Shape(NamedTuple):
     name: str
     fields: Json
-    said: Said
+    said: ModelReply
 
 
 class Seen(NamedTuple):
@@ -50,43 +50,45 @@ def use(call_id: str, name: str = "add", **arguments: Any) -> Json:
     return {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
 
 
-HELLO = Said()
+HELLO = ModelReply()
 MARK = {"cache_control": {"type": "ephemeral"}}
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
 URL = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
 PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}}
 PLAIN = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}
 TEXT = {"type": "text", "text": "Hello"}
-ONE_CALL = Said(text=None, calls=(Call("add", {"a": 1, "b": 2}, "toolu_1"),), finish="tool_calls")
-TWO_CALLS = Said(
+ONE_CALL = ModelReply(text=None, calls=(Call("add", {"a": 1, "b": 2}, "toolu_1"),), finish="tool_calls")
+TWO_CALLS = ModelReply(
     text="Both.", calls=(Call("add", {"a": 1}, "toolu_1"), Call("sub", {}, "toolu_2")), finish="tool_calls"
 )
 
 REPLIES = {
-    "a word": Said(text="Yes"),
+    "a word": ModelReply(text="Yes"),
     "a sentence": HELLO,
-    "lines": Said(text="One.\n\n  Two.\n\tThree.\n"),
-    "markdown": Said(text="# Title\n\n- **a**\n- `b`\n\n```py\nx = 1\n```"),
-    "unicode": Said(text="日本語 🎉 naïve ½"),
-    "quotes": Said(text='She said "\\n" and left.'),
-    "leading space": Said(text="  indented"),
-    "a long text": Said(text="word " * 2_000),
-    "json": Said(text='{"a": [1, 2, {"b": null}]}'),
-    "numbers": Said(text="1,000.50 and #### 72"),
-    "cut off": Said(text="The first", finish="length"),
-    "cached input": Said(tokens=(500, 9), cached=400),
-    "many tokens": Said(tokens=(150_000, 64_000)),
-    "no tokens out": Said(text="x", tokens=(1, 1)),
+    "lines": ModelReply(text="One.\n\n  Two.\n\tThree.\n"),
+    "markdown": ModelReply(text="# Title\n\n- **a**\n- `b`\n\n```py\nx = 1\n```"),
+    "unicode": ModelReply(text="日本語 🎉 naïve ½"),
+    "quotes": ModelReply(text='She said "\\n" and left.'),
+    "leading space": ModelReply(text="  indented"),
+    "a long text": ModelReply(text="word " * 2_000),
+    "json": ModelReply(text='{"a": [1, 2, {"b": null}]}'),
+    "numbers": ModelReply(text="1,000.50 and #### 72"),
+    "cut off": ModelReply(text="The first", finish="length"),
+    "cached input": ModelReply(tokens=(500, 9), cached=400),
+    "many tokens": ModelReply(tokens=(150_000, 64_000)),
+    "no tokens out": ModelReply(text="x", tokens=(1, 1)),
 }
 CALLS = {
     "one call": ONE_CALL,
     "text and calls": TWO_CALLS,
-    "no arguments": Said(text=None, calls=(Call("add", {}, "toolu_1"),), finish="tool_calls"),
-    "nested arguments": Said(text=None, calls=(Call("add", {"a": {"b": [1, {"c": "d"}]}}, "t1"),), finish="tool_calls"),
-    "unicode arguments": Said(text=None, calls=(Call("add", {"a": '日本 🎉 "q"'}, "t1"),), finish="tool_calls"),
-    "floats": Said(text=None, calls=(Call("add", {"a": 1.5, "b": -0.25}, "t1"),), finish="tool_calls"),
-    "a long argument": Said(text=None, calls=(Call("add", {"a": "x" * 5_000}, "t1"),), finish="tool_calls"),
-    "three calls": Said(
+    "no arguments": ModelReply(text=None, calls=(Call("add", {}, "toolu_1"),), finish="tool_calls"),
+    "nested arguments": ModelReply(
+        text=None, calls=(Call("add", {"a": {"b": [1, {"c": "d"}]}}, "t1"),), finish="tool_calls"
+    ),
+    "unicode arguments": ModelReply(text=None, calls=(Call("add", {"a": '日本 🎉 "q"'}, "t1"),), finish="tool_calls"),
+    "floats": ModelReply(text=None, calls=(Call("add", {"a": 1.5, "b": -0.25}, "t1"),), finish="tool_calls"),
+    "a long argument": ModelReply(text=None, calls=(Call("add", {"a": "x" * 5_000}, "t1"),), finish="tool_calls"),
+    "three calls": ModelReply(
         text=None, calls=tuple(Call("add", {"a": n}, f"toolu_{n}") for n in range(3)), finish="tool_calls"
     ),
     "text instead": HELLO,

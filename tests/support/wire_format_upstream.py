@@ -28,8 +28,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the model says, in nobody's format."""
+class ModelReply:
+    """A reply before it is put into a wire format."""
 
     text: str | None = "Hello there."
     calls: tuple[Call, ...] = ()
@@ -56,13 +56,13 @@ def _demand(holds: object, why: str) -> None:
 
 @dataclass
 class Upstream:
-    """`says[model]` is a `Said`, or a status to fail with. Bodies are kept by model."""
+    """`says[model]` is a `ModelReply`, or a status to fail with. Bodies are kept by model."""
 
-    says: dict[str, Said | int] = field(default_factory=dict)
+    says: dict[str, ModelReply | int] = field(default_factory=dict)
     bodies: dict[str, list[Json]] = field(default_factory=dict)
     url: str = ""
 
-    async def _said(self, request: Request, check: Callable[[Json], None]) -> tuple[Json, Said]:
+    async def _said(self, request: Request, check: Callable[[Json], None]) -> tuple[Json, ModelReply]:
         body: Json = {"model": request.path_params.get("model"), **await request.json()}
         self.bodies.setdefault(body["model"], []).append(body)
         check(body)

@@ -365,8 +365,8 @@ def _tool_call(block: JsonObject) -> ToolCall:
 
 def _refusal(reply: JsonObject, text: str | None) -> str:
     details = reply.get("stop_details")
-    told = details.get("explanation") if isinstance(details, Mapping) else None
-    return text or (told if isinstance(told, str) and told else "The model refused to answer.")
+    explanation = details.get("explanation") if isinstance(details, Mapping) else None
+    return text or (explanation if isinstance(explanation, str) and explanation else "The model refused to answer.")
 
 
 def _usage(counts: Any) -> Usage | None:

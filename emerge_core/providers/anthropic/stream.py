@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
+from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, sent_in_stream
 from emerge_core.providers.parts import check_calls
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink, UpstreamError
@@ -51,7 +51,7 @@ class Assembly:
                 self._take_message({**_mapping(event, "delta"), "usage": event.get("usage")})
             case "error":
                 kind = str(_mapping(event, "error").get("type"))
-                raise told_in_stream(http_failure(_STATUS.get(kind, 500), {}, json.dumps(event), scrub=self._scrub))
+                raise sent_in_stream(http_failure(_STATUS.get(kind, 500), {}, json.dumps(event), scrub=self._scrub))
             case "message":  # a server that does not stream
                 self._take_message(event)
                 content = event.get("content")

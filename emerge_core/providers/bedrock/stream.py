@@ -9,7 +9,7 @@ from typing import Any
 from botocore.eventstream import EventStreamBuffer, ParserError
 
 from emerge_core.providers.bedrock.outcomes import failure, message_of
-from emerge_core.providers.errors import Scrubber, bad_response, told_in_stream
+from emerge_core.providers.errors import Scrubber, bad_response, sent_in_stream
 from emerge_core.providers.parts import check_calls
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink
@@ -53,7 +53,7 @@ class Assembly:
         self._usage: Any = None
 
     def feed(self, data: bytes) -> bool:
-        """Whether the stream has told everything. Raises UpstreamError for an exception in the stream."""
+        """Whether the stream has ended with all that a reply needs. Raises UpstreamError for an exception in it."""
         for headers, payload in self._frames.feed(data):
             self._take(headers, payload)
         return self._stop is not None and self._usage is not None
@@ -71,11 +71,11 @@ class Assembly:
         kind = headers.get(":message-type")
         if kind == "error":
             name, message = str(headers.get(":error-code")), str(headers.get(":error-message", ""))
-            raise told_in_stream(failure(name, None, message, scrub=self._scrub))
+            raise sent_in_stream(failure(name, None, message, scrub=self._scrub))
         event = _json(payload)
         if kind == "exception":
             name = str(headers.get(":exception-type"))
-            raise told_in_stream(failure(name, None, message_of(event), scrub=self._scrub))
+            raise sent_in_stream(failure(name, None, message_of(event), scrub=self._scrub))
         match headers.get(":event-type"):
             case "contentBlockStart":
                 self._start(_index(event), event.get("start"))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, told_in_stream
+from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, sent_in_stream
 from emerge_core.providers.parts import alternatives, check_calls, logprobs_of
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, Sink
@@ -26,14 +26,14 @@ class Assembly:
 
     def take(self, line: bytes | dict[str, Any]) -> bool:
         """Whether this was the last line."""
-        told = line if isinstance(line, dict) else json_object(line)
-        if told.get("error"):
-            raise told_in_stream(http_failure(500, {}, json.dumps(told), scrub=self._scrub))
-        message = told.get("message")
+        fields = line if isinstance(line, dict) else json_object(line)
+        if fields.get("error"):
+            raise sent_in_stream(http_failure(500, {}, json.dumps(fields), scrub=self._scrub))
+        message = fields.get("message")
         if isinstance(message, Mapping):
-            self._take_message(message, told.get("logprobs"))
-        if told.get("done"):
-            self._last = told
+            self._take_message(message, fields.get("logprobs"))
+        if fields.get("done"):
+            self._last = fields
         return self._last is not None
 
     def reply(self) -> dict[str, Any]:

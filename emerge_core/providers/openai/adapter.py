@@ -15,7 +15,7 @@ from typing import Any
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Embeddings
-from emerge_core.providers.errors import Scrubber, bad_response, http_failure, timed_out, told_in_stream
+from emerge_core.providers.errors import Scrubber, bad_response, http_failure, sent_in_stream, timed_out
 from emerge_core.providers.openai.history import caches, history, may_demand, without_cache_marks
 from emerge_core.providers.openai.stream import Assembly
 from emerge_core.providers.parts import (
@@ -111,7 +111,7 @@ class OpenAI:
             path = "/chat/completions"
             if emit is None:
                 return await post(self._client, path, wire[0], scrub=self._scrub)
-            assembly = Assembly(emit, fault=lambda error: told_in_stream(_told_in_200(error, self._scrub)))
+            assembly = Assembly(emit, fault=lambda error: sent_in_stream(_failure_in_200(error, self._scrub)))
             limits = await stream(self._client, path, wire[0], scrub=self._scrub, into=assembly)
             return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
 
@@ -184,8 +184,8 @@ def to_wire(
 def _instructed(messages: list[JsonObject], instruction: str) -> list[JsonObject]:
     first = messages[0]
     if first.get("role") in ("system", "developer"):
-        told = "\n\n".join([text_of(first.get("content")), instruction])
-        return [{**first, "content": told}, *messages[1:]]
+        joined = "\n\n".join([text_of(first.get("content")), instruction])
+        return [{**first, "content": joined}, *messages[1:]]
     return [{"role": "system", "content": instruction}, *messages]
 
 
@@ -196,7 +196,7 @@ def from_wire(
     choice = choices[0] if isinstance(choices, list) and choices else None
     error = reply.get("error") or (choice.get("error") if isinstance(choice, dict) else None)
     if error:  # some gateways put an upstream's failure into a 200
-        raise _told_in_200(error, scrub)
+        raise _failure_in_200(error, scrub)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise bad_response("the upstream's reply has no choices" if choice is None else "the choice has no message")
@@ -226,7 +226,7 @@ def from_wire(
     )
 
 
-def _told_in_200(error: Any, scrub: Scrubber) -> UpstreamError:
+def _failure_in_200(error: Any, scrub: Scrubber) -> UpstreamError:
     code = error.get("code") if isinstance(error, Mapping) else None
     text = error.get("message") if isinstance(error, Mapping) else error
     shown = scrub(str(text))

@@ -1,7 +1,7 @@
-"""Leave to send a request once more inside one attempt.
+"""Permission to send a request a second time inside one attempt.
 
-An adapter does so where a model refuses an optional parameter by name, a transport where a kept
-connection had ended. Whoever counts the calls of a request says whether it may.
+An adapter asks for it if a model refuses an optional parameter by name, the transport if a kept connection
+was closed before the request was written. The code that counts a request's calls grants it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_leave: ContextVar[Callable[[], bool] | None] = ContextVar("leave", default=None)
+_permission: ContextVar[Callable[[], bool] | None] = ContextVar("permission", default=None)
 
 
 def may_send_again() -> bool:
     """Whether one more request may be sent now; it is then counted as sent."""
-    leave = _leave.get()
-    return leave is None or leave()
+    permission = _permission.get()
+    return permission is None or permission()
 
 
 @contextmanager
-def counted_by(leave: Callable[[], bool]) -> Iterator[None]:
-    token = _leave.set(leave)
+def counted_by(permission: Callable[[], bool]) -> Iterator[None]:
+    """Inside, `permission` decides and counts."""
+    token = _permission.set(permission)
     try:
         yield
     finally:
-        _leave.reset(token)
+        _permission.reset(token)

@@ -49,7 +49,7 @@ class Raw:
 
 
 @dataclass
-class Asked:
+class ReceivedCall:
     path: str  # as it came over the wire
     model: str
     operation: str
@@ -66,7 +66,7 @@ class Bedrock:
 
     answers: list[Answer]
     secrets: dict[str, str] = field(default_factory=lambda: {KEY_ID: SECRET})
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[ReceivedCall] = field(default_factory=list)
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +90,7 @@ class Bedrock:
             await writer.drain()
             return True
         _, _, model, operation = path.split("/")
-        self.asked.append(Asked(path, unquote(model), operation, headers, json.loads(content)))
+        self.asked.append(ReceivedCall(path, unquote(model), operation, headers, json.loads(content)))
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
         if isinstance(answer, Refusal):
             writer.write(_encoded(answer.status, {"message": answer.message}, answer.name))

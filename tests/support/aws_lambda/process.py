@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.aws_lambda.function import QUESTION, event
-from tests.support.aws_lambda.runtime_stub import RuntimeStub, Taken
+from tests.support.aws_lambda.runtime_stub import PostedReply, RuntimeStub
 from tests.support.paths import PROXY
 
 WRAPPED = (str(PROXY / "stream-wrapper"), sys.executable, "/var/runtime/bootstrap.py")
@@ -25,7 +25,7 @@ class Runtime:
     process: asyncio.subprocess.Process
     log: Path
 
-    async def ask(self, **changes: Any) -> Taken:
+    async def ask(self, **changes: Any) -> PostedReply:
         return await self.stub.call(event("POST", "/v1/chat/completions", {**QUESTION, **changes}))
 
     @property
@@ -91,5 +91,5 @@ async def answer_every_event(function: Runtime) -> None:
 EXPECTED = {"bad_body": 400, "missing_field": 400}
 
 
-def events_of(taken: Taken) -> list[str]:
+def events_of(taken: PostedReply) -> list[str]:
     return [part.removeprefix("data: ") for part in taken.body.decode().split("\n\n") if part.startswith("data: ")]

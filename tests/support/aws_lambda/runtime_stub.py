@@ -21,7 +21,7 @@ Headers = dict[str, str]
 
 
 @dataclass
-class Taken:
+class PostedReply:
     """What the stub got of one invocation's reply."""
 
     id: str
@@ -60,7 +60,7 @@ class RuntimeStub:
     deadline_s: float = 30.0
     next_faults: list[str] = field(default_factory=list)  # for /next, one each: a status, "cut", "junk" or "chunked"
     arn: str = "arn:aws:lambda:us-east-1:123456789012:function:proxy:stream"
-    taken: dict[str, Taken] = field(default_factory=dict)
+    taken: dict[str, PostedReply] = field(default_factory=dict)
     init_errors: list[Any] = field(default_factory=list)
     port: int = 0
 
@@ -83,16 +83,16 @@ class RuntimeStub:
         finally:
             server.close()
 
-    def invoke(self, event: Any, *, fault: str = "", trace_id: str | None = None) -> Taken:
+    def invoke(self, event: Any, *, fault: str = "", trace_id: str | None = None) -> PostedReply:
         """Puts an event in line. `fault`: a status for the reply's refusal, "cut" after the first part,
         "slow" to read it slowly, "deaf" to never read it."""
-        taken = Taken(str(uuid.uuid4()))
+        taken = PostedReply(str(uuid.uuid4()))
         self.taken[taken.id] = taken
         self._faults[taken.id] = fault
         self._waiting.put_nowait((taken.id, event, trace_id))
         return taken
 
-    async def call(self, event: Any, **options: Any) -> Taken:
+    async def call(self, event: Any, **options: Any) -> PostedReply:
         taken = self.invoke(event, **options)
         await asyncio.wait_for(taken.done.wait(), 60)
         return taken
@@ -175,7 +175,7 @@ class RuntimeStub:
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         await _respond(writer, 200, headers, body, chunked=fault == "chunked")
 
-    async def _take(self, taken: Taken, fault: str, reader: asyncio.StreamReader) -> None:
+    async def _take(self, taken: PostedReply, fault: str, reader: asyncio.StreamReader) -> None:
         start = b""
         async for part in _chunks(reader, taken.trailers):
             if taken.prelude is None:
@@ -243,7 +243,7 @@ async def front_door(stub: RuntimeStub) -> AsyncIterator[str]:
             response = StreamingResponse(parts(taken, first), taken.prelude["statusCode"], headers)
         await response(scope, receive, send)
 
-    async def parts(taken: Taken, first: bytes | None) -> AsyncIterator[bytes]:
+    async def parts(taken: PostedReply, first: bytes | None) -> AsyncIterator[bytes]:
         part = first
         try:
             while part is not None:
