@@ -357,6 +357,7 @@ class Call:
     member: Member | None = None  # for panel members only
     live: bool = False  # part of it went to the caller as it arrived: it is the answer, whatever becomes of it
     breaker_open: bool = False  # skipped because its model is down: the error is that of an earlier call
+    began_ms: float = 0.0  # after the request did
 
 
 class Route(NamedTuple):
@@ -517,6 +518,15 @@ class Trace:
         if not call_ids and self.decision and self.decision.abstained:
             return self.decision.message.usage or Usage()
         return sum((call.completion.usage or Usage() for call in self.calls if call.id in call_ids), Usage())
+
+
+class Progress(Protocol):
+    """Watches the calls of one request while they are made. Its methods return at once and never raise."""
+
+    def began(self, call_id: str, role: Role, model: str) -> None: ...
+
+    def ended(self, call: Call) -> None:
+        """Every call ends, a skipped one without having begun."""
 
 
 KeyOf = Callable[[Completion], "AnswerKey | None"]  # what a reply to the request says; see `AnswerKey`

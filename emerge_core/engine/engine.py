@@ -34,6 +34,7 @@ from emerge_core.types import (
     Decision,
     EmbeddingRequest,
     Member,
+    Progress,
     Sink,
     Trace,
     Unusable,
@@ -84,13 +85,14 @@ class Engine:
         limits: Limits | None = None,
         request_id: str | None = None,
         live: Sink | None = None,
+        progress: Progress | None = None,
     ) -> Trace:
         """Answer a request and return its trace. `name` is an ensemble, a model or an alias; None is the config's
         default.
 
         Raises RequestError for an unknown `name` only: whatever else fails is the trace's `failure`. If one
         call's text is the answer, `live` receives it while it is written; it is then the beginning of the
-        decision's message, or the request fails."""
+        decision's message, or the request fails. `progress` watches the calls."""
         began = perf_counter()
         name = name or self.config.default or next(iter([*self.config.ensembles, *self.config.models]))
         served_by = serving(self.config, name, request)
@@ -109,6 +111,7 @@ class Engine:
             _budget(ensemble, limits or Limits(), began),
             live=live if request.n == 1 else None,
             breakers=self._breakers,
+            progress=progress,
             marks_state=bool(ensemble.escalate) or len({member.model for member in ensemble.members}) > 1,
         )
         strategy = get_strategy(ensemble.strategy.name)

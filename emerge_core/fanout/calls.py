@@ -29,6 +29,7 @@ from emerge_core.types import (
     Delta,
     EmbeddingRequest,
     Member,
+    Progress,
     Role,
     Sink,
     UpstreamError,
@@ -75,6 +76,7 @@ class FanOut:
     budget: Budget
     live: Sink | None = None  # receives the text of a live call; None if the caller does not stream
     breakers: Breakers = field(default_factory=Breakers)
+    progress: Progress | None = None
     marks_state: bool = False  # several models take part in the conversation: state says who made it
     ledger: Ledger = field(init=False)
     busy: _Busy = field(default_factory=_Busy)
@@ -82,7 +84,7 @@ class FanOut:
     _tasks: dict[asyncio.Task[Call], PendingCall] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.config, self.budget)
+        self.ledger = Ledger(self.config, self.budget, progress=self.progress)
 
     @property
     def calls(self) -> Sequence[Call]:
@@ -251,6 +253,8 @@ class FanOut:
         pending.attempts.trial = self.breakers.asking(pending.key)
         task = asyncio.create_task(self._run(pending, attempt), name=f"call-{pending.id}-{pending.name}")
         self._tasks[task] = pending
+        if self.progress:
+            self.progress.began(pending.id, pending.role, pending.name)
         return task
 
     def _answer(self, pending: PendingCall) -> Attempt:

@@ -13,7 +13,7 @@ from time import perf_counter
 from emerge_core import pricing
 from emerge_core.config.schema import Config, ModelConfig
 from emerge_core.fanout.attempts import Attempts, Budget
-from emerge_core.types import Call, CallError, ChatRequest, Completion, Cost, Member, Role, Status, Usage
+from emerge_core.types import Call, CallError, ChatRequest, Completion, Cost, Member, Progress, Role, Status, Usage
 
 # The cost of a call is reserved before its output exists: without max_tokens the reply is assumed to be this long.
 ASSUMED_OUTPUT_TOKENS = 1024
@@ -50,6 +50,8 @@ class Ledger:
     config: Config
     budget: Budget
     calls: list[Call] = field(default_factory=list)
+    progress: Progress | None = None
+    opened: float = field(default_factory=perf_counter)
 
     def reserve(self, pending: PendingCall) -> CallError | None:
         """Why the cost ceiling forbids this call; else None, and its worst cost is reserved."""
@@ -121,8 +123,11 @@ class Ledger:
             member=pending.member,
             live=pending.streamed > 0,
             breaker_open=breaker_open,
+            began_ms=(pending.began - self.opened) * 1000,
         )
         self.calls.append(call)
+        if self.progress:
+            self.progress.ended(call)
         return call
 
     def _price(self, pending: PendingCall, usage: Usage | None) -> Cost:
