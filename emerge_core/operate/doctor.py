@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
@@ -37,6 +37,7 @@ def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Chec
     yield _stack(stack)
     config, checks = _config(stack, client)
     yield from checks
+    panel_on_bedrock = not config and stack.parameters.get("DefaultPanel") == "bedrock"
     if config:
         yield from _checked("secrets", lambda: _secrets(config, client))
     replies: list[function.Reply] = []
@@ -46,7 +47,9 @@ def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Chec
     elif config and (not replies or replies[0].error):
         yield Check("models", "skip", "not called: the function does not answer")
     elif config:
-        yield from _models(config, stack, client)
+        yield from _models(list(config.models), list(config.embedders), stack, client)
+    elif live and panel_on_bedrock and replies and not replies[0].error:
+        yield from _checked("models", lambda: _models(_served(stack, client), [], stack, client))
     yield from _checked("keys", lambda: _keys(stack, client))
     yield from _checked("concurrency", lambda: _concurrency(stack, client, config))
     yield from _checked("alarms", lambda: _alarms(stack, client))
@@ -74,12 +77,19 @@ def _config(stack: Stack, client: Client) -> tuple[Config | None, list[Check]]:
         with explained():
             deployed = pull(stack, client)
         if deployed is None:
-            said = f"none is pushed, the simulated panel serves: `emerge config push --stack {stack.name} FILE`"
-            return None, [Check("config", "warn", said)]
+            return None, [_default(stack)]
         config = parse_config(deployed.text, source=stack.config_parameter)
     except EmergeError as fault:
         return None, [Check("config", "fail", str(fault))]
     return config, _checked("config", lambda: _fit(config, deployed, stack, client))
+
+
+def _default(stack: Stack) -> Check:
+    """What serves until the first push."""
+    push = f"`emerge config push --stack {stack.name} FILE`"
+    if stack.parameters.get("DefaultPanel") == "bedrock":
+        return Check("config", "ok", f"none is pushed, the default panel on Bedrock serves; your own: {push}")
+    return Check("config", "warn", f"none is pushed, the simulated panel serves: {push}")
 
 
 def _fit(config: Config, deployed: Deployed, stack: Stack, client: Client) -> Iterator[Check]:
@@ -137,10 +147,16 @@ def _function(stack: Stack, client: Client, replies: list[function.Reply]) -> It
         yield Check("function", "ok", f"it answers; config version {config.get('version')} serves")
 
 
-def _models(config: Config, stack: Stack, client: Client) -> Iterator[Check]:
+def _served(stack: Stack, client: Client) -> list[str]:
+    """The models of the config that the function serves, ensembles and aliases left out."""
+    listed = function.ask(stack, client, "GET", "/v1/models").body["data"]
+    return [each["id"] for each in listed if each["owned_by"] != "emerge"]
+
+
+def _models(models: Sequence[str], embedders: Sequence[str], stack: Stack, client: Client) -> Iterator[Check]:
     asked: list[tuple[str, str, dict[str, Any]]] = []
-    asked += [(f"model {name}", "/v1/chat/completions", {**PROBE, "model": name}) for name in config.models]
-    asked += [(f"embedder {name}", "/v1/embeddings", {"model": name, "input": "OK"}) for name in config.embedders]
+    asked += [(f"model {name}", "/v1/chat/completions", {**PROBE, "model": name}) for name in models]
+    asked += [(f"embedder {name}", "/v1/embeddings", {"model": name, "input": "OK"}) for name in embedders]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(lambda each: _answers(*each, stack=stack, client=client), asked)
 

@@ -1,6 +1,6 @@
 """What a cold start costs, and what each saving brings.
 
-    make build && .venv/bin/python tests/bench/coldstart.py [.aws-sam/build/ProxyFunction]
+    make build && .venv/bin/python tests/bench/coldstart.py [.aws-sam/build/ProxyFunction] [PANEL]
 
 The built artifact is started by Python 3.13 and Lambda's own runtime client (in stream mode by its wrapper),
 against a stub of the Runtime API, of SSM and of the providers, all on this machine. Processor time of the
@@ -38,14 +38,17 @@ providers:
   openai: {{kind: openai, base_url: "{url}/v1", api_key: "ssm:/emerge/test/keys/up"}}
   anthropic: {{kind: anthropic, base_url: "{url}", api_key: "ssm:/emerge/test/keys/up"}}
   ollama: {{kind: ollama, base_url: "{url}"}}
+  aws: {{kind: bedrock, base_url: "{url}"}}
 models:
   a: {{provider: openai, model: gpt-4o-mini}}
   b: {{provider: openai, model: gpt-4o-mini}}
   c: {{provider: anthropic, model: claude-3-5-haiku-latest}}
   d: {{provider: ollama, model: any}}
+  e: {{provider: aws, model: "openai.gpt-oss-20b-1:0", family: gpt-oss}}
+  f: {{provider: aws, model: "qwen.qwen3-32b-v1:0", family: qwen}}
 ensembles: {{emerge: {{members: {members}, early_decision: false}}}}
 """
-PANELS = {"OpenAI alone": "[a, b]", "OpenAI, Anthropic, Ollama": "[a, c, d]"}
+PANELS = {"OpenAI alone": "[a, b]", "OpenAI, Anthropic, Ollama": "[a, c, d]", "Bedrock alone": "[e, f]"}
 
 
 class Providers(BaseHTTPRequestHandler):
@@ -68,10 +71,16 @@ class Providers(BaseHTTPRequestHandler):
         },
         "/api/chat": {"message": {"role": "assistant", "content": "391"}, "done": True, "done_reason": "stop"},
     }
+    converse: ClassVar[dict[str, Any]] = {
+        "output": {"message": {"role": "assistant", "content": [{"text": "391"}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 9, "outputTokens": 1, "totalTokens": 10},
+    }
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        content = json.dumps(self.replies[self.path.partition("?")[0]]).encode()
+        path = self.path.partition("?")[0]
+        content = json.dumps(self.converse if path.startswith("/model/") else self.replies[path]).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
@@ -131,6 +140,8 @@ async def main() -> None:
         print("| panel | start | init, ms | first request, ms | in all, ms | later requests, ms |")
         print("|---|---|---|---|---|---|")
         for panel, members in PANELS.items():
+            if sys.argv[2:] and panel != sys.argv[2]:
+                continue
             Aws.config = CONFIG.format(url=url, members=members)
             for name, (code, options) in variants.items():
                 runs = [await started(code, aws, **options) for _ in range(RUNS)]

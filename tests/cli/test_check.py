@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from emerge_core.cli import main
+from tests.support.aws.bedrock_refusals import CASES
+from tests.support.aws.bedrock_upstream import bedrock_of_models
 
 Emerge = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -249,3 +251,26 @@ def test_an_upstream_cannot_steer_the_terminal(
     printed = capsys.readouterr().out
     assert "bad" in printed and "key" in printed
     assert "\x1b" not in printed and "\x07" not in printed
+
+
+def test_live_says_what_mends_a_refusal_of_bedrock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    monkeypatch.setenv("COLUMNS", "2000")
+    file = tmp_path / "emerge.yaml"
+    refusals = {case.model: case.refusal for case in CASES}
+    with bedrock_of_models(refusals) as aws:
+        models = "\n".join(f"  {name}: {{provider: aws, model: {name}}}" for name in ["fine", *refusals])
+        file.write_text(
+            f'providers: {{aws: {{kind: bedrock, region: us-east-1, base_url: "{aws.url}"}}}}\nmodels:\n{models}\n'
+        )
+        assert main(["check", "--config", str(file), "--live"]) == 1
+    printed = capsys.readouterr().out
+    live = dict(line.split(maxsplit=1) for line in printed[printed.index("\nlive\n") :].splitlines()[2:])
+    assert live["fine"].startswith("ok, ")
+    for case in CASES:
+        assert live[case.model].startswith("failed: ") and f"[{case.remedy}: " in live[case.model], case.model
+        assert case.mends in live[case.model], case.model

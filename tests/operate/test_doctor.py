@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,10 @@ from emerge_core.errors import EmergeError
 from emerge_core.operate import function, keys
 from emerge_core.operate.doctor import Check, examine
 from tests.support.aws.account import SIMULATED
+from tests.support.aws.bedrock_refusals import CASES
+from tests.support.aws.bedrock_upstream import bedrock_of_models
 from tests.support.aws_lambda.function import Context
+from tests.support.paths import PROXY
 
 PARAMETER = "/emerge/mine/config"
 
@@ -21,14 +26,20 @@ PARAMETER = "/emerge/mine/config"
 @pytest.fixture
 def serving(deployed: Any, lambda_function: Any) -> Iterator[Any]:
     """The account, its function warm."""
-    made = lambda_function(EMERGE_CONFIG=f"ssm:{PARAMETER}", EMERGE_STACK="mine")
+    with served(deployed, lambda_function):
+        yield deployed
+
+
+@contextmanager
+def served(account: Any, lambda_function: Any, **environ: str) -> Iterator[None]:
+    made = lambda_function(EMERGE_CONFIG=f"ssm:{PARAMETER}", EMERGE_STACK="mine", **environ)
 
     def handle(event: dict[str, Any]) -> bytes:
         return json.dumps(made.module.handler(event, Context())).encode()
 
     with ThreadPoolExecutor(1) as environment:  # as Lambda has it: one thread, one invocation at a time
-        deployed.invoked = lambda event: environment.submit(handle, event).result()
-        yield deployed
+        account.invoked = lambda event: environment.submit(handle, event).result()
+        yield
 
 
 def put(account: Any, text: str) -> None:
@@ -99,6 +110,38 @@ def test_a_model_that_fails_is_named_with_its_cause(serving: Any, upstream: Any,
     assert found["secrets"] == [("ok", "ssm:/emerge/mine/keys/up")]
     assert ("fail", "providers.up.base_url: 127.0.0.1 is this machine, which the function cannot reach: give an "
             "address that it can") in found["config"]  # fmt: skip
+
+
+def test_a_refusal_of_bedrock_comes_with_what_mends_it(serving: Any) -> None:
+    refusals = {case.model: case.refusal for case in CASES}
+    with bedrock_of_models(refusals) as aws:
+        models = "\n".join(f"  {name}: {{provider: aws, model: {name}}}" for name in ["fine", *refusals])
+        put(
+            serving,
+            f'providers: {{aws: {{kind: bedrock, region: us-east-1, base_url: "{aws.url}"}}}}\nmodels:\n{models}\n',
+        )
+        found = checks(serving)
+    assert found["model fine"][0][0] == "ok"
+    for case in CASES:
+        ((state, said),) = found[f"model {case.model}"]
+        assert (state, f"[{case.remedy}: " in said, case.mends in said) == ("fail", True, True), said
+
+
+def test_the_default_panel_on_bedrock_is_asked_too(account: Any, lambda_function: Any, tmp_path: Path) -> None:
+    account.deploy(DefaultPanel="bedrock")
+    (refused,) = (case for case in CASES if case.model == "not-here")
+    with bedrock_of_models({"qwen.qwen3-32b-v1:0": refused.refusal}) as aws:
+        text = (PROXY / "bedrock.yaml").read_text()
+        default = tmp_path / "bedrock.yaml"
+        default.write_text(text.replace("kind: bedrock", f'kind: bedrock, region: us-east-1, base_url: "{aws.url}"'))
+        with served(account, lambda_function, EMERGE_DEFAULT_CONFIG=str(default)):
+            found = checks(account)
+    assert found["config"] == [
+        ("ok", "none is pushed, the default panel on Bedrock serves; your own: `emerge config push --stack mine FILE`")
+    ]
+    assert found["model gpt-oss-20b"][0][0] == found["model ministral-3-14b"][0][0] == "ok"
+    ((state, said),) = found["model qwen3-32b"]
+    assert (state, refused.mends in said) == ("fail", True)
 
 
 def test_an_embedder_is_asked_for_a_vector(serving: Any) -> None:

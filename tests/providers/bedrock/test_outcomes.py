@@ -11,6 +11,7 @@ from emerge_core.providers.bedrock.outcomes import FAULTS, OPTIONAL, REMEDIES, S
 from emerge_core.providers.errors import Scrubber
 from emerge_core.providers.refusals import refusal_of
 from emerge_core.types import CallError
+from tests.support.aws.bedrock_refusals import CASES, Case
 
 SCRUB = Scrubber(None, {})
 
@@ -65,47 +66,11 @@ def test_an_error_nobody_knows_goes_by_its_status() -> None:
     assert told("", 429).kind == "rate_limit"
 
 
-@pytest.mark.parametrize(
-    ("name", "status", "message", "which"),
-    [
-        (
-            "AccessDeniedException",
-            403,
-            "Model access is denied due to User: arn:aws:sts::1:assumed-role/x is not authorized to perform the "
-            "required AWS Marketplace actions (aws-marketplace:ViewSubscriptions, aws-marketplace:Subscribe) to "
-            "enable access.",
-            "marketplace subscription",
-        ),
-        (
-            "ResourceNotFoundException",
-            404,
-            "Model use case details have not been submitted for this account. Fill out the Anthropic "
-            "use case details form.",
-            "use case form",
-        ),
-        (
-            "ValidationException",
-            400,
-            "Invocation of model ID anthropic.claude-3-5-sonnet-20241022-v2:0 with on-demand throughput isn’t "
-            "supported. Retry your request with the ID or ARN of an inference profile that contains this model.",
-            "inference profile",
-        ),
-        ("ValidationException", 400, "The provided model identifier is invalid.", "region"),
-        (
-            "AccessDeniedException",
-            403,
-            "User: arn:aws:sts::1:assumed-role/x is not authorized to perform: bedrock:InvokeModel on resource: "
-            "arn:aws:bedrock:us-east-1::foundation-model/x because no identity-based policy allows the action",
-            "permission",
-        ),
-        ("InvalidSignatureException", 403, "Signature expired: 2026 is now earlier than 2025", "clock"),
-        ("ExpiredTokenException", 403, "The security token included in the request is expired", "expired credentials"),
-    ],
-)
-def test_refusals_are_told_apart_and_say_what_mends_them(name: str, status: int, message: str, which: str) -> None:
-    found = remedy(f"{name} {message}")
-    assert found is not None and found.name == which
-    error = told(name, status, message)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.model)
+def test_refusals_are_told_apart_and_say_what_mends_them(case: Case) -> None:
+    found = remedy(f"{case.refusal.name} {case.refusal.message}")
+    assert found is not None and (found.name, case.mends in found.advice) == (case.remedy, True)
+    error = told(case.refusal.name, case.refusal.status, case.refusal.message)
     assert found.advice in error.message and error.kind in ("auth", "not_found")
 
 

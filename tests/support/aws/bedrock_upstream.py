@@ -8,8 +8,10 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -62,20 +64,25 @@ Answer = Mapping[str, Any] | Refusal | Raw
 
 @dataclass
 class Bedrock:
-    """`answers` are given one after the other; the last one repeats. `secrets` are the valid keys."""
+    """`answers` are given one after the other; the last one repeats. `by_model` has those of models that always
+    answer the same. `secrets` are the valid keys."""
 
     answers: list[Answer]
+    by_model: dict[str, Answer] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=lambda: {KEY_ID: SECRET})
     asked: list[ReceivedCall] = field(default_factory=list)
     url: str = ""
+    connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.add(writer)
         try:
             while await self._exchange(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.connections.discard(writer)
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -90,8 +97,9 @@ class Bedrock:
             await writer.drain()
             return True
         _, _, model, operation = path.split("/")
-        self.asked.append(ReceivedCall(path, unquote(model), operation, headers, json.loads(content)))
-        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        name = unquote(model)
+        self.asked.append(ReceivedCall(path, name, operation, headers, json.loads(content)))
+        answer = self.by_model.get(name) or self.answers[min(len(self.asked), len(self.answers)) - 1]
         if isinstance(answer, Refusal):
             writer.write(_encoded(answer.status, {"message": answer.message}, answer.name))
         elif isinstance(answer, Raw) or operation == "converse-stream":
@@ -201,6 +209,36 @@ async def bedrock(*answers: Answer, secrets: Mapping[str, str] | None = None) ->
         yield upstream
     finally:
         server.close()
+
+
+@contextmanager
+def bedrock_of_models(answers: Mapping[str, Answer]) -> Iterator[Bedrock]:
+    """The same in a thread of its own: each model always answers the same. The credentials are those of the
+    environment."""
+    secrets = {os.environ["AWS_ACCESS_KEY_ID"]: os.environ["AWS_SECRET_ACCESS_KEY"]}
+    upstream = Bedrock([text_reply("OK")], dict(answers), secrets)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    serving = asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    server = asyncio.run_coroutine_threadsafe(serving, loop).result()
+    host, port = server.sockets[0].getsockname()
+    upstream.url = f"http://{host}:{port}"
+    try:
+        yield upstream
+    finally:
+        asyncio.run_coroutine_threadsafe(_close(server, upstream), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _close(server: asyncio.Server, upstream: Bedrock) -> None:
+    server.close()
+    for connection in list(upstream.connections):
+        connection.close()
+    while upstream.connections:
+        await asyncio.sleep(0)
 
 
 def chain_of(*found: Any) -> Callable[[], Any]:
