@@ -69,9 +69,24 @@ def add_config(parser: argparse.ArgumentParser, help: str = "YAML config") -> No
     )
 
 
-def add_recordings(parser: argparse.ArgumentParser, *, task: str = "the task to measure") -> None:
+def add_recordings(
+    parser: argparse.ArgumentParser, *, task: str = "the task to measure", tasks: str | None = None
+) -> None:
+    """`--recordings` and `--task`; with `tasks`, the help of `--tasks`, several tasks may stand in its place, with
+    weights by `--mix`."""
     parser.add_argument("--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings")
-    parser.add_argument("--task", metavar="T", required=True, help=task)
+    if tasks is None:
+        parser.add_argument("--task", metavar="T", required=True, help=task)
+        return
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--task", metavar="T", help=task)
+    which.add_argument("--tasks", metavar="A,B,…", type=names, help=tasks)
+    parser.add_argument(
+        "--mix",
+        metavar="A=W,…|LOG",
+        help="with --tasks: their weights, or a log of emerge, whose share of each form is taken (default: by their "
+        "numbers of questions)",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser, help: str = "write the figures as JSON") -> None:  # noqa: A002

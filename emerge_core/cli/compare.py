@@ -8,11 +8,15 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emerge_core.cli._options import Parsers, add_command, add_json, add_recordings, count
 from emerge_core.cli._output import Output, check_writable, write_text
-from emerge_core.errors import MissingExtraError
+from emerge_core.errors import EmergeError, MissingExtraError
+
+if TYPE_CHECKING:
+    from emerge_core.evals.compare.comparison import Comparison
+    from emerge_core.evals.compare.mix import MixComparison
 
 
 def add(parsers: Parsers) -> None:
@@ -31,8 +35,11 @@ def add(parsers: Parsers) -> None:
         required=True,
         help="YAML config; a model's `model` is its name in the recordings",
     )
-    add_recordings(parser)
-    parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions")
+    add_recordings(
+        parser,
+        tasks="several tasks, in one shuffled order: the config has routes, and each form's ensemble is measured",
+    )
+    parser.add_argument("--limit", metavar="N", type=count, help="only the first N questions, of each task")
     add_json(parser)
     parser.add_argument("--concurrency", metavar="N", type=count, default=16, help="questions at once (default: 16)")
     parser.add_argument(
@@ -64,26 +71,35 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.config import load_config
     from emerge_core.evals.compare.comparison import table
     from emerge_core.evals.compare.measure import CompareSettings, compare
+    from emerge_core.evals.compare.measure_mix import compare_tasks
+    from emerge_core.evals.compare.mix import mix_table
 
     output = Output(args.json)
     check_writable(args.rows)
     settings = CompareSettings(
         config=load_config(args.config),
         recordings=args.recordings,
-        task=args.task,
+        task=args.task or "",
         limit=args.limit,
         concurrency=args.concurrency,
         early_decision=args.early_decision,
         live=args.live,
         against=args.against,
     )
+    if args.mix and not args.tasks:
+        raise EmergeError("--mix weighs several tasks: name them by --tasks")
     _bypass_proxies()
+    found: Comparison | MixComparison
     with _Bars(quiet=args.quiet) as bars:
-        comparison = asyncio.run(compare(settings, bars))
-    output.print(table(comparison))
-    output.figures(comparison.as_json())
+        if args.tasks:
+            found = mixed = asyncio.run(compare_tasks(settings, args.tasks, bars, mix=args.mix))
+            output.print(mix_table(mixed))
+        else:
+            found = comparison = asyncio.run(compare(settings, bars))
+            output.print(table(comparison))
+    output.figures(found.as_json())
     if args.rows:
-        write_text(args.rows, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in comparison.rows()))
+        write_text(args.rows, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found.rows()))
     return 0
 
 

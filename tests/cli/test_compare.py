@@ -94,3 +94,25 @@ def test_without_tqdm_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "tqdm", None)
     assert main(arguments) == 2
     assert "needs tqdm: pip install 'emerge-llm[eval]'" in capsys.readouterr().err
+
+
+def test_several_tasks(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("questions", "responses"):
+        rows = (tmp_path / "sums" / f"{name}.jsonl").read_text().replace("the sum of", "the total of")
+        (tmp_path / "totals").mkdir(exist_ok=True)
+        (tmp_path / "totals" / f"{name}.jsonl").write_text(rows)
+    (tmp_path / "emerge.yaml").write_text(f"{CONFIG}  any: {{routes: {{short: vote}}}}\n")
+    out, rows_file = tmp_path / "out.json", tmp_path / "rows.jsonl"
+    several = [*arguments[:-2], "--tasks", "sums,totals", "--mix", "sums=1,totals=3", "--limit", "3"]
+    assert main([*several, "--json", str(out), "--rows", str(rows_file)]) == 0
+    printed = capsys.readouterr()
+    assert "any: 6 questions of 2 tasks" in printed.out
+    found = json.loads(out.read_text())
+    assert found["mix"]["weights"] == {"sums": 0.25, "totals": 0.75}
+    assert found["mix"]["misrouted"] == 0
+    assert found["tasks"]["totals"]["ensembles"]["any"]["calls_per_question"] == 2
+    assert len(rows_file.read_text().splitlines()) == 2 * 3 * 4
+    assert main([*arguments, "--mix", "sums=1"]) == 2
+    assert "--mix weighs several tasks" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--tasks", "sums,totals"])

@@ -66,8 +66,11 @@ class Comparison:
 
     def versus(self, outcomes: Outcomes, model: str) -> tuple[float, Interval]:
         """The difference to a model on the same questions."""
-        theirs = self.models[model]
-        return paired([o.score for o in outcomes], [o.score for o in theirs], graded=self.graded)
+        return self.difference(outcomes, self.models[model])
+
+    def difference(self, outcomes: Outcomes, others: Outcomes) -> tuple[float, Interval]:
+        """How much better the first are than the others, on the same questions."""
+        return paired([o.score for o in outcomes], [o.score for o in others], graded=self.graded)
 
     def interval(self, outcomes: Outcomes) -> Interval:
         return accuracy([outcome.score for outcome in outcomes], graded=self.graded)
@@ -128,7 +131,7 @@ class Comparison:
         return {
             "accuracy": _rounded(mean_score(outcomes)),
             "ci95": _bounds(self.interval(outcomes)),
-            "cost_per_1000": self._billed(outcomes),
+            "cost_per_1000": self.billed(outcomes),
         }
 
     def _ensemble(self, outcomes: Outcomes | None) -> dict[str, Any]:
@@ -151,7 +154,7 @@ class Comparison:
             "errors": sum(outcome.failed for outcome in outcomes),
         }
         if self.against is not None:
-            theirs, ours = self._billed(self.models[self.against]), self._billed(outcomes)
+            theirs, ours = self.billed(self.models[self.against]), self.billed(outcomes)
             fields["vs_model"] = {"model": self.against, **self._difference(outcomes, self.against)}
             fields["cost_vs_model"] = None if not theirs or ours is None else _rounded(ours / theirs)
         return fields
@@ -164,8 +167,8 @@ class Comparison:
         found = self.models[model]
         return {"model": model, **self._model(found), "vs_model": {"model": than, **self._difference(found, than)}}
 
-    def _billed(self, outcomes: Outcomes) -> float | None:
-        """A run with early decision holds estimates of cancelled calls: that is no bill."""
+    def billed(self, outcomes: Outcomes) -> float | None:
+        """US dollars per 1,000 questions; None if a cost is not known, or estimated, as with early decision."""
         cost = None if self.early_decision else cost_of(outcomes)
         return cost if cost is None else round(cost, 9)
 

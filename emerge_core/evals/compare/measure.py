@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
@@ -18,7 +19,7 @@ from emerge_core.config.variables import REPLAY_KEY
 from emerge_core.engine.engine import Engine
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.comparison import Comparison, mean_score, measurable
-from emerge_core.evals.compare.proxy_client import Asker, Outcome, UnansweredError
+from emerge_core.evals.compare.proxy_client import Asker, Outcome, Score, UnansweredError
 from emerge_core.evals.compare.redirect import Panel, check_recorded, panel_of, redirect
 from emerge_core.evals.recordings.recording import Question, RecordedModel, Recordings, Replies, Reply
 from emerge_core.evals.replay.servers import replaying, serving
@@ -31,7 +32,7 @@ class CompareSettings:
 
     config: Config
     recordings: Path
-    task: str
+    task: str = ""  # of `compare`; `compare_tasks` is given its tasks
     limit: int | None = None
     concurrency: int = 16
     early_decision: bool = False  # costs are bills only without it
@@ -46,7 +47,7 @@ Progress = Callable[[str, int], Callable[[], object]]
 
 async def compare(settings: CompareSettings, progress: Progress) -> Comparison:
     """Raises EmergeError if a model of the config was not recorded, or no question was answered by all of them."""
-    settings, against = _with_against(settings)
+    settings, against = with_against(settings)
     recordings = Recordings(settings.recordings)
     recordings.choose(settings.task)
     scorer = Scorer.of(recordings, settings.task)
@@ -54,24 +55,36 @@ async def compare(settings: CompareSettings, progress: Progress) -> Comparison:
     replies = recordings.replies(settings.task, recordings.questions(settings.task))
     questions, left_out = _questions(recordings, settings, panel, scorer, replies)
     known = recordings.models()
+    async with replayed_proxy(settings, [settings.task], known, replies, scorer.score) as asker:
+        return await _measure(settings, panel, questions, left_out, asker, scorer, against, known, progress)
+
+
+@asynccontextmanager
+async def replayed_proxy(
+    settings: CompareSettings,
+    tasks: Sequence[str],
+    known: Mapping[str, RecordedModel],
+    replies: Replies,
+    score: Score,
+) -> AsyncIterator[Asker]:
+    """The proxy with the config of the settings, its providers redirected to the recorded answers of the tasks; ready
+    to be asked until the block ends."""
     upstream_models = {model.model for model in settings.config.models.values()}
-    with replaying(settings.recordings, settings.task, models=upstream_models, speed=settings.speed) as upstream:
+    with replaying(settings.recordings, *tasks, models=upstream_models, speed=settings.speed) as upstream:
         config = redirect(settings.config, upstream, known, early_decision=settings.early_decision, live=settings.live)
         engine = Engine(config, environ={**os.environ, REPLAY_KEY: "replay"})
         try:
             async with serving(create_app(engine)) as url, _client(settings.concurrency) as client:
-                unpriced = _unpriced(config, known, replies)
-                asker = Asker(
+                yield Asker(
                     client,
                     url,
                     config,
-                    scorer,
-                    unpriced,
+                    score,
+                    _unpriced(config, known, replies),
                     strict=not settings.live,
                     concurrency=settings.concurrency,
                     latency=_latencies(settings.config, replies),
                 )
-                return await _measure(settings, panel, questions, left_out, asker, against, known, progress)
         finally:
             await engine.aclose()
 
@@ -82,6 +95,7 @@ async def _measure(
     questions: list[Question],
     left_out: int,
     asker: Asker,
+    scorer: Scorer,
     against: str | None,
     known: Mapping[str, RecordedModel],
     progress: Progress,
@@ -104,14 +118,14 @@ async def _measure(
         models={name: models[name] for name in settings.config.models if name in models},
         ensembles=ensembles,
         early_decision=settings.early_decision,
-        against=against or _best_frontier(settings.config, known, models),
-        graded=asker.scorer.graded,
+        against=against or best_frontier(settings.config, known, models),
+        graded=scorer.graded,
         ids=tuple(question.id for question in questions),
-        scorer=asker.scorer,
+        scorer=scorer,
     )
 
 
-def _with_against(settings: CompareSettings) -> tuple[CompareSettings, str | None]:
+def with_against(settings: CompareSettings) -> tuple[CompareSettings, str | None]:
     """The settings with the model to compare with in the config, and its name there."""
     config, wanted = settings.config, settings.against
     if wanted is None:
@@ -133,8 +147,8 @@ def _target(config: Config) -> str | None:
     return max(targets, key=lambda name: targets[name], default=None)
 
 
-def _best_frontier(
-    config: Config, known: Mapping[str, RecordedModel], models: Mapping[str, list[Outcome]]
+def best_frontier(
+    config: Config, known: Mapping[str, RecordedModel], models: Mapping[str, Sequence[Outcome]]
 ) -> str | None:
     """The most accurate of the measured models that are of the frontier tier."""
     frontier = [name for name in models if _known(known, config.models[name]).tier == "frontier"]
@@ -165,14 +179,14 @@ def _questions(
         question
         for question in questions.values()
         if all(question.id in replies[model] for model in named)
-        and all(_scored(scorer, question.id, replies[model][question.id]) for model in named)
+        and all(has_score(scorer, question.id, replies[model][question.id]) for model in named)
     ]
     if not answered:
         raise EmergeError(f"no question of {settings.task} was answered by every model of the config")
     return answered[: settings.limit], len(questions) - len(answered)
 
 
-def _scored(scorer: Scorer, question: str, reply: Reply) -> bool:
+def has_score(scorer: Scorer, question: str, reply: Reply) -> bool:
     """Whether a graded reply has its grade."""
     return not scorer.graded or not isnan(scorer.score(question, reply.completion()))
 

@@ -12,7 +12,6 @@ import httpx
 from emerge_core.config.schema import Config
 from emerge_core.evals.recordings.prompts import body_of
 from emerge_core.evals.recordings.recording import Question
-from emerge_core.evals.scoring.scorer import Scorer
 from emerge_core.types import Completion, ToolCall
 
 LATER = ("escalation", "adjudication")  # roles of calls that are made after the first round
@@ -60,6 +59,9 @@ class UnansweredError(Exception):
 Latency = Callable[[str, str], float | None]
 """By question id and the config's name of a model: milliseconds as recorded, or None."""
 
+Score = Callable[[str, Completion], float]
+"""By question id and reply: 1 right, 0 wrong, or the grade; NaN: not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asker:
@@ -69,7 +71,7 @@ class Asker:
     client: httpx.AsyncClient
     url: str
     config: Config
-    scorer: Scorer
+    score: Score
     unpriced: Collection[str]
     strict: bool
     concurrency: int
@@ -110,7 +112,7 @@ class Asker:
         models = {call["id"]: call["model"] for call in calls}
         abstained = bool(trace.get("abstained"))
         return Outcome(
-            score=0.0 if said is None or abstained else self.scorer.score(question.id, said),
+            score=0.0 if said is None or abstained else self.score(question.id, said),
             failed=failed,
             cost_usd=self._cost(trace, calls),
             cost_estimated=bool(trace.get("cost_estimated")),

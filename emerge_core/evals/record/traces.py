@@ -7,10 +7,8 @@ lines, with or without a prefix (`aws logs tail`), or the JSON of `aws logs filt
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.record.journal import Journal, Place
 from emerge_core.evals.record.questions import question_row
+from emerge_core.evals.recordings.log_lines import log_lines
 
 Line = Mapping[str, Any]
 
@@ -91,7 +90,7 @@ def keep_traces(paths: Sequence[Path], config: Config, journal: Journal) -> Foun
 def _traces(paths: Iterable[Path]) -> dict[str, _Trace]:
     traces: dict[str, _Trace] = {}
     for path in paths:
-        for line in _events(path):
+        for line in log_lines(path):
             request_id = line.get("request_id")
             event = line.get("event") or line.get("message")
             if not isinstance(request_id, str) or event not in ("call", "request"):
@@ -105,32 +104,6 @@ def _traces(paths: Iterable[Path]) -> dict[str, _Trace]:
                 if isinstance(line.get("request"), Mapping):
                     trace.request = line["request"]
     return traces
-
-
-def _events(path: Path) -> Iterator[Line]:
-    """Every JSON object that is a line, part of a line, or the message of an event."""
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise EmergeError(f"{path}: cannot be read: {error}") from error
-    whole = _json(text)
-    events = whole.get("events") if isinstance(whole, Mapping) else whole
-    if isinstance(events, list):
-        lines = [str(event.get("message")) for event in events if isinstance(event, Mapping)]
-    else:
-        lines = text.splitlines()
-    for line in lines:
-        found = _json(line[line.find("{") :]) if "{" in line else None
-        if isinstance(found, Mapping):
-            yield found
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 def _fields(call: Line) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 
+from emerge_core.evals.recordings.mixture import Mixture
 from emerge_core.evals.recordings.recording import Recordings, Reply
 from emerge_core.evals.recordings.rows import Dispute
 from emerge_core.evals.replay.adjudications import adjudication_in
@@ -44,7 +45,7 @@ class RefusedError(Exception):
 class ReplayTask:
     """One task: its questions, and the replies of each model."""
 
-    def __init__(self, recordings: Recordings, name: str, models: Collection[str] | None = None) -> None:
+    def __init__(self, recordings: Recordings | Mixture, name: str, models: Collection[str] | None = None) -> None:
         questions = recordings.questions(name)
         self.name = name
         self.replies = recordings.replies(name, questions, models)
@@ -83,7 +84,7 @@ class ReplayTask:
 
 
 def replay_app(
-    recordings: Recordings,
+    recordings: Recordings | Mixture,
     task: str | None = None,
     *,
     speed: float = 1.0,

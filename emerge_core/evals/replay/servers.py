@@ -25,11 +25,11 @@ START_S = 120.0
 
 
 @contextmanager
-def replaying(directory: Path, task: str, *, models: Collection[str], speed: float) -> Iterator[str]:
-    """The URL of a replay server for one task, gone when the block ends."""
+def replaying(directory: Path, *tasks: str, models: Collection[str], speed: float) -> Iterator[str]:
+    """The URL of a replay server for the tasks, which it answers at one address; it ends with the block."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_replay, args=(theirs, directory, task, sorted(models), speed), daemon=True)
+    process = context.Process(target=_replay, args=(theirs, directory, tasks, sorted(models), speed), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -88,14 +88,19 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     )
 
 
-def _replay(pipe: Connection[Any, Any], directory: Path, task: str, models: list[str], speed: float) -> None:
+def _replay(
+    pipe: Connection[Any, Any], directory: Path, tasks: tuple[str, ...], models: list[str], speed: float
+) -> None:
     """The other process: tells its port, or why it has none, and ends with the pipe."""
+    from emerge_core.evals.recordings.mixture import Mixture
     from emerge_core.evals.recordings.recording import Recordings
     from emerge_core.evals.replay.server import replay_app
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that measures decides when to end
     try:
-        app = replay_app(Recordings(directory), task, speed=speed, models=models)
+        recordings = Recordings(directory)
+        served = recordings if len(tasks) == 1 else Mixture(recordings, tasks)
+        app = replay_app(served, tasks[0] if len(tasks) == 1 else None, speed=speed, models=models)
     except EmergeError as error:
         pipe.send(str(error))
         return
