@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,17 @@ from tests.support.server import Server
 # A shell starts background jobs with Ctrl-C ignored, and child processes inherit that: tests send it to theirs.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+TESTS = Path(__file__).parent
+AWS_FOLDERS = {"infra", "functions", "operate"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of what runs on AWS, so that `-m "not aws"` leaves them out."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in AWS_FOLDERS:
+            item.add_marker(pytest.mark.aws)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -266,12 +266,12 @@ def test_the_library_example(folder: Path) -> None:
 
 
 def test_the_front_page_is_short() -> None:
-    assert len(FRONT.splitlines()) <= 160
+    assert len(FRONT.splitlines()) <= 150
     assert max(len(line) for line in FRONT.splitlines() if not line.startswith("|")) <= 160
 
 
 def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
-    """Whoever follows the README has real models; here they are simulated."""
+    """The README assumes real models; here they are simulated."""
     asking, reading = [line for line in commands(EVALS) if "emerge record" in line]
     panel = json.loads((folder / "panel.yaml").read_text()) | {"providers": {"up": {"kind": "simulated"}}}
     (folder / "panel.yaml").write_text(json.dumps(panel))
