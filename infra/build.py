@@ -54,7 +54,7 @@ def main() -> None:
             target / "emerge_core",
             ignore=shutil.ignore_patterns("__pycache__", "cli", "evals", "*.md"),
         )
-        copy(ROOT / "functions" / "proxy", target, "*.py", "*.yaml", "stream-wrapper")
+        copy(ROOT / "functions" / "proxy", target, "*.py", "*.yaml", "runtime-wrapper")
         prune(target)
     else:
         copy(ROOT / "functions" / "authorizer", target, "*.py")

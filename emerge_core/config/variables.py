@@ -41,6 +41,6 @@ VARIABLES: dict[str, Variable] = {
     CONFIG_TTL_S: Variable("function", "seconds until the config in SSM is read again", "60"),
     RESPONSE_MODE: Variable("function", "`stream` or `buffered`, as the stack's `ResponseMode`", "`buffered`"),
     MODEL_METRICS: Variable("function", "`false`: no metrics per model", "`true`"),
-    TRACING: Variable("function", "`true`: X-Ray subsegments, if aws-xray-sdk can be imported", "`false`"),
+    TRACING: Variable("function", "`true`: X-Ray subsegments", "`false`"),
     REPLAY_KEY: Variable("`compare`", "set by the command itself: the key that its replay server is sent", "set"),
 }

@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 
 from emerge_core.config.schema import Config
@@ -95,7 +96,8 @@ class ReloadingEngine(Generic[FoundT]):
         if self._refresh is not None and self._refresh.done():
             self._refresh = None
         if self._refresh is None and self._clock() >= self._due_at:
-            self._refresh = asyncio.create_task(self._read_once(), name="config-refresh")
+            # In a context of its own: what it logs belongs to the server, not to the request that started it.
+            self._refresh = asyncio.create_task(self._read_once(), name="config-refresh", context=Context())
         if self._serving is None and self._refresh is not None:
             await asyncio.wait({self._refresh}, timeout=wait_s)
 

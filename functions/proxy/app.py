@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import os
 from typing import Any
 
 import logs
+from buffered import result_of
 from environment import Environment, event_loop
-from gateway import body_of, reply_of, scope_of
+from gateway import body_of, scope_of
 from mangum import Mangum
-
-from emerge_core.api.errors import encode_json, error_body
-from emerge_core.errors import RequestError
-
-MAX_REPLY = 6_000_000  # bytes: Lambda's limit for a reply, its body escaped as a JSON string, less some room
 
 _loop: asyncio.AbstractEventLoop | None = None
 _environment: Environment | None = None
@@ -41,7 +35,7 @@ class RestApi:
         return body_of(self._event)
 
     def __call__(self, response: Any) -> dict[str, Any]:
-        return reply_of(response["status"], response["headers"], response["body"])
+        return result_of(response["status"], response["headers"], response["body"])
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
@@ -50,10 +44,9 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     loop.run_until_complete(environment.begin())
     try:
         mangum = Mangum(environment.application, lifespan="off", custom_handlers=[RestApi])
-        reply = mangum(event, context)
+        return mangum(event, context)
     finally:
         loop.run_until_complete(environment.end())
-    return reply if _fits(reply) else _too_large(reply)
 
 
 def _started() -> tuple[asyncio.AbstractEventLoop, Environment]:
@@ -68,32 +61,6 @@ def _started() -> tuple[asyncio.AbstractEventLoop, Environment]:
             raise RuntimeError(f"init failed: {logs.describe(type(error), error.__traceback__)}") from None
         _loop = loop
     return _loop, _environment
-
-
-def _fits(reply: dict[str, Any]) -> bool:
-    if len(reply["body"]) < MAX_REPLY // 7:  # an escape takes 6 bytes at most
-        return True
-    return len(json.dumps(reply, ensure_ascii=False).encode(errors="surrogatepass")) <= MAX_REPLY  # as the runtime does
-
-
-def _too_large(reply: dict[str, Any]) -> dict[str, Any]:
-    error = RequestError(
-        "The reply is larger than the 6 MB that a buffered Lambda reply may have. Lower `n` or `max_tokens`, "
-        "or deploy with ResponseMode=stream.",
-        status=502,
-        type="upstream_error",
-        code="reply_too_large",
-        should_retry=False,
-    )
-    kept = {name: value for name, value in reply["headers"].items() if name.startswith("x-")}
-    logging.getLogger("emerge").error("reply too large", extra={"request_id": kept.get("x-request-id")})
-    return {
-        **reply,
-        "statusCode": error.status,
-        "headers": {**kept, "content-type": "application/json", "x-should-retry": "false"},
-        "body": encode_json(error_body(error)).decode(),
-        "isBase64Encoded": False,
-    }
 
 
 if (kind := os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")) != "on-demand":

@@ -1,9 +1,10 @@
 """One Lambda execution environment: the event loop, engine, logger and metrics that live across invocations.
 Nothing here is made before the first invocation, so that a snapshot holds none of it.
 
-`application` is an ASGI app; each request to it runs inside an invocation. The streaming loop uses
-`async with invocation(event, context)`; the buffered handler calls `enter`, `begin` and `end`, since Mangum
-runs the loop itself. What belongs to one invocation is in a context variable, so that several may be open.
+`application` is an ASGI app; each request to it runs inside an invocation. The runtime loop uses
+`async with invocation(event, context)`; the managed runtime's handler calls `enter`, `begin` and `end`, since
+Mangum runs the event loop itself. What belongs to one invocation is in a context variable, because on Lambda
+Managed Instances many are open at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +27,14 @@ from typing import Any
 import logs
 from gateway import HEALTH, Refusal, key_id_of, mapping, refusal_of, request_id_of
 from starlette.types import Message, Receive, Scope, Send
-from tracing import Tracing
+from tracing import Subsegment, Tracing
 
 from emerge_core.api import create_app
 from emerge_core.api.auth import read_api_keys
 from emerge_core.api.cors import read_origins
 from emerge_core.config import find_config, variables
 from emerge_core.config.aws import AwsSource, Snapshot
-from emerge_core.engine.engine import Engine
+from emerge_core.engine.engine import Engine, preload
 from emerge_core.engine.reload import TTL_S, ReloadingEngine
 from emerge_core.errors import ConfigError
 from emerge_core.telemetry import Lines
@@ -53,6 +54,7 @@ class Invocation:
 
     deadline: float = math.inf  # on `perf_counter`'s clock
     recorded: bool = False  # the engine has written the request's line and metrics
+    subsegment: Subsegment | None = None
 
     @property
     def left_s(self) -> float:
@@ -67,10 +69,11 @@ class Environment:
         environ = os.environ if environ is None else environ
         random.seed()  # a snapshot's state would make every copy of it draw the same numbers
         self._environ = environ
-        self._streams = environ.get(variables.RESPONSE_MODE) == "stream"
+        self.streams = environ.get(variables.RESPONSE_MODE) == "stream"
+        self._concurrency = environ.get("AWS_LAMBDA_MAX_CONCURRENCY")  # None: default Lambda, one request at a time
         # `sam local` has no authorizer's context, and its callers are on this machine.
         self._behind_gateway = environ.get(variables.AUTH) == "gateway" and not environ.get("AWS_SAM_LOCAL")
-        self._cold = True
+        self._cold = not self._concurrency  # on Managed Instances no request waits for the start
         logs.configure()
         self._tracing = Tracing(environ)
         per_model = environ.get(variables.MODEL_METRICS, "true").lower() == "true"
@@ -83,7 +86,11 @@ class Environment:
         )
         # API Gateway has checked the key. Locally, where it does not, EMERGE_API_KEYS may.
         keys = [] if environ.get(variables.AUTH) == "gateway" else read_api_keys(environ)
-        details = {"build": _build_id(), "response_mode": "stream" if self._streams else "buffered"}
+        details = {
+            "build": _build_id(),
+            "response_mode": "stream" if self.streams else "buffered",
+            "compute": "managed" if self._concurrency else "lambda",
+        }
         self._app = create_app(
             self.engine,
             api_keys=keys,
@@ -95,7 +102,9 @@ class Environment:
         """Opens an invocation in the current context: its deadline and its log keys."""
         request = mapping(mapping(event).get("requestContext"))
         left_s = self._left_s(request.get("requestTimeEpoch"), context)
-        _invocation.set(Invocation(deadline=time.perf_counter() + left_s))
+        _invocation.set(
+            Invocation(deadline=time.perf_counter() + left_s, subsegment=self._tracing.begin(_trace_of(context)))
+        )
         logs.set_keys(
             function_request_id=getattr(context, "aws_request_id", None),
             gateway_request_id=request_id_of(event),
@@ -103,18 +112,25 @@ class Environment:
             cold_start=self._cold,
         )
         self._cold = False
-        self._tracing.begin()
+
+    async def warm(self) -> None:
+        """Before the first request, if nobody waits yet: reads the config and loads what requests to it need."""
+        await self.engine.begin()
+        with suppress(ConfigError):  # it is logged, and read again at the first request
+            preload(self.engine.config)
 
     async def begin(self) -> None:
         """Before the request: starts a refresh of the config if one is due, and waits for a first config."""
         await self.engine.begin(_invocation.get().left_s)
 
     async def end(self) -> None:
-        """After the request: waits for the refresh, as long as the invocation has time."""
+        """After the request: waits for the refresh, as long as the invocation has time. On Managed Instances nothing
+        waits: the environment is not frozen between requests, and a slow source would hold every worker up."""
+        invocation = _invocation.get()
         try:
-            await self.engine.end(_invocation.get().left_s)
+            await self.engine.end(0.0 if self._concurrency else invocation.left_s)
         finally:
-            self._tracing.end()
+            self._tracing.end(invocation.subsegment)
 
     @asynccontextmanager
     async def invocation(self, event: Any, context: Any) -> AsyncIterator[None]:
@@ -159,7 +175,7 @@ class Environment:
     def _left_s(self, since_ms: Any, context: Any) -> float:
         """What init and queueing took is gone from the gateway's time, though not from Lambda's."""
         left: list[float] = [min(context.get_remaining_time_in_millis() / 1000, LONGEST_S)]
-        if not self._streams and isinstance(since_ms, (int, float)) and math.isfinite(since_ms):
+        if not self.streams and isinstance(since_ms, (int, float)) and math.isfinite(since_ms):
             age_s = time.time() - since_ms / 1000
             if age_s <= BELIEVED_AGE_S:
                 left.append(GATEWAY_S - max(age_s, 0.0))
@@ -184,10 +200,12 @@ class Environment:
         lines = Lines(content=config.log_content and config.trace == "full")
 
         def record(request: ChatRequest, trace: Trace) -> None:
-            _invocation.get().recorded = True
+            invocation = _invocation.get()
+            invocation.recorded = True
             lines(request, trace)
             self._metrics.request(trace, ensembles=config.ensembles)
-            self._tracing.request(trace)
+            if invocation.subsegment:
+                invocation.subsegment.describe(trace)
 
         return Engine(config, keys=found.key, record=record)
 
@@ -231,6 +249,12 @@ async def _refuse(refusal: Refusal, scope: Scope, send: _ErrorReply) -> None:
         headers.append((b"x-request-id", re.sub(r"[^!-~]", "?", request_id).encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _trace_of(context: Any) -> str | None:
+    """The X-Ray trace header of an invocation. The managed runtime sets it as a variable of the process, which has
+    one invocation at a time."""
+    return getattr(context, "trace_id", None) or os.environ.get("_X_AMZN_TRACE_ID")
 
 
 def _build_id() -> str | None:

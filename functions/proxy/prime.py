@@ -1,7 +1,8 @@
 """Loads every module that a first request would otherwise wait for, before there is a request.
 
-Done if no request waits for the start: in a snapshot (SnapStart) and in provisioned environments. On demand
-it would only make the first request wait longer: there, the config decides what is loaded.
+Done if no request waits for the start: in a snapshot (SnapStart), in provisioned environments and on Lambda
+Managed Instances. On demand it would only make the first request wait longer: there, the config decides what is
+loaded.
 
 A rehearsal loads the modules: requests to every kind of provider, at a port on which nothing listens, so that this
 file need not know who imports what. Config, secrets, clients, the event loop and randomness come after the
@@ -24,7 +25,7 @@ from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine, preload
 from emerge_core.provider_kinds import KINDS
 
-KEPT_WARM = ("snap-start", "provisioned-concurrency")  # of AWS_LAMBDA_INITIALIZATION_TYPE
+KEPT_WARM = ("snap-start", "provisioned-concurrency", "lambda-managed-instances")  # of AWS_LAMBDA_INITIALIZATION_TYPE
 MODULES = (  # of AWS, which the rehearsal does not reach
     "aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch",
     "boto3",

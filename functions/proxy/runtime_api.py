@@ -1,7 +1,7 @@
-"""A client of Lambda's Runtime API that sends a reply in parts, which the managed runtime for Python cannot.
-Standard library only.
+"""A client of Lambda's Runtime API that sends a reply whole or in parts; the managed runtime for Python cannot do the
+latter. Any number of invocations may be asked for and answered at once. Standard library only.
 
-On the wire (AWS Lambda Developer Guide, "Using the Lambda runtime API" and "Response streaming"): the
+On the wire (AWS Lambda Developer Guide, "Using the Lambda runtime API" and "Response streaming"): a streamed
 reply is a chunked POST marked as streaming. Its body is what API Gateway expects of a streamed proxy
 integration: a prelude (status and headers as JSON, then eight NUL bytes), then the body itself. A reply
 that ends in an error says so in its trailers.
@@ -83,6 +83,17 @@ class RuntimeApi:
             if pause_s is not None:
                 await asyncio.sleep(pause_s)
         raise RuntimeApiError(f"the Runtime API gives no invocation ({fault})")
+
+    async def respond(self, invocation: Invocation, result: bytes) -> None:
+        """Ends an invocation with its whole result, a JSON text. Raises RuntimeApiError."""
+        path = f"invocation/{invocation.aws_request_id}/response"
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(result))}
+        try:
+            status, _, _ = await self._exchange("POST", path, headers, result)
+        except (OSError, EOFError, ValueError) as error:
+            raise RuntimeApiError("the reply was not accepted") from error
+        if status >= 300:
+            raise RuntimeApiError(f"the Runtime API refused {path} with status {status}")
 
     async def fail(self, invocation: Invocation, fault: Fault) -> None:
         """Ends an invocation whose reply has not been started."""

@@ -102,7 +102,7 @@ async def started(
     """Processor time of init, of the first request and of each of the nine after it, ms."""
     changes = {"EMERGE_CONFIG": "ssm:/emerge/test/config", "EMERGE_RESPONSE_MODE": mode, "AWS_ENDPOINT_URL": aws}
     environ = stack(task, **changes, AWS_LAMBDA_INITIALIZATION_TYPE=kind)
-    wrapped = (str(task / "stream-wrapper"), str(PYTHON.resolve()), "/var/runtime/bootstrap.py")
+    wrapped = (str(task / "runtime-wrapper"), str(PYTHON.resolve()), "/var/runtime/bootstrap.py")
     with tempfile.TemporaryDirectory() as folder:
         command = wrapped if mode == "stream" else CLIENT
         async with runtime(Path(folder), command=command, environ=environ) as function:

@@ -65,7 +65,7 @@ def test_what_is_shipped(artifacts: Path) -> None:
         name for name in names if name.startswith(("emerge_core/cli", "emerge_core/evals", "numpy/tests", "uvicorn"))
     ]
     assert not [name for name in names if "/tests/" in name or "swagger" in name or name.endswith(".pyi")]
-    assert (proxy / "stream-wrapper").stat().st_mode & 0o111 == 0o111
+    assert (proxy / "runtime-wrapper").stat().st_mode & 0o111 == 0o111
     sources = [path for path in files if path.suffix == ".py"]
     compiled = {path.name.split(".cpython-313")[0] for path in files if path.suffix == ".pyc"}
     assert len([path for path in sources if path.stem not in compiled]) == 0
@@ -118,7 +118,7 @@ def task(artifacts: Path) -> Path:
 @asynccontextmanager
 async def streaming(task: Path, folder: Path, **environ: str) -> AsyncIterator[Runtime]:
     """The function in stream mode, as Lambda starts it: by the artifact's own wrapper, with the artifact alone."""
-    wrapper = task / "stream-wrapper"
+    wrapper = task / "runtime-wrapper"
     assert wrapper.stat().st_mode & 0o111 == 0o111
     command = (str(wrapper), str(PYTHON.resolve()), "/var/runtime/bootstrap.py")
     async with runtime(folder, command=command, environ=stack(task, **environ)) as function:

@@ -119,7 +119,7 @@ def test_gateway_function_and_alias_speak_one_protocol(deployed: Any, way: dict[
     function = of_type(template, "AWS::Lambda::Function")["ProxyFunction"]
     variables = function["Environment"]["Variables"]
     assert variables["EMERGE_RESPONSE_MODE"] == mode
-    assert variables.get("AWS_LAMBDA_EXEC_WRAPPER") == ("/var/task/stream-wrapper" if streams else None)
+    assert variables.get("AWS_LAMBDA_EXEC_WRAPPER") == ("/var/task/runtime-wrapper" if streams else None)
     assert function["SnapStart"]["ApplyOn"] == ("PublishedVersions" if way["SnapStart"] == "true" else "None")
     assert of_type(template, "AWS::Lambda::Permission")["ProxyPermission"]["FunctionName"] == {"Ref": alias}
 

@@ -112,7 +112,7 @@ def stack(task: Path, **changes: str) -> dict[str, str]:
 def emulator(
     code: Path, handler: str, tmp_path: Path, *, wrapped: bool = False, environ: Mapping[str, str] | None = None
 ) -> Iterator[Emulated]:
-    """A copy of `code`, started by its `stream-wrapper` if `wrapped`."""
+    """A copy of `code`, started by its `runtime-wrapper` if `wrapped`."""
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
     (rie,) = TOOLS.parent.glob(f"lib/python3.*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
     task = tmp_path / "task"
@@ -126,7 +126,7 @@ def emulator(
         "--log-level",
         "info",
         *addresses,
-        *([str(task / "stream-wrapper")] if wrapped else []),
+        *([str(task / "runtime-wrapper")] if wrapped else []),
         *client,
     ]
     with log.open("wb") as output:

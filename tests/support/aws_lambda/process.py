@@ -16,7 +16,7 @@ from tests.support.aws_lambda.function import QUESTION, event
 from tests.support.aws_lambda.runtime_stub import PostedReply, RuntimeStub
 from tests.support.paths import PROXY
 
-WRAPPED = (str(PROXY / "stream-wrapper"), sys.executable, "/var/runtime/bootstrap.py")
+WRAPPED = (str(PROXY / "runtime-wrapper"), sys.executable, "/var/runtime/bootstrap.py")
 
 
 @dataclass

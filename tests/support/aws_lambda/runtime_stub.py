@@ -1,5 +1,6 @@
 """Lambda's side of a function: a stub of its Runtime API, and in front of it what API Gateway does in stream
-mode. Invocations are taken one by one by as many runtimes as ask for them."""
+mode. An invocation goes to whichever `/next` has waited longest, so that one process may have many at once, as on
+Lambda Managed Instances."""
 
 from __future__ import annotations
 
@@ -55,9 +56,11 @@ class PostedReply:
 
 @dataclass
 class RuntimeStub:
-    """`faults` decide, per event's `fault`, what goes wrong on Lambda's side."""
+    """`faults` decide, per event's `fault`, what goes wrong on Lambda's side. `concurrency` is the most invocations
+    that may be asked for or open at once; more is recorded in `excess`."""
 
     deadline_s: float = 30.0
+    concurrency: int | None = None
     next_faults: list[str] = field(default_factory=list)  # for /next, one each: a status, "cut", "junk" or "chunked"
     arn: str = "arn:aws:lambda:us-east-1:123456789012:function:proxy:stream"
     taken: dict[str, PostedReply] = field(default_factory=dict)
@@ -65,9 +68,13 @@ class RuntimeStub:
     port: int = 0
 
     def __post_init__(self) -> None:
-        self._waiting: asyncio.Queue[tuple[str, Any, str | None]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[str, Any, str | None, float]] = asyncio.Queue()
         self._faults: dict[str, str] = {}
         self.asked = 0
+        self.asking = 0  # now
+        self.open = 0  # handed out and not answered, now
+        self.most_open = 0
+        self.excess = 0
         self.snapshot, self.restore = asyncio.Event(), asyncio.Event()
 
     @property
@@ -83,13 +90,15 @@ class RuntimeStub:
         finally:
             server.close()
 
-    def invoke(self, event: Any, *, fault: str = "", trace_id: str | None = None) -> PostedReply:
+    def invoke(
+        self, event: Any, *, fault: str = "", trace_id: str | None = None, deadline_s: float | None = None
+    ) -> PostedReply:
         """Puts an event in line. `fault`: a status for the reply's refusal, "cut" after the first part,
         "slow" to read it slowly, "deaf" to never read it."""
         taken = PostedReply(str(uuid.uuid4()))
         self.taken[taken.id] = taken
         self._faults[taken.id] = fault
-        self._waiting.put_nowait((taken.id, event, trace_id))
+        self._waiting.put_nowait((taken.id, event, trace_id, deadline_s or self.deadline_s))
         return taken
 
     async def call(self, event: Any, **options: Any) -> PostedReply:
@@ -144,6 +153,7 @@ class RuntimeStub:
                 await self._take(taken, fault, reader)
             await _respond(writer, 202)
         finally:
+            self.open -= 1
             taken.parts.put_nowait(None)
             taken.done.set()
 
@@ -156,18 +166,24 @@ class RuntimeStub:
         if fault in ("cut", "junk"):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12" if fault == "cut" else b"what?\r\n\r\n")
             raise EOFError
+        self.asking += 1
+        self.excess += self.concurrency is not None and self.asking + self.open > self.concurrency
         waiting = asyncio.ensure_future(self._waiting.get())
         gone = asyncio.ensure_future(reader.read(1))
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
+        self.asking -= 1
+        if not waiting.done():
             waiting.cancel()
             raise EOFError
-        gone.cancel()
-        await asyncio.wait({gone})
-        invocation, event, trace_id = waiting.result()
+        if not gone.done():
+            gone.cancel()
+            await asyncio.wait({gone})
+        invocation, event, trace_id, deadline_s = waiting.result()
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation,
-            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + self.deadline_s) * 1000)),
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + deadline_s) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": self.arn,
             "Content-Type": "application/json",
             **({"Lambda-Runtime-Trace-Id": trace_id} if trace_id else {}),

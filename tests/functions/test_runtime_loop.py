@@ -19,7 +19,7 @@ from tests.support.paths import PROXY
 
 sys.path.insert(0, str(PROXY))
 
-import stream
+import runtime_loop
 from runtime_api import RuntimeApi, RuntimeApiError
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
@@ -36,7 +36,7 @@ async def serving(app: App, *, around: Any = nothing, loops: int = 1, **options:
     before = asyncio.all_tasks()
     async with RuntimeStub(**options).serving() as stub:
         api = RuntimeApi(stub.authority)
-        running = [asyncio.create_task(stream.serve(api, app, around)) for _ in range(loops)]
+        running = [asyncio.create_task(runtime_loop.RuntimeLoop(api, app, around).run()) for _ in range(loops)]
         try:
             yield stub
             assert not [task for task in running if task.done()]
@@ -244,7 +244,7 @@ def test_an_app_that_breaks_the_protocol_fails_its_own_request_alone(app: App, b
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_the_deadline_ends_what_still_runs(begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MARGIN_S", 9.5)
+    monkeypatch.setattr(runtime_loop, "MARGIN_S", 9.5)
     left_ms: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -333,8 +333,8 @@ def test_a_slow_reader_gets_everything() -> None:
 
 
 def test_a_reader_that_stops_holds_the_app_back_and_the_deadline_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MARGIN_S", 0.5)
-    monkeypatch.setattr(stream, "ENDING_S", 0.1)
+    monkeypatch.setattr(runtime_loop, "MARGIN_S", 0.5)
+    monkeypatch.setattr(runtime_loop, "ENDING_S", 0.1)
     sent = 0
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -374,7 +374,7 @@ def test_without_a_runtime_api_the_loop_ends(monkeypatch: pytest.MonkeyPatch) ->
 
     async def scenario() -> None:
         with pytest.raises(RuntimeApiError, match="gives no invocation"):
-            await stream.serve(RuntimeApi("127.0.0.1:9"), echo, nothing)
+            await runtime_loop.RuntimeLoop(RuntimeApi("127.0.0.1:9"), echo, nothing).run()
 
     asyncio.run(scenario())
 

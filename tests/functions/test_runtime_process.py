@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import json
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,18 +162,17 @@ def test_the_openai_client_hears_a_model_s_words_while_it_writes(
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def test_a_request_is_a_subsegment_where_tracing_is_asked_for(tmp_path: Path, config: Any) -> None:
-    """As X-Ray's daemon hears of it: what can be searched for, the calls, and nothing private."""
-    pytest.importorskip("aws_xray_sdk")
+def test_a_sampled_request_is_a_subsegment(tmp_path: Path, config: Any) -> None:
+    """As X-Ray's daemon gets it: what can be searched for, the calls, and nothing private."""
     trace_id = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"
 
     async def scenario(daemon: socket.socket) -> Any:
         host, port = daemon.getsockname()
-        tracing = {"EMERGE_TRACING": "true", "LAMBDA_TASK_ROOT": "/", "AWS_XRAY_DAEMON_ADDRESS": f"{host}:{port}"}
+        tracing = {"EMERGE_TRACING": "true", "AWS_XRAY_DAEMON_ADDRESS": f"{host}:{port}"}
         async with runtime(tmp_path, environ={**config, **tracing}) as function:
             given = event(body={**QUESTION, "messages": [{"role": "user", "content": "a private question"}]})
-            assert (await function.stub.call(given)).prelude["statusCode"] == 200  # without a trace: none
-            assert (await function.stub.call(given, trace_id=trace_id)).prelude["statusCode"] == 200
+            for header in (None, trace_id.replace("Sampled=1", "Sampled=0"), trace_id):  # the first two: none
+                assert (await function.stub.call(given, trace_id=header)).prelude["statusCode"] == 200
             heard = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(daemon, 65_536), 10)
             assert not [line for line in function.lines if line.get("level") in ("WARNING", "ERROR")]
             assert not [text for text in (b"private", b"answer is", b"very-secret") if text in heard]
@@ -184,21 +182,42 @@ def test_a_request_is_a_subsegment_where_tracing_is_asked_for(tmp_path: Path, co
         daemon.bind(("127.0.0.1", 0))
         daemon.setblocking(False)
         heard = asyncio.run(scenario(daemon))
-    assert heard["trace_id"] == "1-5bef4de7-ad49b0e87f6ef6c87fc2e700"
+    assert (heard["trace_id"], heard["parent_id"]) == ("1-5bef4de7-ad49b0e87f6ef6c87fc2e700", "9a9197af755a6419")
     assert heard["annotations"] == {"ensemble": "emerge", "status": 200, "degraded": False, "escalated": False}
     assert [call["model"] for call in heard["metadata"]["emerge"]["calls"]] == ["a", "b"]
+    assert heard["start_time"] < heard["end_time"]
 
 
-def test_without_its_sdk_tracing_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "aws_xray_sdk.core", None)
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("169.254.79.129:2000", ("169.254.79.129", 2000)),
+        ("tcp:127.0.0.1:2000 udp:127.0.0.2:2001", ("127.0.0.2", 2001)),
+        ("", None),
+        ("nowhere", None),
+    ],
+)
+def test_the_address_of_x_ray_s_daemon(monkeypatch: pytest.MonkeyPatch, given: str, address: Any) -> None:
     monkeypatch.syspath_prepend(str(PROXY))
     tracing = importlib.import_module("tracing")
-    told: list[str] = []
-    monkeypatch.setattr(tracing.log, "warning", told.append)
-    traced = tracing.Tracing({"EMERGE_TRACING": "true"})
-    traced.begin()
-    traced.end()
-    assert "aws-xray-sdk" in told[0]
+    traced = tracing.Tracing({"EMERGE_TRACING": "true", "AWS_XRAY_DAEMON_ADDRESS": given})
+    assert traced._daemon == address
+    assert (traced.begin("Root=r;Parent=p;Sampled=1") is None) is (address is None)
+
+
+def test_calls_that_do_not_fit_a_message_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PROXY))
+    tracing = importlib.import_module("tracing")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(10)
+        host, port = daemon.getsockname()
+        traced = tracing.Tracing({"EMERGE_TRACING": "true", "AWS_XRAY_DAEMON_ADDRESS": f"{host}:{port}"})
+        subsegment = traced.begin("Root=r;Parent=p;Sampled=1")
+        subsegment.calls = [{"model": "m" * 1000}] * 100
+        traced.end(subsegment)
+        document = json.loads(daemon.recv(65_536).split(b"\n", 1)[1])
+    assert (document["trace_id"], document["metadata"]) == ("r", {"emerge": {"calls": []}})
 
 
 def test_a_missing_config_is_no_failure_of_init(tmp_path: Path) -> None:
@@ -233,7 +252,13 @@ def test_the_loop_ends_where_lambda_is_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{"EMERGE_RESPONSE_MODE": "buffered"}, {}, {"EMERGE_RESPONSE_MODE": "stream", "AWS_SAM_LOCAL": "true"}]
+    "environ",
+    [
+        {"EMERGE_RESPONSE_MODE": "buffered"},
+        {},
+        {"EMERGE_RESPONSE_MODE": "stream", "AWS_SAM_LOCAL": "true"},
+        {"AWS_LAMBDA_MAX_CONCURRENCY": "64", "AWS_SAM_LOCAL": "true"},
+    ],
 )
 def test_the_wrapper_leaves_the_managed_runtime_alone_elsewhere(environ: dict[str, str]) -> None:
     async def scenario() -> bytes:
