@@ -1,4 +1,4 @@
-"""`emerge record`: asks every model every question and saves the replies for later comparisons."""
+"""`emerge record`: asks models questions, or adjudicators disputes, and saves the replies for later comparisons."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from emerge_core.errors import EmergeError, MissingExtraError
 
 if TYPE_CHECKING:
     from emerge_core.config import Config
+    from emerge_core.evals.record.disputes import Disputes
     from emerge_core.evals.record.journal import Journal
     from emerge_core.evals.record.recorder import RecordSettings, Report
+    from emerge_core.evals.recordings.rows import Question
 
 T = TypeVar("T", int, float)
 
@@ -37,9 +39,10 @@ def add(parsers: Parsers) -> None:
         help="ask every model every question and save the replies",
         description="Asks every model of the config every question and saves the replies as a recording that replay, "
         "compare, tune and diversity read. This costs money; a question that is recorded already is not asked again. "
-        "tune builds panels of the models that the config's ensembles have as members (or that no ensemble names) and "
-        "escalates to frontier models: those that ensembles only escalate to, or have as judge or merger, unless "
-        "--frontier names them. models.json keeps the tiers from run to run.",
+        "With --disputes it asks the models, or the panels, that adjudicate in the config for the questions of the "
+        "recording on which their panel disagrees. tune builds panels of the models that the config's ensembles have "
+        "as members (or that no ensemble names) and escalates to frontier models: those that ensembles only escalate "
+        "to, or have as judge or merger, unless --frontier names them. models.json keeps the tiers from run to run.",
         exits={1: "every call of some model failed"},
         run=run,
     )
@@ -55,7 +58,14 @@ def add(parsers: Parsers) -> None:
         nargs="+",
         help="log lines of an emerge with `trace: full` and `log_content: true`: sends no request, costs nothing",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the directory of recordings")
+    source.add_argument(
+        "--disputes",
+        action="store_true",
+        help="ask the config's adjudicators for the disputed questions of the recording in --out",
+    )
+    parser.add_argument(
+        "--out", "--recordings", metavar="DIR", type=Path, required=True, help="the directory of recordings"
+    )
     parser.add_argument("--task", metavar="T", help="the task's name (default: the one in the questions)")
     parser.add_argument("--models", metavar="A,B,…", type=names, help="only these models of the config")
     parser.add_argument("--frontier", metavar="A,B,…", type=names, help="the frontier models: these and no others")
@@ -105,7 +115,9 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.config import find_config
 
     config, _ = find_config(args.config, os.environ)
-    return _read_traces(args, config) if args.from_traces else _ask(args, config)
+    if args.from_traces:
+        return _read_traces(args, config)
+    return _ask_disputes(args, config) if args.disputes else _ask(args, config)
 
 
 def _read_traces(args: argparse.Namespace, config: Config) -> int:
@@ -142,29 +154,15 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     from emerge_core.evals.record.journal import Journal
     from emerge_core.evals.record.models import model_rows, models_of, upstream_names
     from emerge_core.evals.record.questions import read_questions, task_name
-    from emerge_core.evals.record.recorder import Pace, RecordSettings, record
+    from emerge_core.evals.record.recorder import record
     from emerge_core.evals.recordings.rows import read_question
 
     found = read_questions(args.questions)
     rows = found.rows[: args.limit]
     models = models_of(config, args.models)
     frontier = upstream_names(config, args.frontier, models) if args.frontier else None
-    pace = Pace(
-        concurrency=_known(args.concurrency, config.providers, "--concurrency"),
-        rate=_known(args.rate, config.providers, "--rate"),
-    )
     questions = [read_question(str(args.questions), row) for row in rows]
-    plan = RecordSettings(
-        config=config,
-        models=models,
-        questions=[question for question in questions if question is not None],
-        repeat=args.repeat,
-        temperature=args.temperature,
-        max_tokens=args.max_tokens,
-        logprobs=args.logprobs,
-        pace=pace,
-        max_cost_usd=args.max_cost,
-    )
+    plan = _settings(args, config, models, [question for question in questions if question is not None])
     with Journal(args.out, task_name(args.task) if args.task else found.task) as journal:
         others = journal.add_questions(rows) - {row["id"] for row in found.rows}
         known = journal.add_models(model_rows(config, models), frontier)
@@ -193,6 +191,80 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
     if not (status or report.stopped):
         print(f"next: emerge diversity --recordings {args.out} --task {journal.folder.name}")
     return status
+
+
+def _settings(
+    args: argparse.Namespace, config: Config, models: tuple[str, ...], questions: Sequence[Question]
+) -> RecordSettings:
+    from emerge_core.evals.record.recorder import Pace, RecordSettings
+
+    return RecordSettings(
+        config=config,
+        models=models,
+        questions=questions,
+        repeat=args.repeat,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        logprobs=args.logprobs,
+        pace=Pace(
+            concurrency=_known(args.concurrency, config.providers, "--concurrency"),
+            rate=_known(args.rate, config.providers, "--rate"),
+        ),
+        max_cost_usd=args.max_cost,
+    )
+
+
+def _ask_disputes(args: argparse.Namespace, config: Config) -> int:
+    import asyncio
+
+    from emerge_core.evals.record.disputes import adjudicators_of, find_disputes, record_disputes
+    from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.models import model_rows, models_of
+    from emerge_core.evals.record.recorder import check_settings
+    from emerge_core.evals.recordings.recording import Recordings
+
+    recordings = Recordings(args.out)
+    if args.task is None and len(recordings.tasks) > 1:
+        raise EmergeError(f"--task: {args.out} has several tasks: {', '.join(recordings.tasks)}")
+    task = recordings.choose(args.task)[0]
+    adjudicators = adjudicators_of(config)
+    others = [name for name in args.models or () if name not in adjudicators]
+    if others:
+        raise EmergeError(f"--models: {others[0]!r} adjudicates in no ensemble; these do: {', '.join(adjudicators)}")
+    models = models_of(config, args.models or adjudicators) if adjudicators else ()
+    plan = _settings(args, config, models, tuple(recordings.questions(task).values())[: args.limit])
+    disputes = asyncio.run(find_disputes(plan, recordings, task))
+    check_settings(plan)
+    with Journal(args.out, task) as journal:
+        journal.add_models(model_rows(config, models))
+        missing = len(disputes.missing)
+        for name, each in disputes.ensembles.items():
+            left_out = f", {each.left_out} left out (not answered by every member)" if each.left_out else ""
+            print(f"{name}: {each.questions} questions, {each.disputed} disputed{left_out}")
+        print(
+            f"{journal.folder}: {disputes.recorded} adjudications there, {missing} calls to make{_per_model(disputes)}"
+        )
+        if disputes.later:
+            print(f"and at most {disputes.later} calls of later steps, depending on what these find")
+        if not missing:
+            return 0
+        with _Bar(missing) as bar:
+            try:
+                report = asyncio.run(record_disputes(plan, recordings, journal, disputes, bar))
+            except KeyboardInterrupt:
+                print("interrupted: the same command resumes")
+                raise
+    status = _said(report, max(missing, report.asked), plan)
+    if not (status or report.stopped):
+        print(f"next: emerge tune --recordings {args.out} --task {task}")
+    return status
+
+
+def _per_model(disputes: Disputes) -> str:
+    from collections import Counter
+
+    counts = Counter(job.model for job in disputes.missing.values())
+    return f" ({', '.join(f'{name} {count}' for name, count in counts.items())})" if counts else ""
 
 
 def _missing(plan: RecordSettings, journal: Journal) -> int:
@@ -243,6 +315,8 @@ class _Bar:
     def __call__(self, report: Report) -> None:
         expected = report.cost_usd / max(report.asked, 1) * self._total
         failed = f", {report.failed} errors" if report.failed else ""
+        if report.asked > self._total:  # a later step of a dispute was needed
+            self._total = self._bar.total = report.asked
         self._bar.set_postfix_str(f"${report.cost_usd:.4f} of about ${expected:.4f}{failed}", refresh=False)
         self._bar.update(report.asked - self._bar.n)
 

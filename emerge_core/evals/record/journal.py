@@ -1,4 +1,4 @@
-"""The files of a recording while it is made: rows are appended one by one, and survive whatever ends the run."""
+"""The files of a recording that is being made. Rows are appended one by one, so that they survive an interruption."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from emerge_core.errors import EmergeError
 from emerge_core.evals.record.models import FRONTIER, MEMBER
 from emerge_core.evals.recordings.recording import read_rows
-from emerge_core.evals.recordings.rows import read_sample
+from emerge_core.evals.recordings.rows import ADJUDICATION, Dispute, read_dispute, read_sample
 
-# Errors that say something of the question and the model; all others may pass, and are asked again.
+# Errors that another attempt would only repeat. A row with any other error is asked again.
 _LASTING = ("invalid_request", "context_length", "unsupported")
 
 
 class Place(NamedTuple):
-    """What one row answers."""
+    """Which question, model and sample a row answers."""
 
     question: str
     model: str
@@ -26,7 +26,8 @@ class Place(NamedTuple):
 
 
 class Journal:
-    """One task's folder. `settled` are the places that need not be asked (again)."""
+    """One task's folder. `settled` holds the places, and `settled_disputes` the disputes, that need not be asked
+    again."""
 
     def __init__(self, directory: Path, task: str) -> None:
         self.folder = directory / task
@@ -36,7 +37,13 @@ class Journal:
         self._models = directory / "models.json"
         for path in (self._questions, self._responses):
             _mend(path)
-        self.settled = {_place(where, row) for where, row in self.rows() if _settles(row) and not row.get("role")}
+        self.settled: set[Place] = set()
+        self.settled_disputes: set[Dispute] = set()
+        for where, row in self.rows():
+            if _settles(row) and row.get("role") == ADJUDICATION:
+                self.settled_disputes.add(read_dispute(where, row))
+            elif _settles(row) and not row.get("role"):
+                self.settled.add(_place(where, row))
         self._file = self._responses.open("ab", buffering=0)
 
     def __enter__(self) -> Journal:
@@ -46,8 +53,8 @@ class Journal:
         self._file.close()
 
     def add_questions(self, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Those that are not there yet; the ids of those that were. Raises EmergeError where an id stands for
-        another question."""
+        """Append the questions that are not there yet, and return the ids of those that were. Raises EmergeError if
+        an id belongs to another question there."""
         known = {row["id"]: row for _, row in read_rows(self._questions)} if self._questions.is_file() else {}
         with self._questions.open("ab") as file:
             for row in rows:
@@ -63,29 +70,42 @@ class Journal:
     def add_models(
         self, rows: Iterable[Mapping[str, Any]], frontier: Collection[str] | None = None
     ) -> list[dict[str, Any]]:
-        """What is known of the models; what the file says already stays, but for what `frontier` says: of `rows`,
-        these upstream names are frontier and no others. Returns the rows as they are then."""
+        """Add the models to `models.json` and return their rows as they are then. Fields that the file has already
+        stay. With `frontier`, the tier of each row is set: these upstream names are frontier, the others are not."""
         try:
             known = json.loads(self._models.read_text("utf-8"))["models"] if self._models.is_file() else []
             models = {row["model"]: row for row in known}
         except (ValueError, KeyError, TypeError) as error:
             raise EmergeError(f"{self._models}: not a list of models") from error
-        told = []
+        merged = []
         for row in rows:
             found = models[row["model"]] = {**row, **models.get(row["model"], {})}
             if frontier is not None:
                 was = found.get("tier")
                 found["tier"] = FRONTIER if row["model"] in frontier else MEMBER if was in (None, FRONTIER) else was
-            told.append(found)
+            merged.append(found)
         written = self._models.with_suffix(".json.part")
         written.write_text(json.dumps({"models": list(models.values())}, indent=1, ensure_ascii=False) + "\n", "utf-8")
         written.replace(self._models)
-        return told
+        return merged
 
-    def add(self, place: Place, fields: Mapping[str, Any]) -> None:
-        row = {"id": place.question, "model": place.model, "sample": place.sample, **fields}
-        self._file.write(_line(row))
-        if _settles(row):
+    def is_settled(self, row: Place | Dispute) -> bool:
+        """Whether the row need not be asked again."""
+        return row in self.settled_disputes if isinstance(row, Dispute) else row in self.settled
+
+    def add(self, place: Place | Dispute, fields: Mapping[str, Any]) -> None:
+        """Append a row: a member's reply, or what a model answered when it was shown a dispute."""
+        head: dict[str, Any] = {"id": place.question, "model": place.model}
+        if isinstance(place, Dispute):
+            head |= {"role": ADJUDICATION, "candidates": list(place.texts)}
+        else:
+            head["sample"] = place.sample
+        self._file.write(_line({**head, **fields}))
+        if not _settles(fields):
+            return
+        if isinstance(place, Dispute):
+            self.settled_disputes.add(place)
+        else:
             self.settled.add(place)
 
     def _plain(self, stem: str) -> Path:
@@ -95,7 +115,7 @@ class Journal:
         return self.folder / f"{stem}.jsonl"
 
     def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The answers that are there, each with its place in the file."""
+        """The rows of replies, each with its place in the file."""
         return read_rows(self._responses) if self._responses.is_file() else iter(())
 
 
@@ -113,7 +133,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 
 def _mend(path: Path) -> None:
-    """A run that was killed may have left half a line at the end: it is cut off, a whole one is ended."""
+    """Repair the end of a file that a killed run left: cut off half a line, end a whole one with a newline."""
     if not path.is_file():
         return
     with path.open("r+b") as file:

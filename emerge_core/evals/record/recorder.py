@@ -1,8 +1,8 @@
-"""Making a recording: every model asked every question, through the product's own providers.
+"""Asks models through the product's own providers and appends each reply to a recording.
 
-Providers are asked side by side, each at its own pace; every answer is written when it lands, so that a
-run can be ended at any time and taken up again. Retries are made here, not in the fan-out, so that
-each attempt keeps the provider's pace.
+Providers are asked side by side, each at its own pace. Every reply is written as soon as it arrives, so a run can be
+interrupted at any time and resumed later. Retries are made here, not in the fan-out, so that every attempt keeps to
+the provider's pace.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import asyncio
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from emerge_core.config import KeyResolver, resolve_key
@@ -22,20 +23,20 @@ from emerge_core.evals.record.journal import Journal, Place
 from emerge_core.evals.record.models import temperature_of
 from emerge_core.evals.record.pacing import Gate
 from emerge_core.evals.recordings.prompts import request_of
-from emerge_core.evals.recordings.rows import Question
+from emerge_core.evals.recordings.rows import Dispute, Question
 from emerge_core.fanout import Budget, FanOut
 from emerge_core.pricing import list_price
 from emerge_core.providers.pool import Pool
-from emerge_core.types import Call, ChatRequest
+from emerge_core.types import Call, ChatRequest, Role
 
-TIMEOUT_S = 120.0  # of one attempt, where the model's config says nothing
+TIMEOUT_S = 120.0  # of one attempt, if the model's config sets none
 IN_A_ROW = 8  # failures of a model after which the rest of its questions is left for another run
 FIRST_WAIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Calls at once and calls per second: of every provider, or of those that are named."""
+    """Concurrent calls and calls per second: of the named providers, and under None of all others."""
 
     concurrency: Mapping[str | None, int] = field(default_factory=dict)
     rate: Mapping[str | None, float] = field(default_factory=dict)
@@ -47,8 +48,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSettings:
-    """What to ask of whom. Parameters are given to questions; recorded requests keep their own. Without
-    `temperature` a model is asked at the one that the config's ensembles give it as a member."""
+    """Which models to ask which questions. The parameters apply to questions; recorded requests keep their own.
+    Without `temperature` a model is asked at the temperature that the config's ensembles give it as a member."""
 
     config: Config
     models: tuple[str, ...]
@@ -67,24 +68,45 @@ class RecordSettings:
             for sample in range(self.repeat):
                 yield Place(question.id, model, sample), question
 
+    def jobs(self, name: str) -> Iterator[Job]:
+        for place, question in self.places(name):
+            yield Job(name, self.request(name, question, place.sample), place)
+
     def request(self, name: str, question: Question, sample: int) -> ChatRequest:
-        """A request's own seed is moved on by the number of the sample: one seed draws the same answer again."""
-        request = request_of(question)
-        if question.request is None:
-            request = replace(request, temperature=self.temperature, max_tokens=self.max_tokens)
+        """The request that asks the question. A request's own seed is raised by the number of the sample, since the
+        same seed would draw the same answer again."""
+        request = self.base_request(question)
         own = temperature_of(self.config, name) if self.temperature is None else None
         return replace(
             request,
-            n=1,
             temperature=request.temperature if own is None else own,
             seed=None if request.seed is None else request.seed + sample,
-            logprobs=self.logprobs or request.logprobs,
         )
+
+    def base_request(self, question: Question) -> ChatRequest:
+        """The request without what depends on the model."""
+        request = request_of(question)
+        if question.request is None:
+            request = replace(request, temperature=self.temperature, max_tokens=self.max_tokens)
+        return replace(request, n=1, logprobs=self.logprobs or request.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A call to make, and the row that its reply goes to."""
+
+    model: str  # the config's name
+    request: ChatRequest
+    row: Place | Dispute
+
+    @property
+    def role(self) -> Role:
+        return "adjudication" if isinstance(self.row, Dispute) else "member"
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run did. `given_up` says by model why the rest of its questions was not asked."""
+    """What a run did. `given_up` says, by model, why the rest of its calls was not made."""
 
     asked: int = 0
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)  # by model and cause
@@ -109,66 +131,82 @@ async def record(
     environ: Mapping[str, str] | None = None,
     keys: KeyResolver | None = None,
 ) -> Report:
-    """Ask what is missing. Raises ConfigError where a provider's key is missing, before anything is asked."""
-    environ = os.environ if environ is None else environ
-    config = plan.config.model_copy(
-        update={"models": {name: _patient(model) for name, model in plan.config.models.items()}}
-    )
+    """Ask every model the questions that it has not answered yet. Raises ConfigError, before any call is made, if a
+    provider's key is missing."""
+    check_settings(plan)
+    async with Recorder(plan, journal, progress, environ=environ, keys=keys) as recorder:
+        await recorder.ask({name: plan.jobs(name) for name in plan.models})
+        return recorder.report
+
+
+def check_settings(plan: RecordSettings) -> None:
+    """Raises EmergeError if a cost ceiling is set and a price is unknown, or if ensembles ask a model at several
+    temperatures."""
     if plan.max_cost_usd is not None:
         _check_prices(plan)
     for name in plan.models if plan.temperature is None else ():
-        temperature_of(config, name)  # which may find several
-    pool = Pool(config, keys or (lambda reference: resolve_key(reference, environ)))
-    run = _Run(plan, config, journal, pool, progress)
-    tasks: list[asyncio.Task[None]] = []
-    try:
-        by_provider: dict[str, list[str]] = {}
-        for name in plan.models:
-            by_provider.setdefault(config.models[name].provider, []).append(name)
-        for provider in by_provider:
-            pool(provider)
-        for provider, names in by_provider.items():
-            gate, waiting = plan.pace.gate(provider), run.waiting(names)
-            tasks += [asyncio.create_task(run.work(waiting, gate)) for _ in range(gate.concurrency)]
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await pool.aclose()
-    return run.report
+        temperature_of(plan.config, name)
 
 
-@dataclass(slots=True)
-class _Job:
-    name: str
-    place: Place
-    question: Question
+class Recorder:
+    """Makes calls within one cost ceiling and records them. Used as a context manager, which closes the providers."""
 
-
-class _Run:
-    def __init__(self, plan: RecordSettings, config: Config, journal: Journal, pool: Pool, progress: Progress) -> None:
+    def __init__(
+        self,
+        plan: RecordSettings,
+        journal: Journal,
+        progress: Progress = lambda _: None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        keys: KeyResolver | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        patient = {name: _patient(model) for name, model in plan.config.models.items()}
         self.report = Report()
         self._plan = plan
-        self._config = config
+        self._config = plan.config.model_copy(update={"models": patient})
         self._journal = journal
-        self._pool = pool
+        self._pool = Pool(self._config, keys or (lambda reference: resolve_key(reference, environ)))
         self._progress = progress
         self._budget = Budget(deadline=math.inf, attempts=2**62, max_cost_usd=plan.max_cost_usd)
         self._open = 0
         self._landed = asyncio.Event()
         self._in_a_row: dict[str, int] = {}
 
-    def waiting(self, names: Sequence[str]) -> Iterator[_Job]:
-        """The jobs of one provider, its models side by side."""
-        for each in zip(*(self._plan.places(name) for name in names), strict=True):
-            for name, (place, question) in zip(names, each, strict=True):
-                if place not in self._journal.settled:
-                    yield _Job(name, place, question)
+    async def __aenter__(self) -> Recorder:
+        return self
 
-    async def work(self, waiting: Iterator[_Job], gate: Gate) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.aclose()
+
+    async def ask(self, jobs: Mapping[str, Iterable[Job]]) -> None:
+        """Make the calls that are not recorded yet. `jobs` is by the config's name of a model."""
+        by_provider: dict[str, list[Iterator[Job]]] = {}
+        for name, of_model in jobs.items():
+            by_provider.setdefault(self._config.models[name].provider, []).append(iter(of_model))
+        for provider in by_provider:
+            self._pool(provider)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            for provider, several in by_provider.items():
+                gate, waiting = self._plan.pace.gate(provider), self._waiting(several)
+                tasks += [asyncio.create_task(self._work(waiting, gate)) for _ in range(gate.concurrency)]
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _waiting(self, of_models: Sequence[Iterator[Job]]) -> Iterator[Job]:
+        """The jobs of one provider, one of each model in turn."""
+        for each in zip_longest(*of_models):
+            for job in each:
+                if job is not None and not self._journal.is_settled(job.row):
+                    yield job
+
+    async def _work(self, waiting: Iterator[Job], gate: Gate) -> None:
         for job in waiting:
-            if job.name in self.report.given_up:
+            if job.model in self.report.given_up:
                 continue
             call = None if self.report.stopped else await self._ask(job, gate)
             if call is None:
@@ -176,14 +214,13 @@ class _Run:
             self._keep(job, call)
             self._progress(self.report)
 
-    async def _ask(self, job: _Job, gate: Gate) -> Call | None:
-        """The call, tried again while its fault may pass; None where the ceiling leaves no room for it."""
-        request = self._plan.request(job.name, job.question, job.place.sample)
-        model = self._plan.config.models[job.name]
+    async def _ask(self, job: Job, gate: Gate) -> Call | None:
+        """The call, retried while its error may pass; None if the cost ceiling leaves no room for it."""
+        model = self._plan.config.models[job.model]
         retries = model.retries_at(self._plan.config.providers[model.provider])
         for tries in range(retries + 1):
             async with gate():
-                call = await self._within_budget(job.name, request)
+                call = await self._within_budget(job)
             if call is None:
                 return None
             error = call.completion.error
@@ -196,11 +233,11 @@ class _Run:
                 await asyncio.sleep(wait_s)
         return call
 
-    async def _within_budget(self, name: str, request: ChatRequest) -> Call | None:
-        """Calls under way hold room for their worst case: where there is none, wait until one has landed."""
+    async def _within_budget(self, job: Job) -> Call | None:
+        """Open calls reserve their worst cost. If that leaves no room for another, wait until one of them ends."""
         while not self.report.stopped:
             self._open += 1
-            call = await FanOut(self._config, self._pool, self._budget).ask("member", name, request)
+            call = await FanOut(self._config, self._pool, self._budget).ask(job.role, job.model, job.request)
             self._open -= 1
             error = call.completion.error
             if error is None or error.kind != "budget":
@@ -215,22 +252,22 @@ class _Run:
                 await self._landed.wait()
         return None
 
-    def _keep(self, job: _Job, call: Call) -> None:
-        model = self._config.models[job.name]
+    def _keep(self, job: Job, call: Call) -> None:
+        model = self._config.models[job.model]
         head = {"provider": model.provider, **({"family": model.family} if model.family else {})}
-        self._journal.add(job.place, {**head, **reply_fields(call)})
+        self._journal.add(job.row, {**head, **reply_fields(call)})
         self.report.asked += 1
         error = call.completion.error
         if error:
-            self.report.errors[job.name, error.line] += 1
-        self._in_a_row[job.name] = 0 if error is None else self._in_a_row.get(job.name, 0) + 1
-        if error and (error.permanent or self._in_a_row[job.name] >= IN_A_ROW):
+            self.report.errors[job.model, error.line] += 1
+        self._in_a_row[job.model] = 0 if error is None else self._in_a_row.get(job.model, 0) + 1
+        if error and (error.permanent or self._in_a_row[job.model] >= IN_A_ROW):
             times = "" if error.permanent else f"{IN_A_ROW} failures in a row, the last one: "
-            self.report.given_up[job.name] = f"{times}{error.line}"
+            self.report.given_up[job.model] = f"{times}{error.line}"
 
 
 def reply_fields(call: Call) -> dict[str, Any]:
-    """A call's part of a row of `responses.jsonl`. What is not there is left out."""
+    """A call's part of a row of `responses.jsonl`. Fields without a value are left out."""
     done = call.completion
     measured: dict[str, Any] = {"latency_ms": round(done.latency_ms, 1)}
     if done.cost.known:
