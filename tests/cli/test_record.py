@@ -119,7 +119,7 @@ def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     assert "sums.jsonl:1: needs `question`" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["record", "--out", str(tmp_path)])
-    assert "one of the arguments --questions --from-traces is required" in capsys.readouterr().err
+    assert "one of the arguments --questions --from-traces --disputes is required" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
