@@ -13,6 +13,7 @@ from __future__ import annotations
 import compileall
 import os
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -79,7 +80,8 @@ def architecture() -> str:
             key, _, value = pair.partition("=")
             if key == "Architecture":
                 return value.strip("\"'")
-    return "x86_64"
+    default = re.search(r"^  Architecture: \{.*?\bDefault: (\w+)", (ROOT / "template.yaml").read_text(), re.MULTILINE)
+    return default[1] if default else sys.exit("template.yaml has no parameter Architecture")
 
 
 def install(target: Path, machine: str) -> None:

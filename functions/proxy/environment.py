@@ -86,6 +86,8 @@ class Environment:
         )
         # API Gateway has checked the key. Locally, where it does not, EMERGE_API_KEYS may.
         keys = [] if environ.get(variables.AUTH) == "gateway" else read_api_keys(environ)
+        origins = read_origins(environ.get(variables.CORS_ORIGINS, ""))
+        self._allows_preflight = bool(origins)
         details = {
             "build": _build_id(),
             "response_mode": "stream" if self.streams else "buffered",
@@ -94,7 +96,7 @@ class Environment:
         self._app = create_app(
             self.engine,
             api_keys=keys,
-            cors_origins=read_origins(environ.get(variables.CORS_ORIGINS, "")),
+            cors_origins=origins,
             details=lambda: self._status(details),
         )
 
@@ -144,7 +146,9 @@ class Environment:
     async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI app. A request that ends in an error before the engine runs is logged and counted here."""
         invocation = _invocation.get()
-        refusal = refusal_of(scope["aws.event"], authorized_only=self._behind_gateway)
+        refusal = refusal_of(
+            scope["aws.event"], authorized_only=self._behind_gateway, allows_preflight=self._allows_preflight
+        )
         reply = _ErrorReply(send)
         began = time.perf_counter()
         try:
@@ -153,7 +157,8 @@ class Environment:
             else:
                 await self._app({**scope, "emerge.deadline": invocation.deadline}, receive, reply)
         finally:
-            if reply.status and not invocation.recorded and not scope["path"].endswith(HEALTH):
+            is_open = scope["path"].endswith(HEALTH) or (self._allows_preflight and scope["method"] == "OPTIONS")
+            if reply.status and not invocation.recorded and not is_open:
                 self._refused(reply, refusal, (time.perf_counter() - began) * 1000)
 
     def _refused(self, reply: _ErrorReply, refusal: Refusal | None, latency_ms: float) -> None:

@@ -47,8 +47,9 @@ NOT_AUTHORIZED = Refusal(401, "invalid_api_key", "The request did not come throu
 NOT_BASE64 = Refusal(400, "invalid_body", "The body is not the Base64 that the event says it is.")
 
 
-def refusal_of(event: Any, *, authorized_only: bool) -> Refusal | None:
-    """`authorized_only`: a request must bear the authorizer's key id, but for GET /healthz."""
+def refusal_of(event: Any, *, authorized_only: bool, allows_preflight: bool = False) -> Refusal | None:
+    """`authorized_only`: a request must bear the authorizer's key id, except for GET /healthz and, with
+    `allows_preflight`, a browser's preflight."""
     if not isinstance(event, Mapping):
         return NO_REQUEST
     request = mapping(event.get("requestContext"))
@@ -57,7 +58,8 @@ def refusal_of(event: Any, *, authorized_only: bool) -> Refusal | None:
     if not isinstance(event.get("httpMethod"), str) or not event["httpMethod"]:
         return NO_REQUEST
     is_health = event["httpMethod"] == "GET" and text_of(event.get("path")).endswith(HEALTH)
-    if authorized_only and not is_health and key_id_of(event) is None:
+    is_open = is_health or (allows_preflight and event["httpMethod"] == "OPTIONS")
+    if authorized_only and not is_open and key_id_of(event) is None:
         return NOT_AUTHORIZED
     return NOT_BASE64 if event.get("isBase64Encoded") and _decoded(event.get("body")) is None else None
 

@@ -63,6 +63,16 @@ def test_a_header_given_twice_stays_two() -> None:
     assert (b"content-type", b"application/json") in scope["headers"]  # of `headers` alone
 
 
+def test_a_preflight_is_let_in_if_there_are_origins() -> None:
+    preflight = {**event("OPTIONS"), "requestContext": {}}
+    refused = gateway.refusal_of(preflight, authorized_only=True)
+    assert refused and refused.status == 401
+    assert gateway.refusal_of(preflight, authorized_only=True, allows_preflight=True) is None
+    other = {**event("POST"), "requestContext": {}}
+    refused = gateway.refusal_of(other, authorized_only=True, allows_preflight=True)
+    assert refused and refused.status == 401
+
+
 @pytest.mark.parametrize(
     ("given", "guarded", "status"),
     [

@@ -457,6 +457,25 @@ def test_only_requests_of_the_authorizer_are_served(
     assert lambda_function(AWS_SAM_LOCAL="true").module.handler(direct, Context())["statusCode"] == 200
 
 
+def test_a_preflight_needs_no_key_and_is_not_counted(aws: Any, lambda_function: Any) -> None:
+    origin = "https://app.example.com"
+    headers = {"host": "api.example", "origin": origin, "access-control-request-method": "POST"}
+    headers["access-control-request-headers"] = "authorization,content-type"
+    preflight = event("OPTIONS", "/v1/chat/completions", headers=headers)
+    preflight["requestContext"].pop("authorizer")
+    function = lambda_function(EMERGE_CORS_ORIGINS=origin)
+    allowed = function.module.handler(preflight, Context())
+    assert (allowed["statusCode"], allowed["headers"]["access-control-allow-origin"]) == (204, origin)
+    stranger = {**preflight, "headers": {**headers, "origin": "https://other.example"}, "multiValueHeaders": {}}
+    refused = function.module.handler(stranger, Context())
+    assert refused["statusCode"] == 405 and "access-control-allow-origin" not in refused["headers"]
+    asked = function("POST", "/v1/chat/completions", QUESTION, headers={"origin": origin})
+    assert (asked.status, asked.headers["access-control-allow-origin"]) == (200, origin)
+    assert [line["status"] for line in function.logged("request")] == [200]
+    closed = lambda_function(EMERGE_CORS_ORIGINS=None)
+    assert closed.module.handler(preflight, Context())["statusCode"] == 401
+
+
 def test_without_time_nobody_is_asked_and_nothing_is_billed(
     aws: Any, push: Any, upstream: Any, says: Any, lambda_function: Any
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from emerge_core.api.cors import read_origins
 from emerge_core.config import detect, load_config
 from emerge_core.telemetry import metrics
 from tests.support.aws.resolve import Resolver
@@ -39,6 +40,7 @@ EVERYTHING = {
     "ApiGatewayLogsRole": "create",
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bounds",
     "LayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
+    "CorsOrigins": "https://app.example.com,http://localhost:3000",
     "AuthorizerConcurrency": "10",
     "DefaultPanel": "bedrock",
     "BedrockModelArns": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
@@ -171,6 +173,7 @@ def replaced_properties() -> set[str]:
 CHANGES = [
     *({"LogLevel": "DEBUG"}, {"MemorySize": "1769"}, {"Timeout": "90"}, {"ResponseMode": "stream"}),
     *({"SnapStart": "true"}, {"ModelMetrics": "false"}, {"Tracing": "true"}, {"LayerArn": "arn:l"}),
+    {"CorsOrigins": "*"},
     {"VpcSubnetIds": "subnet-1", "VpcSecurityGroupIds": "sg-1"},
 ]
 
@@ -236,6 +239,34 @@ def test_the_gateway_s_own_refusals_have_openai_s_shape(deployed: Any) -> None:
     for name in ("UNAUTHORIZED", "QUOTA_EXCEEDED", "INTEGRATION_TIMEOUT"):
         assert answers[name]["responseParameters"]["gatewayresponse.header.x-should-retry"] == "'false'"
     assert "gatewayresponse.header.Retry-After" in answers["THROTTLED"]["responseParameters"]
+
+
+def test_web_pages_of_the_listed_origins_may_call(deployed: Any, translated: Any) -> None:
+    closed, opened = deployed(), deployed(CorsOrigins=EVERYTHING["CorsOrigins"])
+    assert "options" not in body(closed)["paths"]["/{proxy+}"]
+    preflight = body(opened)["paths"]["/{proxy+}"]["options"]
+    assert preflight["security"] == []  # a browser sends no key with it
+    assert (
+        preflight["x-amazon-apigateway-integration"]
+        == methods(opened)["/healthz", "get"]["x-amazon-apigateway-integration"]
+    )
+    assert {place for place in methods(opened) if place not in methods(closed)} == {("/{proxy+}", "options")}
+    settings = of_type(opened, "AWS::ApiGateway::Stage")["ApiStage"]["MethodSettings"]
+    (throttle,) = [each for each in settings if each["HttpMethod"] == "OPTIONS"]
+    assert (throttle["ResourcePath"], throttle["ThrottlingRateLimit"]) == ("/~1{proxy+}", 20)
+    for template, header in ((closed, None), (opened, "'*'")):
+        for answer in body(template)["x-amazon-apigateway-gateway-responses"].values():
+            found = answer["responseParameters"].get("gatewayresponse.header.Access-Control-Allow-Origin")
+            assert found == header
+        function = of_type(template, "AWS::Lambda::Function")["ProxyFunction"]
+        origins = function["Environment"]["Variables"]["EMERGE_CORS_ORIGINS"]
+        assert origins == (EVERYTHING["CorsOrigins"] if header else "")
+    pattern = re.compile(translated()["Parameters"]["CorsOrigins"]["AllowedPattern"])
+    for given in ("", "*", "https://a.example", "https://a.example:8443,http://localhost:3000"):
+        assert pattern.fullmatch(given)
+        read_origins(given)
+    for wrong in ("a.example", "https://a.example/", "https://a.example/x", "https://a.example, https://b.example"):
+        assert not pattern.fullmatch(wrong)
 
 
 def statements(template: Any) -> list[Any]:
@@ -650,6 +681,6 @@ def test_variables_that_sam_local_may_set_are_declared(deployed: Any) -> None:
     """SAM passes no others. On AWS they are empty: keys belong into SSM."""
     variables = of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]["Environment"]["Variables"]
     empty = {name for name, value in variables.items() if value == ""}
-    assert empty == {"EMERGE_API_KEYS", *(known.variable for known in detect.KNOWN)}
+    assert empty == {"EMERGE_API_KEYS", "EMERGE_CORS_ORIGINS", *(known.variable for known in detect.KNOWN)}
     given = json.loads((ROOT / "events" / "env.json").read_text())["ProxyFunction"]
     assert set(given) <= set(variables)
