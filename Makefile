@@ -106,6 +106,18 @@ $(CLIENTS)/.tried: $(wildcard tests/conformance/*.lock) tests/conformance/packag
 	  || echo "WARNING: the clients could not be installed" >&2
 	@touch $@
 
+# Coding agents, each editing a file. They come from npm and take 1.2 GB, so they are a target of their own.
+# `npm ci` refuses the lock, which holds of one agent only the platforms that the registry had.
+AGENTS := .tools/agents
+.PHONY: agents
+agents: $(READY) $(AGENTS)/.tried
+	$(BIN)/python -m tests.conformance.run agents
+
+$(AGENTS)/.tried: tests/conformance/agents/package-lock.json
+	@mkdir -p $(AGENTS) && cp tests/conformance/agents/package*.json $(AGENTS)
+	@cd $(AGENTS) && npm install --silent --no-save --no-audit --no-fund || echo "WARNING: the coding agents could not be installed" >&2
+	@touch $@
+
 # Where the interpreter has no ensurepip (Debian without python3-venv), virtualenv makes the environment.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \

@@ -19,6 +19,8 @@ __all__ = [
     "INTERNAL",
     "OVERLOADED_CODE",
     "STOPPING",
+    "THREAD_NOT_FOUND",
+    "THREAD_UNSUPPORTED",
     "anthropic_error_body",
     "as_request_error",
     "encode_json",
@@ -30,6 +32,8 @@ __all__ = [
 ]
 
 OVERLOADED_CODE = "overloaded"
+THREAD_NOT_FOUND = "thread_not_found"
+THREAD_UNSUPPORTED = "thread_unsupported_request"
 _MESSAGES = "/v1/messages"
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -77,7 +81,10 @@ def error_body(error: RequestError, emerge: Mapping[str, Any] | None = None) -> 
 
 def anthropic_error_body(error: RequestError, emerge: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The error in Anthropic's shape, with the `emerge` object beside it."""
-    fields = {"type": _anthropic_type(error), "message": error.message, "code": error.code, "param": error.param}
+    fields: dict[str, Any] = {"type": _anthropic_type(error), "message": error.message}
+    fields |= {"code": error.code, "param": error.param}
+    if error.code in (THREAD_NOT_FOUND, THREAD_UNSUPPORTED):  # Anthropic's own codes, where its clients look for them
+        fields["details"] = {"error_code": error.code}
     body: dict[str, Any] = {"type": "error", "error": fields}
     return body if emerge is None else {**body, "emerge": emerge}
 

@@ -1,7 +1,8 @@
-"""Drives official clients, unchanged but for their base URL, against a real `emerge serve`: `make conformance`.
+"""Drives official clients, unchanged but for their base URL, against a real `emerge serve`.
 
-Every client's program runs twice: with a panel of three providers' kinds, and with one model. Then the
-OpenAPI document is held against the server. Prints a table; fails if anything in it did.
+`make conformance` drives the libraries and then holds the OpenAPI document against the server; `make agents` drives
+the coding agents, which are large to install. Every client's program runs twice: with a panel of three providers'
+kinds, and with one model. Prints a table; fails if anything in it did.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.conformance.coding import KNOWN_TO_AGENTS, PROGRAMS
 from tests.conformance.upstream import app
 from tests.support.server import Server
 
@@ -53,6 +55,15 @@ CLIENTS = (
     Client("Pydantic AI", TOOLS / "bin" / "python", "pydantic_ai_client"),
     Client("instructor", TOOLS / "instructor" / "bin" / "python", "instructor_client"),
     Client("AI SDK", None, "ai_sdk"),
+    Client("anthropic (Python)", TOOLS / "bin" / "python", "anthropic_python"),
+    Client("anthropic (Node)", None, "anthropic_node"),
+    Client("LangGraph", TOOLS / "bin" / "python", "langgraph_client"),
+    Client("smolagents", TOOLS / "bin" / "python", "smolagents_client"),
+    Client("agent-framework", TOOLS / "bin" / "python", "agent_framework_client"),
+)
+AGENTS = tuple(
+    Client(name, Path(sys.executable), program)
+    for name, program in (("Claude Code", "claude_code"), ("Codex", "codex"), ("opencode", "opencode"))
 )
 
 
@@ -65,15 +76,23 @@ class Result(NamedTuple):
 
 
 def main(wanted: Sequence[str]) -> int:
-    for needed in (TOOLS / "bin" / "python", TOOLS / "instructor" / "bin" / "python", NODE, SCRIPTS / "node_modules"):
-        if not needed.exists():
-            print(f"SKIPPED: {needed.relative_to(ROOT)} is missing: the clients could not be installed.")
+    """`wanted` are names of programs, or "agents" for all coding agents; by default all but those."""
+    known = {client.program: client for client in (*CLIENTS, *AGENTS)}
+    if wanted == ["agents"]:
+        wanted = [client.program for client in AGENTS]
+    clients = [known[name] for name in wanted if name in known] if wanted else list(CLIENTS)
+    needed = [PROGRAMS / ".bin"] if any(client in AGENTS for client in clients) else []
+    if any(client in CLIENTS for client in clients):
+        needed += [TOOLS / "bin" / "python", TOOLS / "instructor" / "bin" / "python", NODE, SCRIPTS / "node_modules"]
+        for script in (HERE / "js").glob("*.mjs"):
+            shutil.copy(script, SCRIPTS) if SCRIPTS.exists() else None
+    for path in needed:
+        if not path.exists():
+            print(f"SKIPPED: {path.relative_to(ROOT)} is missing: the clients could not be installed.")
             return 0
-    for script in (HERE / "js").glob("*.mjs"):
-        shutil.copy(script, SCRIPTS)
     results: list[Result] = []
     with Server(app()) as upstream, serving(upstream) as url:
-        runs = [(client, model) for client in CLIENTS for model in MODELS if not wanted or client.program in wanted]
+        runs = [(client, model) for client in clients for model in MODELS]
         with ThreadPoolExecutor(2) as pool:
             for found in pool.map(lambda run: drive(run[0], url, run[1]), runs):
                 results += found
@@ -102,7 +121,11 @@ def serving(upstream: str) -> Iterator[str]:
             for name, provider in (("a", "one"), ("b", "two"), ("c", "three"))
         },
         "embedders": {"small": {"provider": "one", "model": "small", "price": price}},
-        "ensembles": {"emerge": {"members": ["a", "b", "c"]}, "alone": {"members": ["a"]}},
+        "ensembles": {
+            "emerge": {"members": ["a", "b", "c"]},
+            "alone": {"members": ["a"]},
+        },
+        "aliases": {known: name for name, names in KNOWN_TO_AGENTS.items() for known in names},
         "default": "emerge",
     }
     with tempfile.TemporaryDirectory() as folder:

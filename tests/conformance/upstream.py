@@ -22,6 +22,7 @@ from emerge_core.evals.recordings.rows import Details
 from emerge_core.evals.replay.wire import Answer, AnthropicWire, OllamaWire, OpenAIWire, Wire
 from emerge_core.providers.simulated.schema_example import example
 from emerge_core.types import ToolCall, text_of
+from tests.conformance import coding
 
 DEGREES = {"Paris": 21, "Rome": 27, "Oslo": 9, "Cairo": 35, "Lima": 18}
 FACTS = {"city": "Paris", "degrees": 21, "name": "Ada", "age": 36}
@@ -44,6 +45,8 @@ class Turn:
     forced: str | None
     schema: Mapping[str, Any] | None
     wants_json: bool
+    said: str  # by users, in the whole conversation
+    steps: int  # the tools' results in it
 
 
 def app() -> Starlette:
@@ -59,6 +62,8 @@ def app() -> Starlette:
 
 def think(turn: Turn) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
     """The text, or the calls."""
+    if coded := coding.step(turn.said, turn.tools, turn.steps):
+        return coded
     cities = [city for city in re.findall(r"[A-Z][a-z]+", turn.asked) if city in DEGREES]
     open_cities = cities[len(turn.results) :]
     weather = next((name for name, schema in turn.tools.items() if "city" in schema.get("properties", {})), None)
@@ -95,10 +100,8 @@ def of_openai(body: Mapping[str, Any]) -> Turn:
         unanswered |= {call["id"] for call in message.get("tool_calls") or ()}
         known |= unanswered
     choice, wanted = body.get("tool_choice"), body.get("response_format") or {}
-    asked, results = _since_asked([(m["role"], text_of(m.get("content"))) for m in body["messages"]])
     return Turn(
-        asked=asked,
-        results=results,
+        **_read([(m["role"], text_of(m.get("content"))) for m in body["messages"]]),
         tools=_functions(body) if choice != "none" else {},
         forced=choice["function"]["name"] if isinstance(choice, dict) else "" if choice == "required" else None,
         schema=wanted["json_schema"]["schema"] if wanted.get("type") == "json_schema" else None,
@@ -119,11 +122,9 @@ def of_anthropic(body: Mapping[str, Any]) -> Turn:
         if text := text_of(message["content"]):
             said.append((message["role"], text))
     choice = body.get("tool_choice") or {}
-    asked, results = _since_asked(said)
     tools = {tool["name"]: tool["input_schema"] for tool in body.get("tools", ())}
     return Turn(
-        asked=asked,
-        results=results,
+        **_read(said),
         tools=tools if choice.get("type") != "none" else {},
         forced=choice.get("name") if choice.get("type") == "tool" else "" if choice.get("type") == "any" else None,
         schema=body.get("output_config", {}).get("format", {}).get("schema"),
@@ -136,10 +137,8 @@ def of_ollama(body: Mapping[str, Any]) -> Turn:
         if message["role"] == "tool" and not message.get("tool_name"):
             raise IncoherentError("a tool's result without the tool's name")
     wanted = body.get("format")
-    asked, results = _since_asked([(m["role"], m["content"]) for m in body["messages"]])
     return Turn(
-        asked=asked,
-        results=results,
+        **_read([(m["role"], m["content"]) for m in body["messages"]]),
         tools=_functions(body),
         forced=None,  # it has no tool_choice
         schema=wanted if isinstance(wanted, dict) else None,
@@ -152,15 +151,16 @@ def _functions(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {function["name"]: function.get("parameters") or {"type": "object"} for function in functions}
 
 
-def _since_asked(said: list[tuple[str, str]]) -> tuple[str, tuple[str, ...]]:
-    """The last user's text, and the tools' results after it."""
+def _read(said: list[tuple[str, str]]) -> dict[str, Any]:
+    """The last user's text and the tools' results after it; what users said at all, and how many results there are."""
     asked, results = "", tuple[str, ...]()
     for role, text in said:
         if role == "user":
             asked, results = text, ()
         elif role == "tool":
             results = (*results, text)
-    return asked, results
+    users = "\n".join(text for role, text in said if role == "user")
+    return {"asked": asked, "results": results, "said": users, "steps": sum(role == "tool" for role, _ in said)}
 
 
 def _serving(wire: Wire, read: Any) -> Any:

@@ -1,6 +1,7 @@
 """From Anthropic's system text and content blocks to messages in chat's shape.
 
-Nothing is reordered, so the translation of a conversation stays the same as it grows. Blocks of types that chat has
+Within a turn the tools' results come first; no turn is moved, so the translation of a conversation stays the same as
+it grows. Blocks of types that chat has
 no word for (results of tools that Anthropic ran, and types that are new) are left out of the translation.
 """
 
@@ -84,14 +85,11 @@ def _assistant(content: list[Any], place: str, called: set[str]) -> Iterator[Mes
 
 
 def _user(content: list[Any], place: str, called: set[str]) -> Iterator[Message]:
-    """A message per tool result, and one for what stands between them."""
+    """A message per tool result, which chat wants right after the calls, then one for the rest."""
     parts: list[Body] = []
     for spot, block in items(content, place, at_most=MAX_PARTS):
         kind = _kind(block, spot)
         if kind == "tool_result":
-            if parts:
-                yield {"role": "user", "content": parts}
-                parts = []
             result, images = _result(block, spot, called)
             yield result
             parts += images

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from emerge_core.api.errors import invalid
+from emerge_core.api.errors import THREAD_NOT_FOUND, THREAD_UNSUPPORTED, invalid
 from emerge_core.api.fields import Body, boolean, integer, mapping, number, one_of, shown, string, text
 from emerge_core.api.messages.input import read_messages
 from emerge_core.api.messages.tools import read_tools
 from emerge_core.api.tools import check_json_schema
+from emerge_core.errors import RequestError
 from emerge_core.types import ChatRequest, NativeRequest
 
 MAX_TOKENS = 2**31 - 1
@@ -35,6 +36,7 @@ def read_message(body: Body, *, counting: bool = False) -> MessageParams:
     if max_tokens is None and not counting:
         raise invalid("max_tokens", "`max_tokens` is missing.")
     stream = boolean(body, "stream") or False
+    _refuse_thread(body.get("thread"))
     offered = read_tools(body.get("tools"), body.get("tool_choice"))
     messages = read_messages(body.get("messages"), body.get("system"))
     request = ChatRequest(
@@ -51,6 +53,21 @@ def read_message(body: Body, *, counting: bool = False) -> MessageParams:
         native=NativeRequest(kind=KIND, body=body, messages=messages),
     )
     return MessageParams(model, request, stream)
+
+
+def _refuse_thread(value: Any) -> None:
+    """Nothing is stored here. The codes are those on which Anthropic's clients send the whole conversation instead."""
+    if value is None or value is False:
+        return
+    if isinstance(value, dict) and value.get("type") == "continue":
+        raise RequestError(
+            "`thread` continues a stored conversation, and nothing is stored here: send the whole conversation.",
+            status=404,
+            param="thread",
+            code=THREAD_NOT_FOUND,
+        )
+    message = "`thread` is not supported: conversations are not stored here. Leave it out, and send all messages."
+    raise invalid("thread", message, code=THREAD_UNSUPPORTED)
 
 
 def _stop(value: Any) -> tuple[str, ...]:

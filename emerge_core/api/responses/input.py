@@ -1,6 +1,7 @@
 """From the items of `input` to messages in chat's shape.
 
-Items list a message and its function calls one after the other: a call joins the assistant message before it.
+Items list a message and its function calls one after the other: a call joins the assistant message before it. Images
+in a tool's output, which chat takes from users only, follow in a user's message after the last output.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
 from emerge_core.api.responses.state import state_in
-from emerge_core.api.responses.tools import flat_name
+from emerge_core.api.responses.tools import ADDITIONAL_TOOLS, flat_name
 
 _ROLES = ("user", "assistant", "system", "developer")
 _PARTS = {
@@ -21,14 +22,15 @@ _PARTS = {
     "assistant": ("output_text", "refusal", "input_text"),
     "system": ("input_text",),
     "developer": ("input_text",),
-    "tool": ("input_text",),
+    "tool": ("input_text", "input_image", "input_file"),
 }
 _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
-# Of tools that ran at another provider: only its models can read them.
-_FOREIGN = frozenset(
+# Of tools that ran at another provider, which only its models can read, and what is no message.
+_LEFT_OUT = frozenset(
     {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "compaction"}
     | {"mcp_list_tools", "mcp_call", "tool_search_call", "tool_search_output"}
+    | {"context_compaction", "configuration_update", ADDITIONAL_TOOLS}
 )
 _ITEMS = ("message", *_CALLS, *_OUTPUTS, "reasoning")
 
@@ -45,19 +47,27 @@ def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
         raise invalid("input", f"`input` must be a string or a list of items, not {shown(value)}.")
     called: set[str] = set()
     state: dict[str, Any] = {}  # of a reasoning item, for the assistant message that it precedes
+    pictures: list[Body] = []  # images in the outputs of the calls before
     for place, item in items(value, "input", at_least=1, at_most=MAX_MESSAGES):
         kind = _kind(item, place)
+        if pictures and kind not in (*_OUTPUTS, *_LEFT_OUT):
+            messages.append({"role": "user", "content": pictures})
+            pictures = []
         if kind == "message":
             messages.append(_message(item, place))
         elif kind in _CALLS:
             _open_calls(messages).append(_call(item, place, called))
         elif kind in _OUTPUTS:
-            messages.append(_result(item, place, called))
+            result, images = _result(item, place, called)
+            messages.append(result)
+            pictures += images
         elif kind == "reasoning":
             state = state_in(item)
         if state and messages and messages[-1]["role"] == "assistant":
             messages[-1].update({name: value for name, value in state.items() if name not in messages[-1]})
             state = {}
+    if pictures:
+        messages.append({"role": "user", "content": pictures})
     if not any(message["role"] != "system" for message in messages):
         raise invalid("input", "`input` holds no message to answer: send at least one.")
     return tuple(messages)
@@ -72,7 +82,7 @@ def _kind(item: Body, place: str) -> str:
             f"{place}.type",
             f'`{place}.type` "item_reference" is not supported: nothing is stored here. Send the item itself.',
         )
-    return kind if isinstance(kind, str) and kind in _FOREIGN else one_of(kind, _ITEMS, f"{place}.type")
+    return kind if isinstance(kind, str) and kind in _LEFT_OUT else one_of(kind, _ITEMS, f"{place}.type")
 
 
 def _message(item: Body, place: str) -> dict[str, Any]:
@@ -141,14 +151,15 @@ def _call(item: Body, place: str, called: set[str]) -> dict[str, Any]:
         arguments = json.dumps({"input": string(item, "input", f"{place}.input")}, ensure_ascii=False)
     else:
         arguments = string(item, "arguments", f"{place}.arguments") or ""
-        namespace = string(item, "namespace", f"{place}.namespace", required=False)
-        name = flat_name(namespace, name) if namespace else name
+    namespace = string(item, "namespace", f"{place}.namespace", required=False)
+    name = flat_name(namespace, name) if namespace else name
     call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
     extra = item.get("extra_content")
     return call | ({"extra_content": extra} if isinstance(extra, dict) else {})
 
 
-def _result(item: Body, place: str, called: set[str]) -> dict[str, Any]:
+def _result(item: Body, place: str, called: set[str]) -> tuple[dict[str, Any], list[Body]]:
+    """The tool's message, and what a user's message shows of it: images and files."""
     call_id = text(item, "call_id", f"{place}.call_id")
     if call_id not in called:
         raise invalid(
@@ -156,4 +167,8 @@ def _result(item: Body, place: str, called: set[str]) -> dict[str, Any]:
             f"`{place}.call_id` is {shown(call_id)}, but no function_call before it has that id. Nothing is stored "
             "here: send the function_call item too, then its output.",
         )
-    return {"role": "tool", "tool_call_id": call_id, "content": _content(item.get("output"), "tool", f"{place}.output")}
+    content, seen = _content(item.get("output"), "tool", f"{place}.output"), list[Body]()
+    if not isinstance(content, str):
+        seen = [part for part in content if part["type"] != "text"]
+        content = [part for part in content if part["type"] == "text"] or "(see the image)"
+    return {"role": "tool", "tool_call_id": call_id, "content": content}, seen

@@ -53,7 +53,7 @@ def read_response(body: Body) -> ResponseParams:
     stream = boolean(body, "stream") or False
     instructions = string(body, "instructions", "instructions", required=False)
     effort, verbosity = _reasoning_effort(body), _verbosity(body)
-    offered = read_tools(body.get("tools"))
+    offered = read_tools(body.get("tools"), body.get("input"))
     tools, choice = read_choice(body.get("tool_choice"), offered)
     top_logprobs = integer(body, "top_logprobs", 0, 20)
     extra = {name: value for name, value in body.items() if name not in _CONSUMED and value is not None}

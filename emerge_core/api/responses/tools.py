@@ -1,13 +1,14 @@
 """From the tools of a response to chat's function tools, and from calls back to items.
 
 Tools that the provider itself would run are left out and named. The tools of a namespace are offered under one flat
-name each; a custom tool, which takes free text, becomes a function with one string.
+name each; a custom tool, which takes free text, becomes a function with one string. Coding agents also send tools as
+items of the input (`additional_tools`): they are offered like the others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from emerge_core.api.errors import invalid
@@ -16,6 +17,7 @@ from emerge_core.api.limits import MAX_TOOLS
 from emerge_core.api.tools import chosen_tool, functions, read_tool_choice
 from emerge_core.types import ToolCall
 
+ADDITIONAL_TOOLS = "additional_tools"  # the type of an input item
 _OF_FUNCTION = ("name", "description", "parameters", "strict")
 _FREE_TEXT = {
     "type": "object",
@@ -29,18 +31,18 @@ class Tools(NamedTuple):
     """Function tools in chat's shape, and how they were called by the client."""
 
     functions: tuple[Body, ...] = ()
-    custom: frozenset[str] = frozenset()  # names of tools that take free text
+    custom: frozenset[str] = frozenset()  # flat names of tools that take free text
     namespaces: dict[str, tuple[str, str]] = {}  # flat name → namespace and name in it  # noqa: RUF012
     dropped: tuple[str, ...] = ()  # as `dropped_params` names them
 
     def item_of(self, call: ToolCall, *, id_: str, status: str) -> dict[str, Any]:
         """The output item of a call."""
-        item = {"id": id_, "type": "function_call", "status": status, "call_id": call.id}
-        if call.name in self.custom:
-            return {**item, "type": "custom_tool_call", "name": call.name, "input": free_text(call.arguments)}
         namespace, name = self.namespaces.get(call.name, (None, call.name))
-        item |= {"name": name, "arguments": call.arguments}
+        item = {"id": id_, "type": "function_call", "status": status, "call_id": call.id, "name": name}
         item |= {"namespace": namespace} if namespace else {}
+        if call.name in self.custom:
+            return {**item, "type": "custom_tool_call", "input": free_text(call.arguments)}
+        item["arguments"] = call.arguments
         return item | ({"extra_content": dict(call.extra_content)} if call.extra_content else {})
 
 
@@ -57,14 +59,18 @@ def free_text(arguments: str) -> str:
     return value if isinstance(value, str) else arguments
 
 
-def read_tools(value: Any) -> Tools:
-    """Raises RequestError, a 400 that names the tool; also if no tool is left."""
-    if value is None:
-        return Tools()
+def read_tools(value: Any, input_: Any = None) -> Tools:
+    """The tools of the body and of the items in its input; of an item's tool that was sent before, the later one
+    counts. Raises RequestError, a 400 that names the tool; also if no tool is left."""
     custom: set[str] = set()
     namespaces: dict[str, tuple[str, str]] = {}
     dropped: list[str] = []
-    flat = list(_flattened(value, custom, namespaces, dropped))
+    flat = [] if value is None else list(_flattened(value, "tools", custom, namespaces, dropped))
+    added: dict[Any, Body] = {}
+    for place, tools in _added(input_):
+        for tool in _flattened(tools, place, custom, namespaces, dropped):
+            added[tool["function"].get("name")] = tool
+    flat = [tool for tool in flat if tool["function"].get("name") not in added] + [*added.values()]
     named = functions(flat, lambda tool, _: (tool["function"], tool["place"]))
     offered = tuple({"type": "function", "function": _given(function)} for _, function in named)
     if dropped and not offered:
@@ -82,31 +88,46 @@ def _given(function: Body) -> Body:
     return {name: function[name] for name in _OF_FUNCTION if function.get(name) is not None}
 
 
+def _added(input_: Any) -> Iterable[tuple[str, Any]]:
+    """The places and tools of the input's `additional_tools` items."""
+    for index, item in enumerate(input_ if isinstance(input_, list) else ()):
+        if isinstance(item, dict) and item.get("type") == ADDITIONAL_TOOLS and item.get("tools") is not None:
+            yield f"input[{index}].tools", item["tools"]
+
+
 def _flattened(
-    value: Any, custom: set[str], namespaces: dict[str, tuple[str, str]], dropped: list[str]
+    value: Any, listed: str, custom: set[str], namespaces: dict[str, tuple[str, str]], dropped: list[str]
 ) -> Iterator[Body]:
-    for place, tool in items(value, "tools", at_most=MAX_TOOLS):
+    """Function tools with their places. The sets and lists take what must be known of them."""
+    for place, tool in items(value, listed, at_most=MAX_TOOLS):
         kind = tool.get("type")
         if not isinstance(kind, str):
             one_of(kind, ("function",), f"{place}.type")
         if kind == "function":
             yield {"function": tool, "place": place}
         elif kind == "custom":
-            name = text(tool, "name", f"{place}.name")
-            custom.add(name)
-            function = {"name": name, "description": _custom_description(tool), "parameters": _FREE_TEXT}
-            yield {"function": function, "place": place}
+            custom.add(text(tool, "name", f"{place}.name"))
+            yield {"function": _taking_text(tool), "place": place}
         elif kind == "namespace":
             namespace = text(tool, "name", f"{place}.name")
             for spot, inner in items(tool.get("tools"), f"{place}.tools", at_most=MAX_TOOLS):
-                if inner.get("type") != "function":
+                if inner.get("type") not in ("function", "custom"):
                     dropped.append(f"{namespace}.{str(inner.get('type'))[:60]}")
                     continue
                 name = text(inner, "name", f"{spot}.name")
-                namespaces[flat_name(namespace, name)] = namespace, name
-                yield {"function": {**inner, "name": flat_name(namespace, name)}, "place": spot}
+                flat = flat_name(namespace, name)
+                namespaces[flat] = namespace, name
+                if inner["type"] == "custom":
+                    custom.add(flat)
+                    inner = _taking_text(inner)
+                yield {"function": {**inner, "name": flat}, "place": spot}
         else:
             dropped.append(str(kind)[:60])
+
+
+def _taking_text(tool: Body) -> Body:
+    """A custom tool as a function of one string."""
+    return {"name": tool["name"], "description": _custom_description(tool), "parameters": _FREE_TEXT}
 
 
 def _custom_description(tool: Body) -> str:

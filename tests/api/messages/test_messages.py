@@ -447,3 +447,36 @@ def test_aliases_are_names(http: httpx.Client, engine: Any) -> None:
 
 def test_head_on_the_root(http: httpx.Client) -> None:
     assert http.head("/").status_code == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_stored_conversation_is_refused_so_that_clients_send_the_whole(
+    client: anthropic.Anthropic, engine: Any, *, streamed: bool
+) -> None:
+    thread: Any = {"type": "create"}
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        create(client, extra_body={"thread": thread}, stream=streamed)
+    assert refused.value.body["error"]["details"] == {"error_code": "thread_unsupported_request"}  # type: ignore[index]
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    with pytest.raises(anthropic.NotFoundError) as lost:
+        create(client, extra_body={"thread": thread}, stream=streamed)
+    assert lost.value.body["error"]["details"] == {"error_code": "thread_not_found"}  # type: ignore[index]
+    assert engine.requests == []
+
+
+def test_images_in_results_follow_the_last_of_them(client: anthropic.Anthropic, engine: Any) -> None:
+    uses: Any = [{"type": "tool_use", "id": name, "name": "add", "input": {}} for name in ("c1", "c2")]
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    results = [
+        {"type": "tool_result", "tool_use_id": "c1", "content": [image]},
+        {"type": "tool_result", "tool_use_id": "c2", "content": "ok"},
+        {"type": "text", "text": "And now?"},
+    ]
+    create(
+        client,
+        tools=[TOOL],
+        messages=[USER, {"role": "assistant", "content": uses}, {"role": "user", "content": results}],
+    )
+    messages = engine.requests[0].messages
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool", "user"]
+    assert [part["type"] for part in messages[4]["content"]] == ["image_url", "text"]

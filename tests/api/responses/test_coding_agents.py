@@ -142,3 +142,48 @@ def test_small_manners(http: httpx.Client, engine: Any) -> None:
     upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
     refused = http.get("/v1/responses", headers=upgrade)
     assert (refused.status_code, refused.json()["error"]["code"]) == (426, "upgrade_required")
+
+
+def test_tools_in_the_input_are_offered_too(http: httpx.Client, engine: Any, make: Any) -> None:
+    script = {"type": "custom", "name": "exec", "description": "Runs JavaScript."}
+    sent = {
+        "type": "additional_tools",
+        "role": "developer",
+        "tools": [{"type": "namespace", "name": "functions", "tools": [script]}, {**RUN, "description": "old"}],
+    }
+    later = {"type": "additional_tools", "tools": [RUN]}
+    effort = {"type": "configuration_update", "reasoning": {"effort": "low"}}
+    engine.result = called(make, ToolCall(id="c1", name="functions__exec", arguments='{"input": "text(1)"}'))
+    user = {"role": "user", "content": "hi"}
+    item = post(http, input=[sent, user, effort, later]).json()["output"][0]
+    offered = [tool["function"] for tool in engine.requests[0].tools]
+    assert [function["name"] for function in offered] == ["functions__exec", "run"]
+    assert "description" not in offered[1]
+    assert [message["role"] for message in engine.requests[0].messages] == ["user"]
+    assert (item["type"], item["namespace"], item["name"]) == ("custom_tool_call", "functions", "exec")
+    assert item["input"] == "text(1)"
+    done = {"type": "custom_tool_call_output", "call_id": "c1", "output": "1"}
+    assert post(http, input=[sent, user, item, done]).status_code == 200
+    called_before = engine.requests[1].messages[1]["tool_calls"][0]["function"]
+    assert called_before == {"name": "functions__exec", "arguments": '{"input": "text(1)"}'}
+
+
+def test_a_faulty_tool_in_the_input_is_named(http: httpx.Client) -> None:
+    sent = {"type": "additional_tools", "tools": [RUN, {"type": "function"}]}
+    reply = post(http, input=[{"role": "user", "content": "hi"}, sent])
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "input[1].tools[1].name")
+
+
+def test_images_in_outputs_follow_the_last_of_them(http: httpx.Client, engine: Any) -> None:
+    calls = [{"type": "function_call", "call_id": f"c{n}", "name": "run", "arguments": "{}"} for n in (1, 2)]
+    picture = {"type": "input_image", "image_url": "data:image/png;base64,aGk="}
+    outputs = [
+        {"type": "function_call_output", "call_id": "c1", "output": [picture]},
+        {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "ok"}]},
+    ]
+    user = {"role": "user", "content": "hi"}
+    for more in ([], [user]):
+        assert post(http, tools=[RUN], input=[user, *calls, *outputs, *more]).status_code == 200
+        messages = engine.requests[-1].messages
+        assert [message["role"] for message in messages[1:5]] == ["assistant", "tool", "tool", "user"]
+        assert messages[4]["content"] == [{"type": "image_url", "image_url": {"url": picture["image_url"]}}]

@@ -30,6 +30,11 @@ def feature(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
 
 
 def run(client: str, package: str) -> None:
+    """Runs every feature of a client that is an installed package."""
+    report(client, version(package))
+
+
+def report(client: str, its_version: str) -> None:
     """Runs every feature and prints a line of JSON for each."""
     for name, function in _features:
         fault = None
@@ -41,4 +46,4 @@ def run(client: str, package: str) -> None:
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             fault = f"{type(error).__name__}: {str(error)[:300]}"
-        print(json.dumps({"client": client, "version": version(package), "feature": name, "fault": fault}), flush=True)
+        print(json.dumps({"client": client, "version": its_version, "feature": name, "fault": fault}), flush=True)
