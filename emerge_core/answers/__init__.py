@@ -1,6 +1,6 @@
 """Answer keys: extraction, normalisation, equality; usability and confidence of replies."""
 
-from emerge_core.answers.extractor import Extractor, candidate
+from emerge_core.answers.extractor import Extractor, candidate, read_candidate
 from emerge_core.answers.forms.tool_calls import names_key
 from emerge_core.answers.groups import group_keys, same, strongest
 from emerge_core.answers.question.form import explain_form, form_of
@@ -15,6 +15,7 @@ __all__ = [
     "hedges",
     "is_refusal",
     "names_key",
+    "read_candidate",
     "same",
     "strongest",
 ]

@@ -6,6 +6,7 @@ It never sees a reference answer, a task or a model.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,11 +28,12 @@ from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completio
 
 log = logging.getLogger("emerge")
 
+LONG = 20_000  # characters that are read in a few milliseconds; longer texts are read in a thread
 MAX_READ = 500_000  # characters; longer than any model's output, so longer replies are not searched
 
 
 class Extractor:
-    """Reads the replies to one request. Not thread-safe: it remembers the reply that it read last."""
+    """Reads the replies to one request, and remembers the one that it read last. Thread-safe."""
 
     def __init__(self, request: ChatRequest, answer_key: Sequence[str] = ()) -> None:
         self._question = Question.of(request.last_user_text)
@@ -111,6 +113,11 @@ class Extractor:
                 )
         return gold_key(self._question, text)
 
+    def is_long(self, completion: Completion) -> bool:
+        """Whether reading the reply takes so long that other requests would notice."""
+        size = len(completion.text or "") + sum(len(call.arguments) for call in completion.tool_calls)
+        return size + len(self._question.text) > LONG
+
     # JSON
 
     def _normal(self, text: str) -> str:
@@ -123,15 +130,18 @@ class Extractor:
 
     def _parse(self, text: str) -> tuple[Any] | None:
         """The JSON value of a reply, or of the code fence that encloses it. The last one is remembered."""
-        if self._parsed is None or self._parsed[0] is not text:
-            self._parsed = (text, json_keys.parse_fenced(text))
-        return self._parsed[1]
+        parsed = self._parsed
+        if parsed is None or parsed[0] is not text:
+            self._parsed = parsed = (text, json_keys.parse_fenced(text))
+        return parsed[1]
 
     def _json_fault(self, text: str, cut: bool) -> Unusable | None:
         found = self._parse(text) if not text.rstrip().endswith("```") else None
         if found is None:
             if cut:
                 return Unusable("truncated")
+            if json_keys.exceeds_values(text):
+                return Unusable("invalid_json", f"more than {json_keys.MAX_VALUES:,} parts")
             return Unusable("refusal" if is_refusal(text) else "invalid_json")
         if self._schema is None:
             return None if isinstance(found[0], dict) else Unusable("invalid_json", "not an object")
@@ -141,9 +151,11 @@ class Extractor:
     # text
 
     def _read(self, completion: Completion) -> Reading | None:
-        if self._last is None or self._last[0] is not completion:
-            self._last = (completion, self._reading(completion.text or "", completion.finish_reason == "length"))
-        return self._last[1]
+        last = self._last
+        if last is None or last[0] is not completion:
+            reading = self._reading(completion.text or "", completion.finish_reason == "length")
+            self._last = last = (completion, reading)
+        return last[1]
 
     def _states(self, completion: Completion) -> bool:
         reading = self._read(completion)
@@ -218,3 +230,10 @@ def candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:
     except Exception as fault:
         log.warning("a reply of %s could not be read: %s", call.model, type(fault).__name__)
         return Candidate(call=call, member=member, why_unusable=Unusable("error", "unreadable reply"))
+
+
+async def read_candidate(extractor: Extractor, call: Call, member: Member) -> Candidate:
+    """`candidate`, in a thread if the reply or the question is long: the event loop stays free for other requests."""
+    if call.completion.ok and extractor.is_long(call.completion):
+        return await asyncio.to_thread(candidate, extractor, call, member)
+    return candidate(extractor, call, member)

@@ -14,7 +14,7 @@ from math import inf
 from emerge_core import pricing
 from emerge_core.aggregators import get_aggregator
 from emerge_core.aggregators.tally import agreement, groups, votes
-from emerge_core.answers import Extractor, candidate, hedges
+from emerge_core.answers import Extractor, hedges, read_candidate
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
 from emerge_core.strategies.last_resort import last_resort
@@ -38,7 +38,7 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
         at_least = needed - sum(c.usable for c in asked) - later
         live = last or len(order) == 1
         async with aclosing(fanout.panel(step, request, at_least=at_least, live=live)) as panel:
-            landed = [candidate(extractor, call, call.member or step[0]) async for call in panel]
+            landed = [await read_candidate(extractor, call, call.member or step[0]) async for call in panel]
         asked.extend(sorted(landed, key=lambda c: order.index(c.member)))
         speaker = _agreed(asked) if agree else _substantive(asked[-1])
         if asked[-1].call.live and asked[-1].completion.ok:

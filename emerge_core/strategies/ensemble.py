@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from emerge_core.aggregators import AGGREGATORS, get_aggregator
 from emerge_core.aggregators.early_decision import Verdict, decided
-from emerge_core.answers import Extractor, candidate
+from emerge_core.answers import Extractor, read_candidate
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
 from emerge_core.strategies.escalation import Escalation, VotesFirst, is_disputed
@@ -86,7 +86,7 @@ async def _ask_panel(
         ):
             async for call in panel:
                 member = call.member or members[0]
-                landed[member.position] = candidate(extractor, call, member)
+                landed[member.position] = await read_candidate(extractor, call, member)
                 out = [m for m in members if m.position not in landed]
                 if rule and out:
                     verdict = decided(
@@ -109,6 +109,6 @@ async def _ask_panel(
             raise
     for call in fanout.calls:  # those cancelled by leaving the panel early
         if call.role == "member" and call.member and call.member.position not in landed:
-            late = candidate(extractor, call, call.member)
+            late = await read_candidate(extractor, call, call.member)
             landed[call.member.position] = replace(late, cut=grace.expired())
     return tuple(landed[position] for position in sorted(landed)), verdict != "wait" or grace.expired()

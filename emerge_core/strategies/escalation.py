@@ -14,7 +14,7 @@ from math import fsum
 
 from emerge_core.aggregators import get_aggregator
 from emerge_core.aggregators.tally import escalates, usable
-from emerge_core.answers import Extractor, candidate
+from emerge_core.answers import Extractor, read_candidate
 from emerge_core.config.schema import PANEL, EnsembleConfig, EscalateConfig
 from emerge_core.fanout import FanOut
 from emerge_core.strategies.adjudication import adjudication, distinct_answers
@@ -112,7 +112,9 @@ class Escalation:
             call = await self.fanout.ask("escalation", model, self.request, live=live, last_resort=blind)
         # In a final vote the stronger model is one more member: of mean weight, last in config order.
         weight = fsum(c.member.weight for c in self.candidates) / len(self.candidates)
-        return candidate(self.extractor, call, Member(model=model, position=len(self.candidates), weight=weight))
+        return await read_candidate(
+            self.extractor, call, Member(model=model, position=len(self.candidates), weight=weight)
+        )
 
     async def _panel_step(self) -> None:
         """Every member judges the dispute. Their verdicts become the answers in hand."""
@@ -124,7 +126,7 @@ class Escalation:
         task = adjudication(shown, self.request)
         async with aclosing(self.fanout.panel(members, task, role="adjudication", whole=True)) as panel:
             calls = [call async for call in panel]
-        verdicts = [candidate(self.extractor, call, call.member or members[0]) for call in calls]
+        verdicts = [await read_candidate(self.extractor, call, call.member or members[0]) for call in calls]
         self.asked |= any(c.call.status != "skipped" for c in verdicts)
         if not any(c.usable for c in verdicts):
             self.notes.append(f"escalation to the panel {_trouble(verdicts)}")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from emerge_core.aggregators.tally import votes
-from emerge_core.answers import Extractor, candidate
+from emerge_core.answers import Extractor, read_candidate
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
 from emerge_core.strategies.last_resort import last_resort
@@ -32,7 +32,7 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
         async with aclosing(
             fanout.panel([member], request, at_least=needed - usable - later, live=live, live_calls=live)
         ) as panel:
-            landed += [candidate(extractor, call, member) async for call in panel]
+            landed += [await read_candidate(extractor, call, member) async for call in panel]
         last = landed[-1]
         if last.call.live:
             return Outcome(candidates=tuple(landed), decision=_decision(last, landed) if last.completion.ok else None)

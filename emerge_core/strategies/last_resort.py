@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from emerge_core.answers import Extractor, candidate
+from emerge_core.answers import Extractor, read_candidate
 from emerge_core.config.schema import EnsembleConfig
 from emerge_core.fanout import FanOut
 from emerge_core.types import Candidate, ChatRequest, Completion, Decision, JsonObject, Unusable, UnusableKind
@@ -50,7 +50,7 @@ async def _repaired(
         return None
     flawed = max(invalid, key=lambda c: (c.call.role == "escalation", c.member.weight, -c.member.position))
     call = await fanout.ask("repair", flawed.call.model, task(flawed, request), flawed.call.member)
-    if not candidate(extractor, call, flawed.member).usable:
+    if not (await read_candidate(extractor, call, flawed.member)).usable:
         return None
     return Decision(message=call.completion, selected=(call.id,), rule="repair")
 

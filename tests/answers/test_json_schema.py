@@ -286,3 +286,24 @@ def test_a_schema_that_is_too_large_to_keep_is_checked_all_the_same() -> None:
     kept = len(schemas._schemas)
     assert schema_fault({}, huge) == "/: 'x' is a required property"
     assert len(schemas._schemas) == kept
+
+
+WRONG: list[Any] = [1, -1, 1.5, "x", "#a b", "^(", None, True, [], [1], ["a", "a"], {}, {"a": 1}, {"a": ["b"]}]
+
+
+@pytest.mark.parametrize("draft", ["2020-12", "2019-09"])
+def test_a_metaschema_in_one_piece_finds_the_same_faults(draft: str, steps: list[int]) -> None:
+    dialect = schemas._dialect({"$schema": DRAFTS[draft]})
+    whole = schemas._metaschema(dialect)
+    assert "allOf" not in whole
+    one = schemas._bounded(dialect)(whole, registry=schemas._registry())
+    pieces = schemas._bounded(dialect)(dialect.META_SCHEMA, registry=schemas._registry())
+    names = {*whole["properties"], "unknown"} - {"$schema"}
+    nested = [{"properties": {"a": {"items": {name: value}}}} for name in names for value in WRONG[3:12:5]]
+    found = 0
+    for schema in [*({name: value} for name in names for value in WRONG), *nested, *WRONG]:
+        fault = schemas._first_fault(one, schema, schemas.MAX_SCHEMA_STEPS)
+        assert bool(fault) == bool(schemas._first_fault(pieces, schema, schemas.MAX_SCHEMA_STEPS)), schema
+        found += bool(fault)
+    assert found > 200
+    assert sum(steps[::2]) * 2 < sum(steps[1::2])

@@ -18,6 +18,7 @@ import pytest
 
 from emerge_core.config.schema import ProviderConfig
 from emerge_core.errors import ConfigError
+from emerge_core.providers.transport import exchange
 from emerge_core.providers.transport.client import HttpClient
 from emerge_core.providers.transport.connection import TransportError
 from emerge_core.types import ChatRequest, UpstreamError
@@ -498,3 +499,31 @@ def test_a_private_authority_is_trusted_for_its_own_provider_alone(
     text, refused = asyncio.run(main())
     assert text == "Hi"
     assert "CERTIFICATE_VERIFY_FAILED" in refused
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_requests_are_encoded_beside_the_loop(
+    kind: str, upstream_of: Any, adapter_of: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    inner, here = exchange._encoder.iterencode, threading.get_ident()
+
+    def watched(body: Any, **options: Any) -> Any:
+        seen.append(threading.get_ident() == here)
+        return inner(body, **options)
+
+    monkeypatch.setattr(exchange._encoder, "iterencode", watched)
+    large = {"long text": "x" * 100_000, "é\ud83d": [{"parts": [str(n) for n in range(5_000)]}], "n": 1.5, "no": None}
+
+    async def main() -> Any:
+        async with upstream_of(reply(ANSWER)) as upstream, adapter_of(kind, upstream.url) as provider:
+            await provider.complete("m", HELLO, timeout_s=20)
+            assert seen == [True]  # `encode` calls it for an ordinary body
+            await provider.complete("m", ChatRequest.of("x" * 100_000), timeout_s=20)
+            return upstream.sent[-1].body
+
+    assert "x" * 100_000 in json.dumps(asyncio.run(main()))
+    assert seen == [True, False]
+    assert exchange._is_large(large) and not exchange._is_large({"messages": [{"content": "x" * 50_000}]})
+    del large["é\ud83d"]
+    assert exchange._encoded(large) == exchange._encoded_at_once(large)

@@ -7,6 +7,7 @@ field) is left out. Configured `answer_key` paths replace this rule.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -20,6 +21,7 @@ SHORT = 64  # characters of a string leaf that still counts
 MAX_LEAVES = 2_000
 MAX_COLLECTED = 20_000  # leaves that are looked at, free text included
 MAX_DEPTH = 60
+MAX_VALUES = 50_000  # objects, lists and commas of a text that is parsed: about a megabyte of ordinary JSON
 
 _MISSING = object()
 
@@ -42,19 +44,35 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.S)  # one without an end goes to the end of the text
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
 
 
 def parse(text: str) -> tuple[Any] | None:
-    """The parsed JSON value in a tuple of one, or None if the text is not valid JSON.
+    """The parsed JSON value in a tuple of one, or None if the text is not valid JSON, or of more than `MAX_VALUES`.
 
     NaN, numbers that are too large for a float, and names that occur twice in one object are not valid: readers
     disagree about them, so a vote on them would not be on what the client reads.
     """
+    if exceeds_values(text):
+        return None
     try:
         return (_DECODER.decode(text),)
     except (ValueError, RecursionError):
         return None
+
+
+def exceeds_values(text: str) -> bool:
+    """Whether a JSON text has more than `MAX_VALUES` parts. What stands in its strings does not count, up to a bound
+    that no model's output reaches."""
+    parts = _parts(text)
+    if parts <= MAX_VALUES:
+        return False
+    return parts > 4 * MAX_VALUES or _parts(_STRING.sub("", text)) > MAX_VALUES
+
+
+def _parts(text: str) -> int:
+    return text.count("{") + text.count("[") + text.count(",")
 
 
 def parse_fenced(text: str) -> tuple[Any] | None:

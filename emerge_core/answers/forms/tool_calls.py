@@ -67,6 +67,8 @@ class Tools:
             if self.named is not None and call.name != self.named:
                 return f"{call.name[:64]!r} was called, {self.named!r} was demanded"
             arguments = json_keys.parse(call.arguments or "{}")
+            if json_keys.exceeds_values(call.arguments):
+                return f"the arguments of {call.name!r} have more than {json_keys.MAX_VALUES:,} parts"
             if arguments is None or not isinstance(arguments[0], dict):
                 return f"the arguments of {call.name!r} are not a JSON object"
             if _deeper_than(arguments[0], MAX_DEPTH):

@@ -42,6 +42,8 @@ _SAYING = ("The answer is {}.", "{}", "Answer: {}", "**{}**")
 _OFFSETS = (1, -1, 2, -2, 3, -3, 5, -5, 7, 9, -9, 10, -10, 11, 20, -20, 30, 90, 100, -100)
 _DIMENSIONS = 64
 _DEFAULT_ACCURACY = 0.75
+_MAX_READ = 10_000  # characters of a question, from its end
+_PER_MESSAGE = 32  # characters of a message beside its text
 
 
 def make(config: ProviderConfig, *, api_key: str | None, models: Mapping[str, ModelConfig]) -> Simulated:
@@ -84,7 +86,7 @@ class Simulated:
             tool_calls=calls,
             finish_reason=finish,
             logprobs=logprobs,
-            usage=Usage(input_tokens=_tokens(_read(request)), output_tokens=_tokens(written)),
+            usage=Usage(input_tokens=_input_tokens(request), output_tokens=_tokens(written)),
             upstream_model=model,
             dropped_params=_dropped(request),
         )
@@ -177,8 +179,8 @@ def _question(request: ChatRequest) -> str:
     """The last user message; the one before it if the last shows other models' answers, to merge or to adjudicate."""
     asked = [text_of(message.get("content")) for message in request.messages if message.get("role") == "user"]
     if len(asked) > 1 and _SHOWS_ANSWERS.search(asked[-1]):
-        return asked[-2]
-    return asked[-1] if asked else ""
+        return asked[-2][-_MAX_READ:]
+    return asked[-1][-_MAX_READ:] if asked else ""
 
 
 def _tool_calls(request: ChatRequest) -> tuple[ToolCall, ...]:
@@ -225,8 +227,8 @@ def _dropped(request: ChatRequest) -> tuple[str, ...]:
     return (*(name for name in unused if getattr(request, name) is not None), *request.extra)
 
 
-def _read(request: ChatRequest) -> str:
-    return json.dumps([dict(message) for message in request.messages], default=str)
+def _input_tokens(request: ChatRequest) -> int:
+    return -(-sum(len(text_of(message.get("content"))) + _PER_MESSAGE for message in request.messages) // 4)
 
 
 def _tokens(text: str) -> int:

@@ -1,7 +1,8 @@
 """One exchange with an upstream: a JSON body out, a JSON object or a stream of events back.
 
 Everything that can go wrong becomes an `UpstreamError`. The event loop stays free: a long stream yields to other
-tasks, and a large reply is parsed in a thread by the interpreter, which can be interrupted, not in one call of C.
+tasks, and a large request or reply is encoded or parsed in a thread by the interpreter, which can be interrupted, not
+in one call of C.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from emerge_core.types import JsonObject, RateLimits
 SLICE_S = 0.01  # for which a stream that arrives in one piece may hold the event loop
 LARGE = 65_536  # bytes from which a JSON text may be worth a thread
 MANY = 60_000  # values that C parses in about 20 ms
+_NODE = 16  # bytes that a value counts for
 SOME = 5_000  # values whose translation takes about 10 ms
 TOO_MANY = 2_000_000
 
@@ -127,7 +129,7 @@ async def _send(
 ) -> Response:
     """A reply of status 200."""
     try:
-        encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        encoded = await asyncio.to_thread(_encoded, body) if _is_large(body) else _encoded_at_once(body)
     except (ValueError, TypeError, RecursionError) as error:
         raise not_encodable(error) from None
     response = await client.post(path, encoded, headers)
@@ -135,6 +137,33 @@ async def _send(
         content = await response.read()
         raise http_failure(response.status, response.headers, content, scrub=scrub)
     return response
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _encoded_at_once(body: JsonObject) -> bytes:
+    return _encoder.encode(body).encode()
+
+
+def _encoded(body: JsonObject) -> bytes:
+    return "".join(_encoder.iterencode(body)).encode()
+
+
+def _is_large(body: JsonObject) -> bool:
+    """Whether encoding the body takes so long that other requests would notice."""
+    left, nodes = LARGE, [body]
+    while nodes and left > 0:
+        node: Any = nodes.pop()
+        if isinstance(node, str):
+            left -= len(node)
+        elif isinstance(node, Mapping):
+            left -= _NODE * len(node)
+            nodes.extend(node.values())
+        elif isinstance(node, (list, tuple)):
+            left -= _NODE * len(node)
+            nodes.extend(node)
+    return left <= 0
 
 
 async def _event(data: bytes) -> bytes | dict[str, Any]:
