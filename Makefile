@@ -45,9 +45,10 @@ bench: $(READY)
 evidence: $(READY)
 	$(BIN)/python tests/bench/evidence.py $(RECORDINGS)
 
-# Mixed faults for MINUTES against a local server: nothing may crash, hang, leak or get lost.
+# Mixed faults for MINUTES against a local server: nothing may crash, hang, leak or get lost. OPTIONS=--hostile: one
+# hostile client among ten honest ones, of whose requests none may fail, be degraded or take long.
 soak: $(READY)
-	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES) $(OPTIONS)
 
 # For this machine, so that `sam local` can run it; `make deploy` builds for the deployed architecture.
 ARCHITECTURE ?= $(shell uname -m | sed s/aarch64/arm64/)

@@ -58,6 +58,7 @@ class FaultyUpstream:
     deaf: str = ""  # never accepts one
     among: tuple[Fault, ...] = FAULTS  # those of a model that has some fault now and then
     says: Callable[[str], str] = str  # what is answered, from what the model's name says
+    provoked: Callable[[dict[str, Any]], tuple[int, bytes] | None] = lambda asked: None  # instead, by a request itself
     chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def url(self, kind: Kind, fault: Fault | None = None) -> str:
@@ -91,6 +92,10 @@ class FaultyUpstream:
         else:
             kind, embeds = PATHS[path]
         self.calls[asked["model"]] += 1
+        if found := self.provoked(asked):
+            writer.write(_head(Fault(name="provoked", status=found[0]), len(found[1])) + found[1])
+            await writer.drain()
+            return True
         name, text, *_ = asked["model"].split("|")
         fault = BY_NAME.get(name) or self._sometimes(name, kind, embeds)
         key = headers.get("x-api-key") or headers.get("authorization", "")
