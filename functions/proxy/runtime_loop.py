@@ -40,9 +40,9 @@ Around = Callable[[Mapping[str, Any], Any], AbstractAsyncContextManager[None]]
 
 MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY"  # Lambda sets it on Managed Instances alone
 MARGIN_S = 0.5  # before Lambda's deadline: what still runs then is cancelled
-ENDING_S = 0.3  # of it, for the end of the reply
+ENDING_S = 0.7  # for reporting a failure, at least
 LEAST_S = 0.25  # for any invocation: the app itself refuses a request that has no time left
-DRAIN_S = 1.5  # after SIGTERM: Lambda kills what is left after 2 s
+DRAIN_S = 1.2  # after SIGTERM; with ENDING_S less than the 2 s after which Lambda kills the process
 
 
 class Exchange(Protocol):
@@ -217,7 +217,7 @@ class StreamedExchange:
         _log_failure(self._invocation, error, late=late)
         fault = Fault(kind, _MESSAGES[late])
         try:
-            async with asyncio.timeout(ENDING_S):
+            async with asyncio.timeout(_ending_s(self._invocation, late=late)):
                 if self._reply is None:
                     await self._api.fail(self._invocation, fault)
                 elif not self._reply.ended:
@@ -278,7 +278,7 @@ class BufferedExchange:
         if self._ended:
             return
         try:
-            async with asyncio.timeout(ENDING_S):
+            async with asyncio.timeout(_ending_s(self._invocation, late=late)):
                 fault = Fault("Timeout" if late else type(error).__name__, _MESSAGES[late])
                 await self._api.fail(self._invocation, fault)
         except (OSError, EOFError, ValueError, RuntimeApiError) as failure:
@@ -290,6 +290,11 @@ class BufferedExchange:
 
 
 _MESSAGES = {True: "The function ran out of time.", False: "The function failed."}
+
+
+def _ending_s(invocation: Invocation, *, late: bool) -> float:
+    """Seconds for reporting a failure: a busy process may need longer than a moment, and has it unless it is late."""
+    return ENDING_S if late else max(invocation.get_remaining_time_in_millis() / 1000, ENDING_S)
 
 
 def _named(invocation: Invocation) -> dict[str, str]:

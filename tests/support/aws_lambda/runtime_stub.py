@@ -72,10 +72,15 @@ class RuntimeStub:
         self._faults: dict[str, str] = {}
         self.asked = 0
         self.asking = 0  # now
-        self.open = 0  # handed out and not answered, now
+        self._open: set[str] = set()
         self.most_open = 0
         self.excess = 0
         self.snapshot, self.restore = asyncio.Event(), asyncio.Event()
+
+    @property
+    def open(self) -> int:
+        """Invocations that are handed out and not answered."""
+        return len(self._open)
 
     @property
     def authority(self) -> str:
@@ -144,6 +149,7 @@ class RuntimeStub:
                 await taken.left.wait()
                 raise EOFError
             elif fault.isdigit():
+                self._ended(invocation)
                 await _respond(writer, int(fault))
                 await reader.read()
                 return
@@ -151,11 +157,15 @@ class RuntimeStub:
                 taken.body = await reader.readexactly(int(headers["content-length"]))
             else:
                 await self._take(taken, fault, reader)
+            self._ended(invocation)
             await _respond(writer, 202)
         finally:
-            self.open -= 1
+            self._ended(invocation)
             taken.parts.put_nowait(None)
             taken.done.set()
+
+    def _ended(self, invocation: str) -> None:
+        self._open.discard(invocation)
 
     async def _next(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked += 1
@@ -179,7 +189,7 @@ class RuntimeStub:
             gone.cancel()
             await asyncio.wait({gone})
         invocation, event, trace_id, deadline_s = waiting.result()
-        self.open += 1
+        self._open.add(invocation)
         self.most_open = max(self.most_open, self.open)
         headers = {
             "Lambda-Runtime-Aws-Request-Id": invocation,

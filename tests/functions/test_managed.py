@@ -1,0 +1,50 @@
+"""The function in one process with many requests at once, as Lambda Managed Instances start it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.aws_lambda.function import QUESTION, event
+from tests.support.aws_lambda.interleaving import interleave, replies
+from tests.support.aws_lambda.process import runtime
+
+
+@pytest.mark.parametrize("mode", ["stream", "buffered"])
+def test_everything_that_is_written_of_a_request_is_its_own(tmp_path: Path, mode: str) -> None:
+    outcome = asyncio.run(interleave(tmp_path, 120, mode=mode, concurrency=32))
+    assert outcome.wrong == []
+    assert outcome.most_open > 8
+    assert outcome.configs > 1
+    assert outcome.traces > 90  # messages of UDP may be lost
+
+
+def test_many_at_once_get_the_replies_that_they_get_one_by_one(tmp_path: Path) -> None:
+    one_by_one = asyncio.run(replies(tmp_path, 12, mode="stream", concurrency=None))
+    assert "statusCode" in one_by_one[0][0]
+    assert asyncio.run(replies(tmp_path, 12, mode="stream", concurrency=64)) == one_by_one
+
+
+def test_a_started_process_is_warm_and_ends_in_order(tmp_path: Path) -> None:
+    """The config is read before an invocation is asked for. SIGTERM lets what was taken finish."""
+
+    async def scenario() -> None:
+        async with runtime(tmp_path, environ={"AWS_LAMBDA_MAX_CONCURRENCY": "4"}) as function:
+            while function.stub.asking < 4:
+                await asyncio.sleep(0.01)
+            assert [line["message"] for line in function.lines if "_aws" not in line] == ["config"]
+            status = await function.stub.call(event("GET", "/v1/emerge/status"))
+            assert (status.json["compute"], status.json["config"]["error"]) == ("managed", None)
+            taken = [function.stub.invoke(event("POST", "/v1/chat/completions", QUESTION)) for _ in range(3)]
+            while function.stub.open < 3:
+                await asyncio.sleep(0.001)
+            function.process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(function.process.wait(), 30) == 0
+            assert [each.prelude["statusCode"] for each in taken] == [200] * 3
+            requests = [line for line in function.lines if line.get("message") == "request"]
+            assert [line["cold_start"] for line in requests] == [False] * 3
+
+    asyncio.run(scenario())
