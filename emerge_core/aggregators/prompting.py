@@ -73,7 +73,12 @@ def visible(text: str) -> str:
 def words_of(candidate: Candidate, *, among: int) -> str:
     """What one of `among` candidates says, without invisible characters. The middle of a very long one is left
     out, so that no candidate can fill the reader's context, or run up the bill."""
-    text = visible(content(candidate.completion))
+    return shortened(content(candidate.completion), among=among)
+
+
+def shortened(text: str, *, among: int) -> str:
+    """As `words_of`, for a text."""
+    text = visible(text)
     limit = max(ALL_CHARACTERS // among, LEAST_CHARACTERS)
     if len(text) <= limit:
         return text

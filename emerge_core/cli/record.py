@@ -237,13 +237,16 @@ def _ask_disputes(args: argparse.Namespace, config: Config) -> int:
     check_settings(plan)
     with Journal(args.out, task) as journal:
         journal.add_models(model_rows(config, models))
-        missing = len(disputes.missing)
+        missing = sum(not journal.is_settled(row) for row in disputes.missing)
+        refused = len(disputes.missing) - missing
         for name, each in disputes.ensembles.items():
             left_out = f", {each.left_out} left out (not answered by every member)" if each.left_out else ""
             print(f"{name}: {each.questions} questions, {each.disputed} disputed{left_out}")
         print(
             f"{journal.folder}: {disputes.recorded} adjudications there, {missing} calls to make{_per_model(disputes)}"
         )
+        if refused:
+            print(f"{refused} others were refused when they were asked, and are not asked again")
         if disputes.later:
             print(f"and at most {disputes.later} calls of later steps, depending on what these find")
         if not missing:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from emerge_core.aggregators.prompting import arranged, framed, random_mark, words_of
+from emerge_core.aggregators.prompting import arranged, framed, random_mark, shortened, words_of
 from emerge_core.aggregators.tally import Group, groups, usable
 from emerge_core.types import Candidate, ChatRequest, text_of
 
@@ -38,21 +38,21 @@ def distinct_answers(candidates: Sequence[Candidate]) -> list[Candidate]:
 def adjudication(answers: Sequence[Candidate], request: ChatRequest) -> ChatRequest:
     """The caller's request, continued by the answers in dispute."""
     texts = [words_of(candidate, among=len(answers)) for candidate in arranged(answers, request)]
-    mark = random_mark(texts)
+    message = dispute_message(texts, random_mark(texts))
+    return replace(request, messages=(*request.messages, {"role": "user", "content": message}), n=1)
+
+
+def dispute_message(texts: Sequence[str], mark: str) -> str:
+    """The message that shows these texts to an adjudicator."""
     blocks = [INSTRUCTIONS.format(mark=mark)]
     for number, text in enumerate(texts, start=1):
         blocks.append(f"Candidate {number}:\n{framed(f'candidate-{number}', text, mark)}")
-    return replace(
-        request,
-        messages=(*request.messages, {"role": "user", "content": "\n\n".join(blocks)}),
-        n=1,
-    )
+    return "\n\n".join(blocks)
 
 
-def shown_texts(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """The texts that an adjudicator of these candidates is shown, sorted."""
-    answers = distinct_answers(candidates)
-    return tuple(sorted(words_of(candidate, among=len(answers)) for candidate in answers))
+def shown_texts(contents: Sequence[str]) -> tuple[str, ...]:
+    """Distinct answers as an adjudicator is shown them, sorted. `contents` are the replies as text."""
+    return tuple(sorted(shortened(text, among=len(contents)) for text in contents))
 
 
 def texts_shown_in(request: ChatRequest) -> tuple[str, ...] | None:

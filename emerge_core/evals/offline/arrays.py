@@ -1,12 +1,12 @@
 """A task's recorded answers as arrays: what every model says to every question, and whether it is right.
 
-Read by the product's own extraction on the prompt that a comparison sends, so that what is computed
+Answers are extracted by the product's own rules from the prompt that a comparison sends, so that what is computed
 from the arrays is what the proxy would answer. Shapes are (models, questions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import exp, isnan, log
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from emerge_core.answers import Extractor, names_key, same
+from emerge_core.answers import names_key, same
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import (
@@ -25,8 +25,10 @@ from emerge_core.evals.recordings.recording import (
     estimated_tokens,
     prompt_of,
 )
+from emerge_core.evals.recordings.rows import Dispute
 from emerge_core.evals.scoring.scorer import Scorer
 from emerge_core.provider_kinds import KINDS
+from emerge_core.strategies.adjudication import dispute_message
 from emerge_core.types import AnswerKey
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 NO_KEY = -1
 COVERED = 0.9  # of a task's answered questions; a model that answered fewer is left out
 MILLION = 1_000_000
+MARK = "0" * 12  # stands for the random mark of an adjudicator's delimiters, which is as long
 UNKNOWN = RecordedModel()
 LETTER_SENTENCE = "The answer is ("  # of a recording that kept the letter alone: it carries the confidence
 
@@ -55,15 +58,15 @@ PER_REPLY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """Of each model and question one reply. Equal codes at one question are equal keys."""
+    """One reply of each model to each question. Equal codes at one question are equal keys."""
 
     task: str
     questions: tuple[str, ...]  # ids
     models: tuple[str, ...]
     known: Mapping[str, RecordedModel]
-    codes: Codes  # NO_KEY: states no answer
+    codes: Codes  # NO_KEY: the reply states no answer
     usable: Booleans
-    refused: Booleans  # answered by a refusal: it is what a caller gets where nothing is usable
+    refused: Booleans  # the reply is a refusal, which a caller gets if nothing is usable
     score: Floats  # 1 right, 0 wrong; of graded replies anything between
     confidence: Floats  # probability of the answer's tokens; NaN where none was recorded
     prompt_tokens: Integers
@@ -74,12 +77,13 @@ class Answers:
     called: Booleans  # usable replies that call tools
     names: Codes  # of their tools: equal codes at one question are equal names; NO_KEY without calls
     texts: Mapping[str, Mapping[str, Reply]]  # by model and question id
+    adjudications: Adjudications | None = None
     graded: bool = False  # replies have a score from 0 to 1 instead of being right or wrong
     left_out: int = 0  # questions that some of the models did not answer
     sparse: tuple[str, ...] = ()  # models that answered too few questions to be compared
 
     def equal(self, a: int, b: int, codes: Codes | None = None) -> Booleans:
-        """(questions,): whether two models state the same answer, by these codes or the arrays' own."""
+        """(questions,): whether two models state the same answer, by `codes` (default: the arrays' own)."""
         codes = self.codes if codes is None else codes
         found: Booleans = (codes[a] == codes[b]) & (codes[a] != NO_KEY)
         for question, matrix in self.joined.items():
@@ -93,7 +97,7 @@ class Answers:
         return found
 
     def costs(self, model: int) -> Floats:
-        """(questions,): US dollars for the call; NaN where the price or the true number of tokens is unknown."""
+        """(questions,): US dollars for the call; NaN if the price or the true number of tokens is unknown."""
         known = self.known.get(self.models[model], UNKNOWN)
         if known.price is None or (known.hides_tokens and not self.counted[model]):
             return np.full(len(self.questions), np.nan)
@@ -106,7 +110,7 @@ class Answers:
 
     @cached_property
     def counted(self) -> tuple[bool, ...]:
-        """Of which models every output token was recorded, hidden ones too."""
+        """(models,): whether every output token was recorded, hidden ones included."""
         return tuple(
             all((reply.details and reply.details.output_counted) for reply in self.texts.get(name, {}).values())
             and bool(self.texts.get(name))
@@ -114,7 +118,7 @@ class Answers:
         )
 
     def only(self, questions: Integers) -> Answers:
-        """The same of some questions, by their numbers."""
+        """The same for some of the questions, by their numbers."""
         numbers = {int(old): new for new, old in enumerate(questions)}
         part = {name: getattr(self, name)[:, questions] for name in PER_REPLY}
         part["offers_tools"] = self.offers_tools[questions]
@@ -129,7 +133,7 @@ class Answers:
         return self.models.index(model)
 
     def has_logprobs(self, row: int) -> bool:
-        """Whether the model's provider gives token probabilities. One that is not known is taken to."""
+        """Whether the model's provider returns token probabilities; assumed of an unknown provider."""
         kind = KINDS.get(self.provider(self.models[row]) or "")
         return kind is None or kind.logprobs
 
@@ -151,8 +155,8 @@ def read_answers(
     also: Collection[str] = (),
     gold: bool = True,
 ) -> Answers:
-    """The answers of the named models (default: all; `also`: those that are recorded) to the questions that
-    every one of them answered. Questions that nothing can be scored by are left out, unless `gold` is false."""
+    """The answers of the named models (default: all; `also`: if they are recorded) to the questions that every one
+    of them answered. Questions that cannot be scored are left out, unless `gold` is false."""
     recordings.choose(task)
     questions = recordings.questions(task)
     replies = recordings.replies(task, questions, None if models is None else {*models, *also})
@@ -170,16 +174,20 @@ def read_answers(
     if not asked:
         every = f"every model: {', '.join(kept)}" if kept else "any model"
         raise EmergeError(f"no question of {task} was answered by {every}")
-    reader = Reader(scorer, kept)
+    read = reader_of(scorer)
+    builder = AnswersBuilder(read, kept)
     for number, id_ in enumerate(asked):
-        reader.read(number, id_, {name: replies[name][id_] for name in kept})
-    return reader.answers(
+        builder.add(number, id_, {name: replies[name][id_] for name in kept})
+    disputes = recordings.adjudications(task, kept)
+    return builder.answers(
         task,
         [questions[id_] for id_ in asked],
         known=recordings.models(),
         texts={name: replies[name] for name in kept},
         left_out=len(answered) - len(asked),
         sparse=sparse,
+        graded=scorer.graded,
+        adjudications=Adjudications(disputes, questions, read) if disputes else None,
     )
 
 
@@ -197,8 +205,8 @@ def _comparable(
     return tuple(name for name in replies if name not in sparse), sparse
 
 
-class _Said(NamedTuple):
-    """What one reply comes to."""
+class Reading(NamedTuple):
+    """What one reply says."""
 
     key: AnswerKey | None
     usable: bool
@@ -208,47 +216,91 @@ class _Said(NamedTuple):
     names: AnswerKey | None  # of the tools that it calls
 
 
-class Reader:
-    """Reads question by question; equal texts of one question are read once."""
+Read = Callable[[str, Reply], Reading]
+"""Reads a reply to the question with this id."""
 
-    def __init__(self, scorer: Scorer, models: Sequence[str]) -> None:
-        self._scorer = scorer
+
+def reader_of(scorer: Scorer) -> Read:
+    """Reads replies by the product's own extraction, and scores them."""
+
+    def read(question: str, reply: Reply) -> Reading:
+        extractor, completion = scorer.extractor(question), reply.completion()
+        reason = extractor.why_unusable(completion)
+        key = extractor.key(completion)
+        probability = extractor.probability(completion) if completion.logprobs and reason is None else None
+        return Reading(
+            key=key if reason is None else None,
+            usable=reason is None,
+            refused=reason is not None and reason.kind == "refusal",
+            score=scorer.score(question, completion, key),
+            probability=np.nan if probability is None else probability,
+            names=names_key(completion.tool_calls) if completion.tool_calls and reason is None else None,
+        )
+
+    return read
+
+
+@dataclass(frozen=True)
+class Adjudications:
+    """What models answered when they were shown a dispute."""
+
+    replies: Mapping[Dispute, Reply]
+    questions: Mapping[str, Question]
+    read: Read
+
+    @cached_property
+    def by_model(self) -> Mapping[str, frozenset[str]]:
+        """The questions of each model's recorded disputes."""
+        found: dict[str, set[str]] = {}
+        for dispute in self.replies:
+            found.setdefault(dispute.model, set()).add(dispute.question)
+        return {model: frozenset(questions) for model, questions in found.items()}
+
+    def answers(
+        self, task: str, known: Mapping[str, RecordedModel], models: Sequence[str], shown: Mapping[str, tuple[str, ...]]
+    ) -> Answers | None:
+        """The verdicts of these models on the texts shown, by question id, as arrays of these questions. None if one
+        of them is not recorded."""
+        builder = AnswersBuilder(self.read, models)
+        texts: dict[str, dict[str, Reply]] = {model: {} for model in models}
+        for number, (question, candidates) in enumerate(shown.items()):
+            for model in models:
+                reply = self.replies.get(Dispute(model, question, candidates))
+                if reply is None:
+                    return None
+                texts[model][question] = reply
+            builder.add(number, question, {model: texts[model][question] for model in models})
+        questions = [self.questions[question] for question in shown]
+        more = [estimated_tokens(dispute_message(each, MARK)) for each in shown.values()]
+        return builder.answers(task, questions, known=known, texts=texts, more_tokens=more)
+
+
+class AnswersBuilder:
+    """Makes the arrays question by question. Equal texts of one question are read once."""
+
+    def __init__(self, read: Read, models: Sequence[str]) -> None:
+        self._read = read
         self._models = models
-        self._rows: list[list[_Said]] = []
+        self._rows: list[list[Reading]] = []
         self._codes: list[list[int]] = []
         self._replies: list[list[Reply]] = []
         self._joined: dict[int, Booleans] = {}
 
-    def read(self, number: int, question: str, replies: Mapping[str, Reply]) -> None:
-        extractor = self._scorer.extractor(question)
-        read: dict[str, _Said] = {}
+    def add(self, number: int, question: str, replies: Mapping[str, Reply]) -> None:
+        known: dict[str, Reading] = {}
         row = []
         for reply in replies.values():
-            said = read.get(reply.text) if reply.details is None else None
-            if said is None:
-                said = self._said(extractor, question, reply)
+            reading = known.get(reply.text) if reply.details is None else None
+            if reading is None:
+                reading = self._read(question, reply)
             if reply.details is None:
-                read[reply.text] = said
-            row.append(said)
-        self._codes.append(_numbered([said.key for said in row]))
-        if len({said.key for said in row if said.key and said.key.kind == "text"}) > 1:
-            self._joined[number] = _containments([said.key for said in row])
+                known[reply.text] = reading
+            row.append(reading)
+        self._codes.append(_numbered([reading.key for reading in row]))
+        if len({reading.key for reading in row if reading.key and reading.key.kind == "text"}) > 1:
+            self._joined[number] = _containments([reading.key for reading in row])
         self._rows.append(row)
         self._replies.append(list(replies.values()))
-
-    def _said(self, extractor: Extractor, question: str, reply: Reply) -> _Said:
-        completion = reply.completion()
-        reason = extractor.why_unusable(completion)
-        key = extractor.key(completion)
-        probability = extractor.probability(completion) if completion.logprobs and reason is None else None
-        return _Said(
-            key=key if reason is None else None,
-            usable=reason is None,
-            refused=reason is not None and reason.kind == "refusal",
-            score=self._scorer.score(question, completion, key),
-            probability=np.nan if probability is None else probability,
-            names=names_key(completion.tool_calls) if completion.tool_calls and reason is None else None,
-        )
 
     def answers(
         self,
@@ -257,11 +309,15 @@ class Reader:
         *,
         known: Mapping[str, RecordedModel],
         texts: Mapping[str, Mapping[str, Reply]],
-        left_out: int,
-        sparse: tuple[str, ...],
+        left_out: int = 0,
+        sparse: tuple[str, ...] = (),
+        graded: bool = False,
+        adjudications: Adjudications | None = None,
+        more_tokens: Sequence[int] = (),
     ) -> Answers:
+        """`more_tokens`: by question, what the prompt holds beside the question, estimated."""
         confidences = [
-            [_probability(reply, said) for reply, said in zip(replies, row, strict=True)]
+            [_probability(reply, reading) for reply, reading in zip(replies, row, strict=True)]
             for replies, row in zip(self._replies, self._rows, strict=True)
         ]
         return Answers(
@@ -272,24 +328,30 @@ class Reader:
             codes=np.array(self._codes, dtype=np.int16).T.copy(),
             usable=self._flags("usable"),
             refused=self._flags("refused"),
-            score=np.array([[said.score for said in row] for row in self._rows], dtype=np.float64).T.copy(),
+            score=np.array([[reading.score for reading in row] for row in self._rows], dtype=np.float64).T.copy(),
             confidence=np.array(confidences, dtype=np.float64).T.copy(),
-            prompt_tokens=self._prompt_tokens(questions),
+            prompt_tokens=self._prompt_tokens(questions, more_tokens),
             tokens=np.array([[reply.tokens for reply in row] for row in self._replies]).T.copy(),
             latency_ms=self._latencies(),
             joined=self._joined,
             offers_tools=np.array([_offers_tools(question) for question in questions], dtype=np.bool_),
-            called=np.array([[said.names is not None for said in row] for row in self._rows], dtype=np.bool_).T.copy(),
-            names=np.array([_numbered([said.names for said in row]) for row in self._rows], dtype=np.int16).T.copy(),
-            graded=self._scorer.graded,
+            called=np.array(
+                [[reading.names is not None for reading in row] for row in self._rows], dtype=np.bool_
+            ).T.copy(),
+            names=np.array(
+                [_numbered([reading.names for reading in row]) for row in self._rows], dtype=np.int16
+            ).T.copy(),
+            graded=graded,
+            adjudications=adjudications,
             texts=texts,
             left_out=left_out,
             sparse=sparse,
         )
 
-    def _prompt_tokens(self, questions: Sequence[Question]) -> Integers:
+    def _prompt_tokens(self, questions: Sequence[Question], more: Sequence[int]) -> Integers:
         """As the provider counted them, else estimated."""
         estimates = [estimated_tokens(prompt_of(question)) for question in questions]
+        estimates = [each + extra for each, extra in zip(estimates, more or [0] * len(estimates), strict=True)]
         counted = [
             [(reply.details and reply.details.input_tokens) or estimate for reply in row]
             for row, estimate in zip(self._replies, estimates, strict=True)
@@ -302,7 +364,7 @@ class Reader:
         return np.array(rows, dtype=np.float64).T.copy()
 
     def _flags(self, name: str) -> Booleans:
-        return np.array([[getattr(said, name) for said in row] for row in self._rows], dtype=np.bool_).T.copy()
+        return np.array([[getattr(reading, name) for reading in row] for row in self._rows], dtype=np.bool_).T.copy()
 
 
 def _numbered(keys: Sequence[AnswerKey | None]) -> list[int]:
@@ -315,10 +377,10 @@ def _offers_tools(question: Question) -> bool:
     return question.request is not None and request_of(question).offers_tools
 
 
-def _probability(reply: Reply, said: _Said) -> float:
+def _probability(reply: Reply, reading: Reading) -> float:
     """A letter's recorded confidence, as it comes back from a log probability, to the last bit."""
     if reply.details is not None or reply.confidence is None or not reply.text.startswith(LETTER_SENTENCE):
-        return said.probability
+        return reading.probability
     return min(1.0, exp(log(reply.confidence))) if reply.confidence > 0 else 0.0
 
 

@@ -1,8 +1,7 @@
-"""Ensembles over arrays: what one is before anything is learned, what is learned, and what it answers.
+"""The array form of `strategies` and `aggregators`: what an ensemble answers to all questions of a task, at what cost.
 
-A `Design` is what a search chooses between. `fit` learns the numbers it needs (order, weights,
-calibration) from some of the questions; `evaluate` gives, for all questions, whose reply the proxy
-would return and what it would have cost, by the rules of `strategies` and `aggregators`.
+A `Design` is what a search chooses between. `fit` learns the numbers that it needs (order, weights, calibration) from
+some of the questions. `evaluate` gives, for all questions, whose reply the proxy would return and what it would cost.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 from emerge_core.aggregators.tally import TOLERANCE
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.cascades import cascade
+from emerge_core.evals.offline.disputes import Round, adjudicate
 from emerge_core.evals.offline.learning import Calibration, calibrate, log_odds, reliability
 from emerge_core.evals.offline.speakers import adaptive, medoid, surest
 from emerge_core.evals.offline.voting import NOBODY, vote
@@ -25,22 +25,37 @@ if TYPE_CHECKING:
     from emerge_core.evals.types import Booleans, Floats, Integers
 
 Rule = Literal["vote", "weighted", "confidence", "adaptive", "consensus", "cascade"]
-RATED = ("confidence", "adaptive")  # what learns how sure a member is
-Final = Literal["replace", "vote"]
+RATED = ("confidence", "adaptive")  # rules that learn how sure a member is
+Final = Literal["replace", "vote", "adjudicate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """`trusted` says which agreement of the panel is good enough not to escalate: that of at least so
-    many members, or, of a weighted panel, that of its so many heaviest pairs. `reserve`: the stronger models
-    that a cascade asks after its members."""
+    """An ensemble before anything is learned.
 
-    members: tuple[int, ...]  # rows of the arrays, in no order; of a cascade in that of asking
+    `trusted` is the agreement of the panel that is good enough not to ask the target: that of at least so many
+    members, or, of a weighted panel, that of its so many heaviest pairs. `reserve` are the stronger models that a
+    cascade asks after its members. With `panel_trusted`, members that agree less than that judge their dispute
+    themselves before the target is asked."""
+
+    members: tuple[int, ...]  # rows of the arrays, in no order; in config order if the ensemble keeps it
     rule: Rule = "vote"
     target: int | None = None
     trusted: int = 0
     final: Final = "replace"
     reserve: tuple[int, ...] = ()
+    panel_trusted: int = 0
+    ordered_members: bool = False
+
+    @property
+    def adjudicates(self) -> bool:
+        return self.panel_trusted > 0 or (self.target is not None and self.final == "adjudicate")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of the members is part of the design: a cascade asks in that order, and recorded
+        adjudications were shown the texts of the first member of each group."""
+        return self.rule == "cascade" or self.adjudicates or self.ordered_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +65,43 @@ class Ensemble:
     members: tuple[int, ...]
     rule: Rule
     weights: tuple[float, ...]  # of the members, then of the reserve
-    reliability: tuple[float, ...] = ()  # of members with a confidence: what stands in where no probability is known
+    reliability: tuple[float, ...] = ()  # of each member, used if no probability of its answer is known
     calibration: tuple[Calibration, ...] = ()
     target: int | None = None
     below_agreement: float = 1.0
     final: Final = "replace"
     reserve: tuple[int, ...] = ()
+    panel_below: float | None = None  # agreement below which the panel judges its dispute
 
     @property
     def stronger(self) -> tuple[int, ...]:
-        """Models that are asked where the members do not agree."""
+        """Models that are asked if the members do not agree."""
         return self.reserve if self.target is None else (self.target,)
+
+    @property
+    def adjudicates(self) -> bool:
+        return self.panel_below is not None or (self.target is not None and self.final == "adjudicate")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """(questions,): what an ensemble answers to each question."""
 
-    winner: Integers  # row of the arrays whose reply it is, or NOBODY
+    winner: Integers  # row of the model whose reply it is, or NOBODY
     score: Floats  # of the winning reply; 0 if there is none
     agreement: Floats
     escalated: Booleans
-    cost_usd: Floats  # NaN where it is not known
+    cost_usd: Floats  # NaN if it is not known
     calls: Integers
-    latency_ms: Floats  # NaN where none was recorded
+    latency_ms: Floats  # NaN if none was recorded
 
 
 def fit(answers: Answers, design: Design, questions: Integers) -> Ensemble:
-    """Learned from these questions alone: the members' order by accuracy, and what the rule needs."""
+    """The design with the numbers that these questions teach: the members' order by accuracy, and what the rule
+    needs."""
     right = {row: int(answers.right[row, questions].sum()) for row in (*design.members, *design.reserve)}
     members = design.members
-    if design.rule != "cascade":
+    if not design.ordered:
         members = tuple(sorted(members, key=lambda row: (-right[row], row)))
     counts = np.array([right[row] for row in (*members, *design.reserve)], dtype=np.float64)
     weighted = design.rule in ("weighted", "cascade")
@@ -96,6 +117,7 @@ def fit(answers: Answers, design: Design, questions: Integers) -> Ensemble:
         below_agreement=_threshold(design, weights),
         final=design.final,
         reserve=design.reserve,
+        panel_below=_share(design.panel_trusted, len(weights)) if design.panel_trusted else None,
     )
 
 
@@ -105,10 +127,15 @@ def _threshold(design: Design, weights: Sequence[float]) -> float:
     if design.target is None:
         return 1.0
     if design.rule != "weighted":
-        return 1.0 if design.trusted >= count else (design.trusted - 0.5) / count
+        return _share(design.trusted, count)
     pairs = sorted((a + b for place, a in enumerate(weights) for b in weights[:place]), reverse=True)
     trusted, next_best = pairs[design.trusted - 1], pairs[design.trusted]
     return floor((trusted + next_best) / 2 / sum(weights) * 10_000) / 10_000  # down: of equal pairs all are trusted
+
+
+def _share(trusted: int, count: int) -> float:
+    """An agreement between that of `trusted` of `count` equal members and the next lower one."""
+    return 1.0 if trusted >= count else (trusted - 0.5) / count
 
 
 def _calibration(answers: Answers, row: int, questions: Integers) -> Calibration:
@@ -119,7 +146,8 @@ def _calibration(answers: Answers, row: int, questions: Integers) -> Calibration
 
 
 def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
-    """What the proxy answers, and at what cost with early decision off."""
+    """What the proxy answers, and at what cost with early decision off. Raises LookupError if a dispute that the
+    ensemble would have settled is not recorded."""
     if ensemble.rule == "cascade":
         found = cascade(answers, (*ensemble.members, *ensemble.reserve), ensemble.weights)
         reserve = found.calls > 2  # the first two are asked together, the others only if those do not agree
@@ -136,6 +164,11 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
     calls = np.full(len(winner), len(members))
     latency = answers.latency_ms[rows].max(axis=0)
     escalated = np.zeros(len(winner), dtype=np.bool_)
+    if ensemble.adjudicates:
+        first = Round(winner, _score(answers, winner), agreement, escalated, cost, calls, latency)
+        target = ensemble.target if ensemble.final == "adjudicate" else None
+        settled = adjudicate(answers, members, first, ensemble.panel_below, target, ensemble.below_agreement)
+        return Outcomes(*settled)
     if ensemble.target is not None:
         able = answers.usable[rows].any(axis=0)
         asked = ~able | (agreement < ensemble.below_agreement - TOLERANCE)
@@ -153,7 +186,7 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
 def _stronger(
     answers: Answers, ensemble: Ensemble, sure: Floats, able: Booleans, agreement: Floats
 ) -> tuple[Integers, Floats]:
-    """Whose reply it is where the target was asked, and the agreement that is told."""
+    """Whose reply it is if the target was asked, and the agreement that is reported."""
     assert ensemble.target is not None  # noqa: S101
     replaced = np.full(len(answers.questions), ensemble.target)
     if ensemble.final == "replace":

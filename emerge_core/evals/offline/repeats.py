@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emerge_core.evals.offline.arrays import UNKNOWN, Answers, Reader
+from emerge_core.evals.offline.arrays import UNKNOWN, Answers, AnswersBuilder, reader_of
 from emerge_core.evals.offline.voting import right_of, vote
 from emerge_core.evals.recordings.recording import Question, Recordings, Reply
 from emerge_core.evals.scoring.scorer import Scorer
@@ -20,7 +20,7 @@ from emerge_core.evals.scoring.scorer import Scorer
 if TYPE_CHECKING:
     from emerge_core.evals.types import Booleans
 
-NO_REPLY = Reply("", 0)  # a call that ended in an error, or was not made: it abstains
+NO_REPLY = Reply("", 0)  # of a call that failed or was not made: it abstains
 FEWEST = 2
 
 
@@ -35,8 +35,8 @@ class Repeated:
 
 
 def repeated(recordings: Recordings, answers: Answers, members: Sequence[int], cost: float) -> list[Repeated]:
-    """Each member that was asked several times, as often as the cost (US dollars per question) allows and answers
-    were recorded. Who cannot be asked twice is left out."""
+    """Votes among the answers of one member, as many as the cost (US dollars per question) allows and were recorded.
+    Members that cannot be asked twice are left out."""
     recorded = recordings.samples(answers.task)
     own = {row: float(answers.costs(row).mean()) for row in members}
     times = {row: min(recorded, int(cost / spent + 1e-9)) for row, spent in own.items() if spent > 0}
@@ -65,14 +65,14 @@ def _asked(
     samples: Sequence[Mapping[str, Reply]],
     questions: Sequence[Question],
 ) -> Answers:
-    """The samples as if each were a model of its own."""
+    """The samples as if each were another model's."""
     names = [f"{model} {number}" for number in range(1, len(samples) + 1)]
-    reader = Reader(scorer, names)
+    builder = AnswersBuilder(reader_of(scorer), names)
     texts = {
         name: {id_: sample.get(id_, NO_REPLY) for id_ in answers.questions}
         for name, sample in zip(names, samples, strict=True)
     }
     for number, id_ in enumerate(answers.questions):
-        reader.read(number, id_, {name: texts[name][id_] for name in names})
+        builder.add(number, id_, {name: texts[name][id_] for name in names})
     known = dict.fromkeys(names, answers.known.get(model, UNKNOWN))
-    return reader.answers(answers.task, questions, known=known, texts=texts, left_out=0, sparse=())
+    return builder.answers(answers.task, questions, known=known, texts=texts)

@@ -1,4 +1,4 @@
-"""An ensemble that was chosen, as a config that runs as it is."""
+"""Writes a chosen ensemble as a config that runs as it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from emerge_core.config import Config
 from emerge_core.config.detect import KNOWN
-from emerge_core.config.schema import Section
+from emerge_core.config.schema import PANEL, Section
 from emerge_core.evals.offline.arrays import UNKNOWN, Answers
 from emerge_core.evals.offline.ensembles import Ensemble
 from emerge_core.evals.record.models import temperature_of
@@ -19,9 +19,9 @@ PLACEHOLDER = {"kind": "ollama"}  # a provider without a known API
 
 
 def config_of(answers: Answers, ensemble: Ensemble, base: Config | None = None) -> dict[str, Any]:
-    """A whole config. Models that `base` has under their upstream's name are taken from it, with their providers
-    and the temperature they were asked at. Of others the price is the recorded one, and a provider without a known
-    API of its own (open weights) becomes a local Ollama: lead it to where the model is really served."""
+    """A whole config. Models that `base` has under their upstream's name are taken from it, with their providers and
+    the temperature at which they were asked. Other models get their recorded price. A provider without a known API
+    (open weights) is written as a local Ollama: set its `base_url` to where the model is served."""
     rows = list(dict.fromkeys((*ensemble.members, *ensemble.stronger)))
     own = _own_names(base)
     names = dict(zip(rows, _names([answers.models[row] for row in rows], own), strict=True))
@@ -68,13 +68,23 @@ def strategy_of(ensemble: Ensemble) -> str:
 
 
 def escalation_of(answers: Answers, ensemble: Ensemble) -> dict[str, Any] | None:
-    """Who is asked where the members do not agree; of a cascade, one after the other."""
+    """Who is asked if the members do not agree: the config's `escalate` with recorded names (a list if there is more
+    than one step), or, of a cascade, the models that are asked one after the other."""
     to = [answers.models[row] for row in ensemble.stronger]
-    if not to:
-        return None
-    if ensemble.target is None:
-        return {"to": to[0], "then": to[1:]}
-    return {"to": to[0], "below_agreement": ensemble.below_agreement, "final": ensemble.final}
+    if ensemble.rule == "cascade":
+        return {"to": to[0], "then": to[1:]} if to else None
+    steps = _steps(ensemble, to[0] if to else "")
+    return steps[0] if len(steps) == 1 else {"steps": steps} if steps else None
+
+
+def _steps(ensemble: Ensemble, target: str) -> list[dict[str, Any]]:
+    """What follows a dispute, as the config has it."""
+    steps: list[dict[str, Any]] = []
+    if ensemble.panel_below is not None:
+        steps.append({"to": PANEL, "below_agreement": ensemble.panel_below, "final": "adjudicate"})
+    if ensemble.target is not None:
+        steps.append({"to": target, "below_agreement": ensemble.below_agreement, "final": ensemble.final})
+    return steps
 
 
 def _ensemble(ensemble: Ensemble, names: dict[int, str], temperatures: dict[int, float | None]) -> dict[str, Any]:
@@ -87,12 +97,9 @@ def _ensemble(ensemble: Ensemble, names: dict[int, str], temperatures: dict[int,
     }
     if ensemble.rule == "cascade":
         made["strategy"] = {"name": "cascade", "stop": "agree", "order": "config"}
-    if ensemble.target is not None:
-        made["escalate"] = {
-            "to": names[ensemble.target],
-            "below_agreement": ensemble.below_agreement,
-            "final": ensemble.final,
-        }
+    steps = _steps(ensemble, "" if ensemble.target is None else names[ensemble.target])
+    if steps:
+        made["escalate"] = steps[0] if len(steps) == 1 else steps
     return made
 
 

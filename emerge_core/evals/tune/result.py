@@ -9,6 +9,7 @@ from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.ensembles import Ensemble
 from emerge_core.evals.statistics.resampling import Estimate
 from emerge_core.evals.tune.config_writer import config_of
+from emerge_core.evals.tune.dispute_rules import DisputeRules
 from emerge_core.evals.tune.settings import TuneSettings
 
 FEW = 100  # questions: below this the intervals are wide and the choice is shaky
@@ -30,6 +31,11 @@ class Point:
     latency_ms: float | None  # all members waited for
     early_ms: float | None  # with early decision, if the ensemble has it
     break_even: float | None = None  # output tokens of the asked model at which it costs what the reference does
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is asked after the first round."""
+        return bool(self.to) or self.ensemble.panel_below is not None
 
     @property
     def single(self) -> bool:
@@ -85,6 +91,7 @@ class Tuned:
     reference_cost: float | None  # US dollars per 1,000 questions
     limit: float | None  # US dollars per 1,000 questions
     settings: TuneSettings
+    disputes: DisputeRules | None = None  # if adjudications are recorded
 
     @property
     def choice(self) -> Point:

@@ -7,6 +7,7 @@ from typing import Any
 from emerge_core.evals.statistics.resampling import Estimate
 from emerge_core.evals.tune.config_writer import aggregator_of, escalation_of, strategy_of
 from emerge_core.evals.tune.crossval import FOLDS
+from emerge_core.evals.tune.dispute_rules import DisputeRules
 from emerge_core.evals.tune.result import Point, Repeat, SingleModel, Tuned
 
 
@@ -38,6 +39,7 @@ def as_json(tuned: Tuned) -> dict[str, Any]:
         },
         "chosen": tuned.chosen,
         "chosen_kind": tuned.kind,
+        "disputes": None if tuned.disputes is None else _disputes(tuned, tuned.disputes),
         "few_questions": tuned.few,
     }
 
@@ -94,3 +96,24 @@ def _rounded(value: float) -> float:
 
 def _interval(found: Estimate) -> list[float]:
     return [_rounded(found.low), _rounded(found.high)]
+
+
+def _disputes(tuned: Tuned, found: DisputeRules) -> dict[str, Any]:
+    return {
+        "members": list(found.members),
+        "disputed": _rounded(found.disputed),
+        "rules": [
+            {
+                "rule": rule.name,
+                "escalate": escalation_of(tuned.answers, rule.ensemble),
+                "accuracy": _rounded(rule.accuracy.value),
+                "ci95": _interval(rule.accuracy),
+                "behind_best": None if rule.behind is None else _difference(rule.behind),
+                "cost_per_1000": rule.cost,
+                "calls_per_question": _rounded(rule.calls),
+            }
+            for rule in found.rules
+        ],
+        "best": found.best.name,
+        "clear": not found.rivals,
+    }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from emerge_core.evals.tables import aligned, dollars, paragraph, percent, points
 from emerge_core.evals.tune.config_writer import aggregator_of
 from emerge_core.evals.tune.crossval import FOLDS
+from emerge_core.evals.tune.dispute_rules import DisputeRules
 from emerge_core.evals.tune.result import FEW, Point, SingleModel, Tuned
 
 
 def table(tuned: Tuned) -> str:
     """The choice first, then the frontier, and what the choice is measured against."""
-    return "\n".join([*_choice(tuned), "", *_frontier(tuned), "", *_controls(tuned)])
+    parts = [_choice(tuned), _frontier(tuned), _controls(tuned), _disputes(tuned)]
+    return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
 
 
 def advice(tuned: Tuned) -> str:
@@ -20,7 +23,7 @@ def advice(tuned: Tuned) -> str:
     choice = tuned.choice
     if choice.single:
         return f"use {choice.members[0]} alone"
-    return f"use the {name_of(choice)}" + (f", {asks_of(choice)}" if choice.to else "")
+    return f"use the {name_of(choice)}" + (f", {asks_of(choice)}" if choice.asks else "")
 
 
 def name_of(point: Point) -> str:
@@ -36,14 +39,17 @@ def name_of(point: Point) -> str:
 
 
 def asks_of(point: Point) -> str:
-    """Which stronger model is asked, when, how often, and what becomes of its answer."""
+    """Who is asked after the first round, when, how often, and what becomes of the answer."""
     ensemble = point.ensemble
-    if not point.to:
+    if not point.asks:
         return "nobody else"
     often = f"({100 * point.asked:.1f} %)"
     if ensemble.rule == "cascade":
         return f"{', then '.join(point.to)} if no two agree {often}"
-    return f"{point.to[0]} below {ensemble.below_agreement:g} {often}, {ensemble.final}"
+    steps = [] if ensemble.panel_below is None else [f"the panel again below {ensemble.panel_below:g}"]
+    if point.to:
+        steps.append(f"{point.to[0]} below {ensemble.below_agreement:g}")
+    return f"{', then '.join(steps)} {often}, {'adjudicate' if ensemble.adjudicates else ensemble.final}"
 
 
 def _choice(tuned: Tuned) -> Iterator[str]:
@@ -119,13 +125,14 @@ def _frontier(tuned: Tuned) -> Iterator[str]:
     rows = [_row("→" if number == tuned.chosen else "", point) for number, point in enumerate(tuned.points)]
     yield ""
     yield from aligned(head, rows)
-    kinds = {point.ensemble.rule == "cascade" for point in tuned.points if point.to}
+    kinds = {point.ensemble.rule == "cascade" for point in tuned.points if point.asks}
     if kinds:
         yield ""
     if False in kinds:
         yield from paragraph(
-            "MODEL below A (share), replace | vote: if less than A of the panel agrees, MODEL is asked, on that share "
-            "of the questions, and its answer replaces the panel's or joins the vote"
+            "MODEL below A (share), replace | vote | adjudicate: if less than A of the panel agrees, MODEL is asked, "
+            "on that share of the questions; its answer replaces the panel's, joins the vote, or settles the dispute, "
+            "having been shown the distinct answers"
         )
     if True in kinds:
         yield from paragraph(
@@ -171,5 +178,39 @@ def _row(mark: str, point: Point) -> list[str]:
         versus,
         dollars(point.cost),
         f"{point.calls:.2f}",
-        name_of(point) + (f"; {asks_of(point)}" if point.to else ""),
+        name_of(point) + (f"; {asks_of(point)}" if point.asks else ""),
     ]
+
+
+def _disputes(tuned: Tuned) -> Iterator[str]:
+    """Which rule settles the panel's disputes best."""
+    found = tuned.disputes
+    if found is None:
+        return
+    yield from paragraph(dispute_finding(found))
+    yield ""
+    head = ["if the panel disagrees, ask", "accuracy", "the best less this", "$/1000", "calls"]
+    rows = [
+        [
+            rule.name,
+            percent(rule.accuracy),
+            "" if rule.behind is None else points(rule.behind),
+            dollars(rule.cost),
+            f"{rule.calls:.2f}",
+        ]
+        for rule in found.rules
+    ]
+    yield from aligned(head, rows)
+
+
+def dispute_finding(found: DisputeRules) -> str:
+    """Which rule wins, and whether that is clear, in a sentence or two."""
+    said = f"{', '.join(found.members)} disagree on {100 * found.disputed:.1f} % of the questions. "
+    said += f"Most accurate then: {found.best.name}, {percent(found.best.accuracy)} %"
+    if not found.rivals:
+        return f"{said}, clearly better than every other rule."
+    cheapest = min(found.rivals, key=lambda rule: inf if rule.cost is None else rule.cost)
+    return (
+        f"{said}, but not clearly better than {len(found.rivals)} other{'s' * (len(found.rivals) > 1)}; "
+        f"the cheapest of them: {cheapest.name} ({dollars(cheapest.cost)} $/1000)."
+    )

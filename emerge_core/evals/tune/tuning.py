@@ -24,6 +24,7 @@ from emerge_core.evals.statistics.resampling import Estimate
 from emerge_core.evals.tune.bitsets import Blocks
 from emerge_core.evals.tune.choice import ChoiceRule, affordable_singles, cheapest_single, pick
 from emerge_core.evals.tune.crossval import FOLDS, Affordable, CrossValidation, Unseen
+from emerge_core.evals.tune.dispute_rules import dispute_rules
 from emerge_core.evals.tune.result import Controls, Point, Repeat, SingleModel, Tuned
 from emerge_core.evals.tune.search.search import Candidates, Space, search
 from emerge_core.evals.tune.settings import TuneSettings
@@ -201,6 +202,7 @@ class _Tuner:
             reference_cost=self._cost_of(self.reference),
             limit=None if self.limit is None else self.limit * 1000,
             settings=self.settings,
+            disputes=dispute_rules(self.answers, self.candidates) if self.answers.adjudications else None,
         )
 
     def _choose(self, chosen: int, unseen: Unseen) -> tuple[int, SingleModel | None]:

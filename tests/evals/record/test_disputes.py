@@ -102,22 +102,6 @@ def test_a_later_step_is_asked_about_the_verdicts(
     assert 0 < len(undecided) < expected
 
 
-def test_compare_measures_what_is_recorded_and_says_na_for_the_rest(recording: Path, judge: Adjudicator) -> None:
-    command = arguments(recording, config_of(judge.url), "calls")
-    assert main([*command, "--models", "titan"]) == 0
-    out, rows_out = recording / "out.json", recording / "rows.jsonl"
-    compared = ["compare", "--config", command[3], "--recordings", str(recording), "--task", "calls"]
-    assert main([*compared, "--json", str(out), "--rows", str(rows_out)]) == 0
-    found = json.loads(out.read_text())["ensembles"]
-    assert found["settled"]["accuracy"] is None, "the panel's verdicts are not recorded"
-    assert found["adjudicated"]["accuracy"] > 0
-    assert found["adjudicated"]["errors"] == 0
-    counted = [json.loads(line) for line in rows_out.read_text().splitlines()]
-    asked = [row for row in counted if row["config"] == "adjudicated" and row["asked"]]
-    assert all(row["asked"] == ["titan"] for row in asked)
-    assert "adjudication" in {call["role"] for row in asked for call in row["calls"]}
-
-
 def test_what_cannot_be_done_is_an_error(recording: Path, judge: Adjudicator) -> None:
     config = config_of(judge.url)
     config["ensembles"] = {"vote": {"members": ["amber", "birch"]}}

@@ -1,10 +1,10 @@
 """Every ensemble of a space, scored on every block of questions at once.
 
-A vote depends on nothing but who agrees with whom, so a panel's outcome on 64 questions is a few
-operations on words of bits. Panels are scored with orders, weights and calibrations learned from all
-questions: that is only for choosing between them; what is chosen is learned again and measured apart
-(see `crossval`). Short texts that join two groups, and prose, are scored as if they stood alone
-(but for consensus, which is scored by the texts).
+A vote depends only on who agrees with whom, so a panel's outcome on 64 questions is a few operations
+on words of bits. Panels are scored with orders, weights and calibrations learned from all
+questions. That is only for choosing between them: what is chosen is learned again and measured separately (see
+`crossval`). Short texts that join two groups, and prose, are scored as if they stood alone, except for consensus,
+which is scored by the texts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.tune.bitsets import Blocks
-from emerge_core.evals.tune.search import cascades, medoids, panels
+from emerge_core.evals.tune.search import cascades, disputes, medoids, panels
 from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.space import Candidates, Scored, Space
 
@@ -61,6 +61,8 @@ def _jobs(answers: Answers, facts: Facts, space: Space) -> Iterator[Job]:
     for size in range(2, space.max_members + 1):
         pool = facts.members if size <= 3 else facts.members[:POOL]
         yield from _chunked(partial(panels.scored, facts), pool, size)
+        if answers.adjudications:
+            yield from _chunked(partial(disputes.scored, answers, facts), pool, size)
     if space.max_members >= 2:
         yield from _chunked(partial(cascades.of_pairs, facts), facts.worthy, 2)
     if space.max_members >= 3:

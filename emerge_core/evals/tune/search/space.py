@@ -1,4 +1,4 @@
-"""What is searched, and what the search brings back."""
+"""The search space, and the scored candidates that a search returns."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ class Space:
 class Family(NamedTuple):
     """Panels that differ in their members alone."""
 
-    panels: Integers  # (n, members); of a cascade in the order of asking
+    panels: Integers  # (n, members); of an ordered design in that order
     rule: Rule
     target: int | None = None
     trusted: int = 0
     final: Final = "replace"
     reserve: tuple[int, ...] = ()
+    panel_trusted: int = 0
 
 
 class Scored(NamedTuple):
-    """A family's panels: (n, blocks) sums of scores; (n,) mean US dollars and ms of a question."""
+    """A family's panels: (n, blocks) sums of scores; (n,) mean US dollars and ms per question."""
 
     family: Family
     right: Counts | Floats
@@ -59,14 +60,21 @@ class Candidates:
 
     @property
     def escalate(self) -> Booleans:
-        """Which of them may ask a stronger model."""
-        return np.repeat([each.target is not None or bool(each.reserve) for each in self.families], self._sizes())
+        """Which of them may ask somebody after the first round: a stronger model, or the panel again."""
+        asks = [each.target is not None or bool(each.reserve) or each.panel_trusted > 0 for each in self.families]
+        return np.repeat(asks, self._sizes())
 
     @cached_property
     def single(self) -> Booleans:
         """Which of them are one model alone."""
         alone = [each.panels.shape[1] == 1 and each.target is None and not each.reserve for each in self.families]
         return np.repeat(alone, self._sizes())
+
+    @property
+    def adjudicating(self) -> list[int]:
+        """The candidates that settle disputes by recorded adjudications."""
+        starts = [(int(start), each) for start, each in zip(self.starts, self.families, strict=True)]
+        return [start for start, each in starts if each.panel_trusted or each.final == "adjudicate"]
 
     @cached_property
     def sums(self) -> Singles:
@@ -82,7 +90,9 @@ class Candidates:
         place = int(np.searchsorted(self.starts, number, side="right")) - 1
         family = self.families[place]
         members = tuple(int(row) for row in family.panels[number - self.starts[place]])
-        return Design(members, family.rule, family.target, family.trusted, family.final, family.reserve)
+        return Design(
+            members, family.rule, family.target, family.trusted, family.final, family.reserve, family.panel_trusted
+        )
 
     def _sizes(self) -> list[int]:
         return [len(each.panels) for each in self.families]
