@@ -133,10 +133,10 @@ $(READY): pyproject.toml requirements.lock
 # Rewrites the lock from pyproject.toml, with hashes, for every supported Python.
 lock: $(READY)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra aws --extra bedrock --extra eval --group dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra aws --extra bedrock --extra otel --extra eval --group dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o requirements.lock
 
-	$(BIN)/uv pip compile pyproject.toml --extra aws --constraint requirements.lock --no-emit-package uvicorn --no-emit-package click \
+	$(BIN)/uv pip compile pyproject.toml --extra aws --extra otel --constraint requirements.lock --no-emit-package uvicorn --no-emit-package click \
 	  --universal --python-version 3.13 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 	  -o functions/proxy/requirements.txt
 	$(BIN)/uv pip compile infra/tools.in --universal --python-version 3.11 --upgrade \

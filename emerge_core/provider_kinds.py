@@ -40,7 +40,16 @@ class ProviderKind:
 
 
 _UPSTREAM_SETTINGS = frozenset(
-    ("base_url", "api_key", "headers", "ca_file", "connect_timeout_s", "first_byte_timeout_s", "pass_through")
+    (
+        "base_url",
+        "api_key",
+        "headers",
+        "ca_file",
+        "connect_timeout_s",
+        "first_byte_timeout_s",
+        "pass_through",
+        "send_trace_context",
+    )
 )
 
 KINDS: dict[str, ProviderKind] = {

@@ -21,6 +21,7 @@ from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import Config, EnsembleConfig, find_config
 from emerge_core.config.variables import API_KEYS, CORS_ORIGINS
 from emerge_core.errors import ConfigError, EmergeError
+from emerge_core.types import ChatRequest, Trace
 
 
 def add(parsers: Parsers) -> None:
@@ -138,11 +139,26 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
     from emerge_core.api import create_app
     from emerge_core.api.server.descriptors import capacity, raise_limit
     from emerge_core.api.server.server import Server
+    from emerge_core.api.trace_context import TraceContextMiddleware
     from emerge_core.engine.engine import Engine
     from emerge_core.engine.reload import ReloadingEngine
+    from emerge_core.telemetry import Lines, Recorder
+    from emerge_core.telemetry.otel import open_telemetry
     from emerge_core.telemetry.stderr import log_to_stderr
 
     log = log_to_stderr(calls=settings.log_calls)
+    exporter = open_telemetry(os.environ)
+
+    def recorder(config: Config) -> Recorder:
+        lines = Lines(content=config.log_content and config.trace == "full")
+        recorders: list[Recorder] = [lines, exporter.recorder(config)] if exporter else [lines]
+
+        def record(request: ChatRequest, trace: Trace) -> None:
+            for each in recorders:
+                each(request, trace)
+
+        return record
+
     pending = [found]  # the config that the banner shows serves first
 
     def read() -> FoundConfig:
@@ -158,7 +174,7 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
         return again
 
     async def main() -> int:
-        engine = ReloadingEngine(read, lambda each: Engine(each.config), ttl_s=math.inf)
+        engine = ReloadingEngine(read, lambda each: Engine(each.config, record=recorder(each.config)), ttl_s=math.inf)
         await engine.reload()
         limits = capacity(raise_limit(), panel=largest_panel(found.config), max_requests=settings.max_requests)
         app = create_app(
@@ -169,6 +185,8 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
             max_requests=limits.requests,
             details=lambda: {"config": engine.status()},
         )
+        if exporter:
+            app.add_middleware(TraceContextMiddleware, begin=exporter.begin)
         server = Server(app, listener, capacity=limits, reload=engine.reload)
         await server.serve()
         return 0 if server.stopped_by in (None, signal.SIGINT) else -server.stopped_by
@@ -176,6 +194,8 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
     try:
         return asyncio.run(main())
     finally:
+        if exporter:
+            exporter.close()
         log.close()
 
 

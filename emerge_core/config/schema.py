@@ -114,6 +114,8 @@ class ProviderConfig(Section):
     """certificates (PEM) to trust instead of the system's"""
     pass_through: tuple[str, ...] = ()
     """fields of a request that choose what is billed, such as `service_tier`, and may reach this provider"""
+    send_trace_context: bool = False
+    """send the W3C headers `traceparent` and `tracestate` too, if spans are exported (OpenTelemetry)"""
     connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     """seconds for the connection and the TLS handshake"""
     first_byte_timeout_s: Annotated[float, Field(gt=0)] | None = None

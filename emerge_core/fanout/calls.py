@@ -21,6 +21,8 @@ from emerge_core.fanout.ledger import Ledger, PendingCall
 from emerge_core.providers import Provider
 from emerge_core.providers.state import for_maker, maker_of, marked
 from emerge_core.providers.tool_ids import CallIds, unique
+from emerge_core.providers.transport.trace_headers import trace_headers
+from emerge_core.telemetry.trace_context import headers_of_call
 from emerge_core.types import (
     Call,
     CallError,
@@ -297,6 +299,7 @@ class FanOut:
 
     async def _run(self, pending: PendingCall, attempt: Attempt) -> Call:
         await self.connect.load(pending.model.provider)  # an import: our time, not the model's
+        trace_headers.set(headers_of_call(pending.id))  # in the context of this call's task alone
         with self.busy:
             completion = await pending.attempts.run(attempt)
         if task := asyncio.current_task():

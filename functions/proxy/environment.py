@@ -32,6 +32,7 @@ from tracing import Subsegment, Tracing
 from emerge_core.api import create_app
 from emerge_core.api.auth import read_api_keys
 from emerge_core.api.cors import read_origins
+from emerge_core.api.trace_context import TraceContextMiddleware
 from emerge_core.config import find_config, variables
 from emerge_core.config.aws import AwsSource, Snapshot
 from emerge_core.engine.engine import Engine, preload
@@ -39,12 +40,14 @@ from emerge_core.engine.reload import TTL_S, ReloadingEngine
 from emerge_core.errors import ConfigError
 from emerge_core.telemetry import Lines
 from emerge_core.telemetry.metrics import Metrics
+from emerge_core.telemetry.otel import open_telemetry
 from emerge_core.types import ChatRequest, Trace
 
 GATEWAY_S = 29.0  # after which API Gateway gives up on a buffered reply
 BELIEVED_AGE_S = 60.0  # of a request's time stamp: an older one means that the clocks differ
 LONGEST_S = 900.0  # that Lambda lets an invocation last
 MARGIN_S = 1.0  # for encoding, logging and the way back
+FLUSH_S = 0.5  # the longest that an invocation waits for the collector of telemetry
 ERROR_BODY = 65_536  # bytes of an error reply that are looked at for its code
 
 
@@ -78,6 +81,7 @@ class Environment:
         self._tracing = Tracing(environ)
         per_model = environ.get(variables.MODEL_METRICS, "true").lower() == "true"
         self._metrics = Metrics(environ.get(variables.STACK, "local"), per_model=per_model)
+        self._otel = open_telemetry(environ)
         self.engine = ReloadingEngine(
             self._reader(),
             self._engine,
@@ -99,6 +103,8 @@ class Environment:
             cors_origins=origins,
             details=lambda: self._status(details),
         )
+        if self._otel:
+            self._app.add_middleware(TraceContextMiddleware, begin=self._otel.begin)
 
     def enter(self, event: Any, context: Any) -> None:
         """Opens an invocation in the current context: its deadline and its log keys."""
@@ -133,6 +139,8 @@ class Environment:
             await self.engine.end(0.0 if self._concurrency else invocation.left_s)
         finally:
             self._tracing.end(invocation.subsegment)
+            if self._otel and not self._concurrency:  # before the environment is frozen
+                await asyncio.to_thread(self._otel.flush, min(FLUSH_S, invocation.left_s))
 
     @asynccontextmanager
     async def invocation(self, event: Any, context: Any) -> AsyncIterator[None]:
@@ -203,6 +211,7 @@ class Environment:
     def _engine(self, found: Snapshot) -> Engine:
         config = found.config
         lines = Lines(content=config.log_content and config.trace == "full")
+        export = self._otel.recorder(config) if self._otel else None
 
         def record(request: ChatRequest, trace: Trace) -> None:
             invocation = _invocation.get()
@@ -211,6 +220,8 @@ class Environment:
             self._metrics.request(trace, ensembles=config.ensembles)
             if invocation.subsegment:
                 invocation.subsegment.describe(trace)
+            if export:
+                export(request, trace)
 
         return Engine(config, keys=found.key, record=record)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -24,6 +25,7 @@ from emerge_core.api import create_app
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine, preload
 from emerge_core.provider_kinds import KINDS
+from emerge_core.telemetry.otel import exports
 
 KEPT_WARM = ("snap-start", "provisioned-concurrency", "lambda-managed-instances")  # of AWS_LAMBDA_INITIALIZATION_TYPE
 MODULES = (  # of AWS, which the rehearsal does not reach
@@ -80,6 +82,8 @@ def prime() -> None:
     """Call this last before the snapshot, outside any event loop."""
     for name in (*MODULES, *(name for kind in KINDS.values() for name in kind.priming)):
         import_module(name)
+    if any(exports(os.environ)):
+        import_module("emerge_core.telemetry.otel.exporter")
     asyncio.run(_rehearse())
 
 

@@ -240,3 +240,19 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+def test_spans_leave_before_the_server_ends(tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra `otel` is not installed")
+    from tests.support.otlp_receiver import otlp_receiver  # needs the extra
+
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    with otlp_receiver() as receiver:
+        with serving(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, OTEL_BSP_SCHEDULE_DELAY="60000") as served:
+            body = {"model": "emerge", "messages": [{"role": "user", "content": "What is 17 * 23?"}]}
+            headers = {"content-type": "application/json", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+            url = f"{served.url}/chat/completions"
+            urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=30).close()
+            assert served.stop(signal.SIGINT) == (0, "stopped\n")
+        assert sorted(span.name for span in receiver.spans) == ["chat a", "chat b", "chat c", "invoke_workflow emerge"]
+        assert {span.trace_id for span in receiver.spans} == {trace}

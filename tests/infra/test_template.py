@@ -41,6 +41,7 @@ EVERYTHING = {
     "PermissionsBoundary": "arn:aws:iam::123456789012:policy/bounds",
     "LayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
     "CorsOrigins": "https://app.example.com,http://localhost:3000",
+    "OtlpEndpoint": "http://localhost:4318",
     "AuthorizerConcurrency": "10",
     "DefaultPanel": "bedrock",
     "BedrockModelArns": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
@@ -173,7 +174,7 @@ def replaced_properties() -> set[str]:
 CHANGES = [
     *({"LogLevel": "DEBUG"}, {"MemorySize": "1769"}, {"Timeout": "90"}, {"ResponseMode": "stream"}),
     *({"SnapStart": "true"}, {"ModelMetrics": "false"}, {"Tracing": "true"}, {"LayerArn": "arn:l"}),
-    {"CorsOrigins": "*"},
+    *({"CorsOrigins": "*"}, {"OtlpEndpoint": "http://localhost:4318"}),
     {"VpcSubnetIds": "subnet-1", "VpcSecurityGroupIds": "sg-1"},
 ]
 
@@ -681,6 +682,11 @@ def test_variables_that_sam_local_may_set_are_declared(deployed: Any) -> None:
     """SAM passes no others. On AWS they are empty: keys belong into SSM."""
     variables = of_type(deployed(), "AWS::Lambda::Function")["ProxyFunction"]["Environment"]["Variables"]
     empty = {name for name, value in variables.items() if value == ""}
-    assert empty == {"EMERGE_API_KEYS", "EMERGE_CORS_ORIGINS", *(known.variable for known in detect.KNOWN)}
+    assert empty == {
+        "EMERGE_API_KEYS",
+        "EMERGE_CORS_ORIGINS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        *(known.variable for known in detect.KNOWN),
+    }
     given = json.loads((ROOT / "events" / "env.json").read_text())["ProxyFunction"]
     assert set(given) <= set(variables)

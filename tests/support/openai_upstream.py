@@ -45,6 +45,7 @@ class Upstream:
 
     script: dict[str, Says | list[Says]] = field(default_factory=dict)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)  # of the same requests
     gate: threading.Event = field(default_factory=threading.Event)
     open: int = 0
     url: str = ""
@@ -55,6 +56,7 @@ class Upstream:
     async def chat(self, request: Request) -> Response:
         body = await request.json()
         self.bodies.append(body)
+        self.headers.append(dict(request.headers))
         said = self.script[body["model"]]
         if isinstance(said, list):
             said = said[min(len(self.asked(body["model"])), len(said)) - 1]
@@ -122,6 +124,7 @@ class Upstream:
         """A vector per text: its length, then ones."""
         body = await request.json()
         self.bodies.append(body)
+        self.headers.append(dict(request.headers))
         said = self.script.get(body["model"], Says())
         assert isinstance(said, Says)
         await asyncio.sleep(said.delay)

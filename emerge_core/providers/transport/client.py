@@ -34,6 +34,7 @@ from emerge_core.providers.transport.connection import (
 )
 from emerge_core.providers.transport.content import too_large
 from emerge_core.providers.transport.resolver import Resolver
+from emerge_core.providers.transport.trace_headers import trace_headers
 from emerge_core.types import CallError, UpstreamError
 
 KEEPALIVE_S = 30.0  # an idle connection is closed after so long
@@ -57,6 +58,7 @@ class HttpClient:
         self._headers = _headers(url, self._route, headers, config.headers)
         self._connect_timeout_s = config.connect_timeout_s
         self._first_byte_timeout_s = config.first_byte_timeout_s
+        self._sends_trace_context = config.send_trace_context
         self._resolver = Resolver()
         self._idle: deque[_Idle] = deque()  # the one used last at the right
         self._sweep: asyncio.TimerHandle | None = None
@@ -117,6 +119,8 @@ class HttpClient:
 
     def _request(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         merged = self._headers | {name.lower(): value for name, value in headers.items()}
+        if self._sends_trace_context:
+            merged |= trace_headers.get()
         lines = "".join(f"{name}: {value}\r\n" for name, value in merged.items())
         head = f"POST {self._prefix}{path}{self._query} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
         return head.encode("latin-1") + body
