@@ -37,8 +37,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Beside a hand-written gather, the openai SDK and LiteLLM's proxy, which is installed into .tools for it.
 bench: $(READY)
-	$(BIN)/python tests/bench/overhead.py
+	$(BIN)/python -m tests.bench.speed
 	$(BIN)/python tests/bench/streaming.py
 
 # The table of emerge_core/evals/README.md, tuned panels beside frontier models, from the recordings in RECORDINGS.
@@ -141,6 +142,8 @@ lock: $(READY)
 	  -o functions/proxy/requirements.txt
 	$(BIN)/uv pip compile infra/tools.in --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o infra/tools.lock
+	$(BIN)/uv pip compile tests/bench/speed/litellm.in --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/bench/speed/litellm.lock
 	for name in requirements instructor; do $(BIN)/uv pip compile tests/conformance/$$name.in --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/conformance/$$name.lock; done
 	cd tests/conformance && rm -f package-lock.json && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund

@@ -18,6 +18,7 @@ from emerge_core.api.cors import CorsMiddleware
 from emerge_core.api.embeddings import EmbeddingsEndpoint
 from emerge_core.api.endpoint import Engine
 from emerge_core.api.errors import as_request_error, error_response, json_response
+from emerge_core.api.health import health
 from emerge_core.api.hosts import HostCheck
 from emerge_core.api.messages import CountTokensEndpoint, MessagesEndpoint
 from emerge_core.api.middleware import RequestMiddleware
@@ -62,9 +63,7 @@ def create_app(
             return None
 
     async def healthz(_: Request) -> Response:
-        serving = config()
-        healthy = serving is not None and bool(serving.models)
-        return json_response({"status": "ok" if healthy else "degraded"}, status=200 if healthy else 503)
+        return health(engine)
 
     async def root(request: Request) -> Response:
         """HEAD alone: coding agents send it to see whether the server is there."""

@@ -6,6 +6,8 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -32,6 +34,22 @@ def route_path(path: str) -> str:
     return next((root for root in _ROOTS if path.endswith(root)), path)
 
 
+def id_headers(scope: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    """The headers with the request's id, for a reply that does not come from the application."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+    return _id_headers(route_path(scope["path"]), _request_id(given))
+
+
+def _request_id(given: bytes | None) -> str:
+    """The client's own id for its request if it is harmless, else a new one."""
+    return given.decode() if given and _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+
+
+def _id_headers(path: str, request_id: str) -> list[tuple[bytes, bytes]]:
+    value = request_id.encode()
+    return [(b"x-request-id", value), *([(b"request-id", value)] if speaks_anthropic(path) else ())]
+
+
 class RequestMiddleware:
     """ASGI middleware. The key is checked for the same path that the router then matches."""
 
@@ -56,8 +74,7 @@ class RequestMiddleware:
                 api_key = value
             elif name == b"host":
                 host = value
-        sane = given_id is not None and _SANE_ID.fullmatch(given_id)
-        request_id = given_id.decode() if given_id and sane else f"req_{uuid.uuid4().hex}"
+        request_id = _request_id(given_id)
         path = route_path(scope["path"])
         scope = {**scope, "path": path, "root_path": "", "state": {"request_id": request_id}}
         responding = False
@@ -69,8 +86,7 @@ class RequestMiddleware:
                 elapsed_ms = int((time.perf_counter() - began) * 1000)
                 message["headers"] = [
                     *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode()),
-                    *([(b"request-id", request_id.encode())] if speaks_anthropic(path) else ()),
+                    *_id_headers(path, request_id),
                     (b"openai-processing-ms", b"%d" % elapsed_ms),
                 ]
             await send(message)

@@ -137,8 +137,9 @@ def load(config: Config) -> None:
 def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> int:
     """Serves until a signal comes: 0 after SIGINT, else the signal's negative number."""
     from emerge_core.api import create_app
+    from emerge_core.api.health import health
     from emerge_core.api.server.descriptors import capacity, raise_limit
-    from emerge_core.api.server.server import Server
+    from emerge_core.api.server.server import Server, collect_garbage_less_often
     from emerge_core.api.trace_context import TraceContextMiddleware
     from emerge_core.engine.engine import Engine
     from emerge_core.engine.reload import ReloadingEngine
@@ -187,7 +188,8 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
         )
         if exporter:
             app.add_middleware(TraceContextMiddleware, begin=exporter.begin)
-        server = Server(app, listener, capacity=limits, reload=engine.reload)
+        server = Server(app, listener, capacity=limits, health=lambda: health(engine), reload=engine.reload)
+        collect_garbage_less_often()
         await server.serve()
         return 0 if server.stopped_by in (None, signal.SIGINT) else -server.stopped_by
 

@@ -10,7 +10,7 @@ MOST = 1 << 20  # if the system names no limit
 
 
 class Capacity(NamedTuple):
-    """`requests` at once are answered. Connections beyond `served` are told that the server is overloaded, and
+    """`requests` at once are answered. While more than `served` connections are open, each is closed after its reply;
     beyond `accepted` they wait in the kernel's queue, so that descriptors for upstreams remain."""
 
     requests: int

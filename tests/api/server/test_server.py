@@ -17,6 +17,8 @@ import pytest
 
 from emerge_core.api import body as api_body
 from emerge_core.api import create_app
+from emerge_core.api.health import health
+from emerge_core.api.server import connection
 from emerge_core.api.server.acceptor import Acceptor
 from emerge_core.api.server.descriptors import Capacity, capacity
 from emerge_core.api.server.server import Server
@@ -45,7 +47,8 @@ class Running:
 @asynccontextmanager
 async def running(engine: Any, *, capacity: Capacity = ROOMY, **options: Any) -> AsyncIterator[Running]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(create_app(engine, max_requests=capacity.requests), listener, capacity=capacity, **options)
+    app = create_app(engine, max_requests=capacity.requests)
+    server = Server(app, listener, capacity=capacity, health=lambda: health(engine), **options)
     task = asyncio.create_task(server.serve())
     while not server.started:
         assert not task.done(), task.exception()
@@ -195,13 +198,92 @@ def test_beyond_the_requests_at_once_a_client_is_told_to_come_back(engine: Any) 
     run(scenario)
 
 
-def test_beyond_the_connections_that_are_served_a_client_gets_a_short_answer(engine: Any) -> None:
+def test_a_refused_request_is_read_to_its_end_and_its_connection_goes_on(engine: Any) -> None:
+    engine.delay_s = 60
+
+    async def scenario() -> None:
+        async with running(engine, capacity=ROOMY._replace(requests=1), grace_s=0.0) as served:
+            _, writer = await served.open()
+            writer.write(chat())
+            await until(lambda: len(engine.requests) == 1)
+            reader, other = await served.open()
+            request = chat(close=False)
+            other.write(request[:-9])
+            await asyncio.sleep(0.05)
+            other.write(request[-9:] + request.replace(b"x: y", b"x-request-id: mine"))
+            for expected in (b"x-request-id: req_", b"x-request-id: mine"):
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+                assert expected in head
+                assert b"connection: close" not in head
+                length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                assert json.loads(await reader.readexactly(length))["error"]["code"] == "overloaded"
+            messages = request.replace(b"/v1/chat/completions", b"/v1/messages").replace(b"x: y", b"connection: close")
+            reply = await served.exchange(messages)
+            assert reply.startswith(b"HTTP/1.1 529 ")
+            assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["type"] == "overloaded_error"
+            endless = request.replace(b"content-length: ", b"content-length: 9999999")
+            reader, third = await served.open()
+            with suppress(ConnectionResetError):  # what the server did not read may reset the connection
+                third.write(endless + b"x" * (3 << 20))
+                assert b"HTTP/1.1 503 " in await reader.read()
+            await until(lambda: len(served.server.server_state.connections) == 2)
+            assert len(engine.requests) == 1
+            for each in (writer, other, third):
+                each.close()
+
+    run(scenario)
+
+
+def test_a_refused_request_whose_body_does_not_end_is_closed(engine: Any) -> None:
+    engine.delay_s = 60
+
+    async def scenario() -> None:
+        async with running(engine, capacity=ROOMY._replace(requests=1), grace_s=0.0, head_s=0.1) as served:
+            _, writer = await served.open()
+            writer.write(chat())
+            await until(lambda: len(engine.requests) == 1)
+            await served.exchange(chat()[:-9])
+            writer.close()
+
+    run(scenario)
+
+
+def test_idle_connections_make_room_for_new_ones(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "IDLE_S", 0.0)
+
+    async def scenario() -> None:
+        async with running(engine, capacity=Capacity(requests=9, served=3, accepted=3)) as served:
+            idle = [await served.open() for _ in range(3)]
+            await until(lambda: len(served.server.server_state.connections) == 3)
+            assert (await served.exchange(HEALTH)).startswith(b"HTTP/1.1 200 ")
+            for reader, writer in idle:
+                assert await reader.read() == b""
+                writer.close()
+
+    run(scenario)
+
+
+def test_trailers_are_no_headers(engine: Any) -> None:
+    async def scenario() -> None:
+        async with running(engine) as served:
+            head, _, body = chat().partition(b"\r\n\r\n")
+            lines = [line for line in head.split(b"\r\n") if not line.startswith(b"content-length")]
+            chunked = b"\r\n".join([*lines, b"transfer-encoding: chunked", b"", b"%x" % len(body), body, b"0"])
+            reply = await served.exchange(chunked + b"\r\nx-request-id: from-a-trailer\r\n\r\n")
+            assert reply.startswith(b"HTTP/1.1 200 ")
+            assert b"from-a-trailer" not in reply
+
+    run(scenario)
+
+
+def test_beyond_the_connections_that_are_served_a_connection_ends_with_its_reply(engine: Any) -> None:
     async def scenario() -> None:
         async with running(engine, capacity=Capacity(requests=9, served=2, accepted=3)) as served:
             idle = [(await served.open())[1] for _ in range(2)]
             await until(lambda: len(served.server.server_state.connections) == 2)
             reply = await served.exchange(chat(close=False))  # the server ends the connection, the client need not
-            assert reply.startswith(b"HTTP/1.1 503 ")
+            assert reply.startswith(b"HTTP/1.1 200 ")
             assert b"connection: close" in reply
             assert (await served.exchange(HEALTH)).startswith(b"HTTP/1.1 200 ")
             third = (await served.open())[1]
@@ -276,7 +358,7 @@ def test_accepting_pauses_while_no_descriptor_is_left(engine: Any, caplog: pytes
         with Exhausted() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            acceptor = Acceptor(listener, Greeter, open_connections=lambda: 0, most=10)
+            acceptor = Acceptor(listener, lambda accepted: Greeter(), open_connections=lambda: 0, most=10)
             acceptor.start()
             reader, writer = await asyncio.open_connection(*listener.getsockname())
             assert await reader.read() == b""
