@@ -14,13 +14,13 @@ from typing import Any
 
 from emerge_core.config.schema import BreakerConfig
 from emerge_core.providers.clock import SteadyClock
+from emerge_core.providers.errors import REQUEST_STATUSES
 from emerge_core.types import CallError
 
 MAX_DOUBLINGS = 5  # of the cooldown, while a model stays down
 MAX_RETRY_AFTER_S = 300.0  # an upstream that asks for more is asked again all the same
 
 _COUNTED_KINDS = frozenset({"auth", "not_found", "rate_limit", "timeout", "connection", "server", "bad_response"})
-_REQUEST_STATUSES = frozenset({400, 403, 413, 422})  # faults of the request; a 403 is often the prompt's
 
 
 @dataclass(slots=True)
@@ -107,4 +107,4 @@ class Breakers:
 
 
 def _counts(error: CallError) -> bool:
-    return error.kind in _COUNTED_KINDS and error.status not in _REQUEST_STATUSES and not error.provoked
+    return error.kind in _COUNTED_KINDS and error.status not in REQUEST_STATUSES and not error.provoked

@@ -17,6 +17,7 @@ from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.types import CallError, ErrorKind, UpstreamError
 
 MAX_MESSAGE = 500
+REQUEST_STATUSES = frozenset({400, 403, 413, 422})  # the request's fault, or may be: a 403 is often the prompt's
 
 _CONTEXT_LENGTH = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long|"
@@ -31,6 +32,9 @@ _NO_MODEL = re.compile(r"invalid model name passed in", re.IGNORECASE)  # LiteLL
 _NO_IMAGES = re.compile(r"image input is not supported", re.IGNORECASE)
 
 
+REDACTED = "[redacted]"
+MAX_READ = 20_000  # characters of an upstream's message that are looked at
+MAX_ERROR = 200_000  # bytes of an error body that is parsed
 CUT = 12  # characters of a secret that give it away
 
 
@@ -45,6 +49,7 @@ class Scrubber:
         self._secrets = sorted(spelt, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        text = text[:MAX_READ]
         for secret in self._secrets:
             text = _redacted(text, secret)
         text = " ".join(text.split())
@@ -53,22 +58,23 @@ class Scrubber:
 
 def _redacted(text: str, secret: str) -> str:
     """The text without the secret in any case, and without its beginning or end of `CUT` characters or more."""
-    text = re.sub(re.escape(secret), "[redacted]", text, flags=re.IGNORECASE)
+    text = re.sub(re.escape(secret), REDACTED, text, flags=re.IGNORECASE)
     if len(secret) <= CUT:
         return text
-    lower, wanted = text.lower(), secret.lower()
-    if (at := lower.find(wanted[:CUT])) >= 0:
-        end = at + CUT
-        while end < len(text) and end - at < len(secret) and lower[end] == wanted[end - at]:
-            end += 1
-        text = f"{text[:at]}[redacted]{_redacted(text[end:], secret)}"
-        lower = text.lower()
-    if (end := lower.find(wanted[-CUT:])) >= 0:
-        start, end = end, end + CUT
-        while start > 0 and end - start < len(secret) and lower[start - 1] == wanted[start - 1 - end]:
-            start -= 1
-        text = f"{_redacted(text[:start], secret)}[redacted]{_redacted(text[end:], secret)}"
-    return text
+    text = _without_beginnings(text, secret, REDACTED)
+    return _without_beginnings(text[::-1], secret[::-1], REDACTED[::-1])[::-1]
+
+
+def _without_beginnings(text: str, secret: str, instead: str) -> str:
+    beginning, wanted = re.compile(re.escape(secret[:CUT]), re.IGNORECASE), secret.lower()
+    parts, at = [], 0
+    while found := beginning.search(text, at):
+        end, known = found.end(), CUT
+        while end < len(text) and known < len(wanted) and text[end].lower() == wanted[known]:
+            end, known = end + 1, known + 1
+        parts += [text[at : found.start()], instead]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def _secrets_of(url: str) -> list[str]:
@@ -91,7 +97,7 @@ def http_failure(
     message, code, kind, param = _error_fields(body)
     return UpstreamError(
         CallError(
-            kind=_kind(status, " ".join(filter(None, [code, kind, message]))),
+            kind=_kind(status, " ".join(filter(None, [code, kind, message]))[:MAX_READ]),
             message=scrub(message) or scrub(_status_line(status, headers)),
             status=status,
             retry_after_s=retry_after(headers, now=now),
@@ -111,13 +117,15 @@ def connection_failed(what: str, *, sent: bool, scrub: Scrubber) -> UpstreamErro
     return UpstreamError(CallError(kind="connection", message=f"connection failed: {scrub(what)}", sent=sent))
 
 
-def bad_response(what: str, *, status: int | None = 200) -> UpstreamError:
-    return UpstreamError(CallError(kind="bad_response", message=what, status=status))
+def bad_response(what: str, *, status: int | None = 200, provoked: bool = False) -> UpstreamError:
+    """`provoked` says that the fault is in what the model wrote, so a request can ask for it."""
+    return UpstreamError(CallError(kind="bad_response", message=what, status=status, provoked=provoked))
 
 
 def sent_in_stream(failure: UpstreamError) -> UpstreamError:
     """An error that an upstream sent inside a stream: the status of the reply was a good one."""
-    return UpstreamError(replace(failure.error, status=None))
+    provoked = failure.error.provoked or failure.error.status in REQUEST_STATUSES
+    return UpstreamError(replace(failure.error, status=None, provoked=provoked))
 
 
 def unsupported(what: str, *, param: str | None = None) -> UpstreamError:
@@ -133,8 +141,7 @@ def json_object(content: bytes, decode: Callable[[str], Any] = json.loads) -> di
     try:
         reply = decode(content.decode("utf-8-sig", "surrogatepass"))
     except RecursionError as error:  # which a model can be asked for
-        fault = bad_response("the upstream's reply is nested too deeply").error
-        raise UpstreamError(replace(fault, provoked=True)) from error
+        raise bad_response("the upstream's reply is nested too deeply", provoked=True) from error
     except ValueError as error:
         what = "HTML" if content.lstrip()[:1] == b"<" else "no JSON"
         raise bad_response(f"the upstream answered 200 with {what}") from error
@@ -194,6 +201,8 @@ def _kind(status: int, text: str) -> ErrorKind:
 def _error_fields(body: bytes | str) -> tuple[str, str | None, str | None, str | None]:
     """(message, code, type, param) of an error body, in any of the shapes that upstreams use."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    if len(text) > MAX_ERROR:
+        return ("" if text.lstrip()[:1] == "<" else text[:MAX_READ]), None, None, None
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):

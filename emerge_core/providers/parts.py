@@ -153,7 +153,7 @@ def function_of(tool: JsonObject) -> Mapping[str, Any]:
 def check_calls(count: int) -> None:
     """Raises UpstreamError for more tool calls than anybody could carry out."""
     if count > MAX_CALLS:
-        raise bad_response(f"the upstream's reply has more than {MAX_CALLS:,} tool calls")
+        raise bad_response(f"the upstream's reply has more than {MAX_CALLS:,} tool calls", provoked=True)
 
 
 def arguments_object(arguments: Any) -> dict[str, Any]:

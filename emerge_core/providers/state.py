@@ -19,7 +19,7 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
@@ -27,7 +27,8 @@ from emerge_core.types import ChatRequest, Completion, JsonObject, NativeRequest
 
 MAKER = "emerge_maker"  # the key beside state that has no place for a mark of its own
 LONGEST_IN_ID = 700  # characters of a signature that ride in a call's id
-_MARKED_ID = re.compile(r"(?s)(?P<id>.*)_emg(?P<maker>[0-9a-f]{8})(?:_(?P<signature>[A-Za-z0-9_-]+))?")
+_MARK = re.compile(r"_emg(?P<maker>[0-9a-f]{8})(?:_(?P<signature>[A-Za-z0-9_-]+))?")
+_LONGEST_MARK = 16 * LONGEST_IN_ID // 3 + 16  # four bytes a character, and four characters of base64 for three bytes
 _MARKED = re.compile(r"(?s)emg\.(?P<maker>[0-9a-f]{8})\.(?P<value>.*)")
 _SIGNED = {"thinking": "signature", "redacted_thinking": "data"}  # the field of a block that carries its mark
 
@@ -70,6 +71,27 @@ def for_maker(request: ChatRequest, provider: ProviderConfig, maker: str) -> Cha
     return replace(request, messages=messages, native=native)
 
 
+class MarkedId(NamedTuple):
+    """A call's id as its provider made it, and what rides in it."""
+
+    id: str
+    maker: str
+    signature: str | None
+
+
+def read_id(call_id: Any) -> MarkedId | None:
+    """None for an id without a mark. Clients write these ids, so the time is linear in their length: only as much of
+    the end is searched as a mark can be long."""
+    if not isinstance(call_id, str):
+        return None
+    start, end = max(len(call_id) - _LONGEST_MARK, 0), len(call_id)
+    while (at := call_id.rfind("_emg", start, end)) >= 0:
+        if found := _MARK.fullmatch(call_id, at):
+            return MarkedId(call_id[:at], found["maker"], found["signature"])
+        end = at + 3
+    return None
+
+
 def _marked_call(call: ToolCall, maker: str) -> ToolCall:
     signature = signature_of(call.extra_content)
     tail = ""
@@ -95,8 +117,8 @@ def _marked_block(block: JsonObject, maker: str) -> JsonObject:
 
 def _message(message: JsonObject, makes: frozenset[str], maker: str) -> JsonObject:
     if message.get("role") == "tool":
-        found = _MARKED_ID.fullmatch(str(message.get("tool_call_id")))
-        return {**message, "tool_call_id": found["id"]} if found else message
+        found = read_id(message.get("tool_call_id"))
+        return {**message, "tool_call_id": found.id} if found else message
     if message.get("role") != "assistant":
         return message
     changed = dict(message)
@@ -121,15 +143,15 @@ def _call(call: Any, makes: frozenset[str], maker: str) -> tuple[Any, str | None
     """A call as its provider made it, with its extra content if that is this maker's; and who made it."""
     if not isinstance(call, Mapping):
         return call, None
-    found = _MARKED_ID.fullmatch(str(call.get("id")))
-    plain = {**call, "id": found["id"]} if found else dict(call)
+    found = read_id(call.get("id"))
+    plain = {**call, "id": found.id} if found else dict(call)
     extra = plain.pop("extra_content", None)
     extra = dict(extra) if isinstance(extra, Mapping) else {}
-    made_by = extra.pop(MAKER, None) or (found["maker"] if found else None)
+    made_by = extra.pop(MAKER, None) or (found.maker if found else None)
     if made_by not in (None, maker) or (made_by is None and "extra_content" not in makes):
         extra = {}
-    elif not extra and found and found["signature"]:
-        extra = _from_id(found["signature"])
+    elif not extra and found and found.signature:
+        extra = _from_id(found.signature)
     if extra:
         plain["extra_content"] = extra
     return plain, made_by
@@ -175,13 +197,13 @@ def _native_turn(turn: Any, maker: str) -> Any:
     content = turn.get("content") if isinstance(turn, Mapping) else None
     if not isinstance(content, (list, tuple)):
         return turn
-    makers = {found["maker"] for block in content if (found := _MARKED_ID.fullmatch(_id_of(block)))}
+    makers = {found.maker for block in content if (found := read_id(_id_of(block)))}
     kept: list[Any] = []
     for block in content:
         if isinstance(block, Mapping) and block.get("type") in _SIGNED:
             kept += own_blocks([block], maker, untagged=not makers or makers == {maker})
-        elif found := _MARKED_ID.fullmatch(_id_of(block)):
-            kept.append({**block, ("id" if "id" in block else "tool_use_id"): found["id"]})
+        elif found := read_id(_id_of(block)):
+            kept.append({**block, ("id" if "id" in block else "tool_use_id"): found.id})
         else:
             kept.append(block)
     return turn if kept == list(content) else {**turn, "content": kept}

@@ -14,7 +14,8 @@ import pytest
 from emerge_core.api.choices import message_of
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine
-from emerge_core.types import ChatRequest, Trace
+from emerge_core.providers import state
+from emerge_core.types import ChatRequest, Completion, ToolCall, Trace
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 STAND_IN = "skip_thought_signature_validator"
@@ -234,3 +235,22 @@ def test_a_single_model_is_passed_on_as_it_is() -> None:
             await engine.aclose()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("unit", ["_emg0a1b2c3d_", "_emg0a1b2c3d", "_emg", "_", "emg.0a1b2c3d.", "é_emg0a1b2c3d_"])
+@pytest.mark.parametrize("end", ["!", "", "_emg0a1b2c3d", "_emg0a1b2c3d_c2lnbg"])
+def test_ids_that_clients_make_up_are_read_in_linear_time(unit: str, end: str) -> None:
+    """A hang, not a failure, if the time is not linear: 100 KB took a minute by one pattern over the whole id."""
+    made = state.read_id(unit * (1_000_000 // len(unit)) + end)
+    if end.startswith("_emg"):
+        assert made == (unit * (1_000_000 // len(unit)), "0a1b2c3d", "c2lnbg" if end.endswith("g") else None)
+
+
+def test_the_longest_signature_rides_in_an_id() -> None:
+    signature = "\U0001f600" * state.LONGEST_IN_ID
+    call = ToolCall(id="call_1", name="f", arguments="{}", extra_content={"google": {"thought_signature": signature}})
+    (marked,) = state.marked(Completion(tool_calls=(call,)), "0a1b2c3d").tool_calls
+    found = state.read_id(marked.id)
+    assert found is not None and found[:2] == ("call_1", "0a1b2c3d")
+    assert found.signature is not None
+    assert state.signature_of(state._from_id(found.signature)) == signature

@@ -359,7 +359,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:
 def _tool_call(block: JsonObject) -> ToolCall:
     name = block.get("name")
     if not isinstance(name, str):
-        raise bad_response("a tool call in the upstream's reply has no name")
+        raise bad_response("a tool call in the upstream's reply has no name", provoked=True)
     return ToolCall(id=tool_id(block.get("id")), name=name, arguments=json.dumps(block.get("input") or {}))
 
 

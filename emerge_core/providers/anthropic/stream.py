@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, sent_in_stream
 from emerge_core.providers.parts import check_calls
 from emerge_core.providers.transport.content import Content
-from emerge_core.types import Delta, JsonObject, Sink, UpstreamError
+from emerge_core.types import Delta, JsonObject, Sink
 
 _STATUS = {
     "invalid_request_error": 400,
@@ -125,8 +124,8 @@ class Assembly:
             except (ValueError, RecursionError):
                 if self._message.get("stop_reason") == "max_tokens":
                     return {**block, "input": text}  # cut off: no call, and not to be taken for one
-                fault = bad_response("the arguments of a tool call in the upstream's stream are not JSON").error
-                raise UpstreamError(replace(fault, provoked=True)) from None
+                what = "the arguments of a tool call in the upstream's stream are not JSON"
+                raise bad_response(what, provoked=True) from None
         return block
 
 

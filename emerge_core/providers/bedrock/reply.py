@@ -23,7 +23,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, model: str, attempts: int) -> Co
         raise bad_response("the upstream's reply has no content")
     stop = STOP_REASONS.get(str(reply.get("stopReason")), StopReason("stop"))
     if stop.finish is None:
-        raise bad_response(stop.what)
+        raise bad_response(stop.what, provoked=True)
     texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
     calls = tuple(_tool_call(block["toolUse"]) for block in content if "toolUse" in block)
     thoughts = thinking_blocks(content)
@@ -48,7 +48,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, model: str, attempts: int) -> Co
 def _tool_call(call: Any) -> ToolCall:
     name = call.get("name") if isinstance(call, Mapping) else None
     if not isinstance(name, str):
-        raise bad_response("a tool call in the upstream's reply has no name")
+        raise bad_response("a tool call in the upstream's reply has no name", provoked=True)
     return ToolCall(id=tool_use_id(call.get("toolUseId")), name=name, arguments=json.dumps(call.get("input") or {}))
 
 

@@ -144,7 +144,9 @@ class Assembly:
         except (ValueError, RecursionError):
             if self._stop in ("max_tokens", "model_context_window_exceeded"):
                 return {"toolUse": {**block["toolUse"], "input": text}}  # cut off: no call, and not taken for one
-            raise bad_response("the arguments of a tool call in the upstream's stream are not JSON") from None
+            raise bad_response(
+                "the arguments of a tool call in the upstream's stream are not JSON", provoked=True
+            ) from None
 
 
 def _index(event: JsonObject) -> int:

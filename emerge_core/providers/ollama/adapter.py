@@ -208,7 +208,7 @@ def _tool_calls(calls: Any) -> tuple[ToolCall, ...]:
         function = function_of(call) if isinstance(call, Mapping) else {}
         name = function.get("name")
         if not isinstance(name, str):
-            raise bad_response("a tool call in the upstream's reply has no function name")
+            raise bad_response("a tool call in the upstream's reply has no function name", provoked=True)
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else json.dumps({} if arguments is None else arguments)
         made.append(ToolCall(id=_call_id(index, name, text), name=name, arguments=text))

@@ -227,9 +227,13 @@ def from_wire(
 
 
 def _failure_in_200(error: Any, scrub: Scrubber) -> UpstreamError:
-    code = error.get("code") if isinstance(error, Mapping) else None
-    text = error.get("message") if isinstance(error, Mapping) else error
-    shown = scrub(str(text))
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    shown = scrub(str(fields.get("message")))
+    code = fields.get("code")
+    if isinstance(code, str) and code.isascii() and code.isdecimal() and len(code) == 3:
+        code = int(code)
+    if fields.get("type") == "invalid_request_error" and not isinstance(code, int):
+        code = 400
     if isinstance(code, int) and 400 <= code < 600:
         return http_failure(code, {}, shown, scrub=scrub)
     return bad_response(f"the upstream answered 200 with an error: {shown}")
@@ -249,7 +253,7 @@ def _tool_call(index: int, call: Any) -> ToolCall:
     function = function_of(call) if isinstance(call, Mapping) else {}
     name, arguments = function.get("name"), function.get("arguments")
     if not isinstance(name, str):
-        raise bad_response("a tool call in the upstream's reply has no function name")
+        raise bad_response("a tool call in the upstream's reply has no function name", provoked=True)
     if arguments is None:
         arguments = ""
     if not isinstance(arguments, str):

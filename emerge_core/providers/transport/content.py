@@ -32,7 +32,9 @@ class Content:
         """Raises UpstreamError beyond `MAX_LOGPROBS`."""
         self.logprobs += tokens * (1 + alternatives)
         if self.logprobs > MAX_LOGPROBS:
-            raise bad_response(f"the upstream's reply has more than {MAX_LOGPROBS:,} log probabilities: cut off")
+            raise bad_response(
+                f"the upstream's reply has more than {MAX_LOGPROBS:,} log probabilities: cut off", provoked=True
+            )
 
     def check_wire(self, received: int) -> None:
         """Raises UpstreamError if so many bytes on the wire are out of proportion to the content."""
@@ -41,4 +43,4 @@ class Content:
 
 
 def too_large(limit: int) -> UpstreamError:
-    return bad_response(f"the upstream's reply is larger than {limit:,} bytes: cut off")
+    return bad_response(f"the upstream's reply is larger than {limit:,} bytes: cut off", provoked=True)

@@ -177,7 +177,7 @@ async def _parsed(content: bytes) -> dict[str, Any]:
     if values < MANY:
         return json_object(content)
     if values > TOO_MANY:
-        raise bad_response("the upstream's reply has too many values")
+        raise bad_response("the upstream's reply has too many values", provoked=True)
     return await asyncio.to_thread(json_object, content, _interruptible.decode)
 
 
