@@ -116,7 +116,7 @@ async def honest(number: int, client: httpx.AsyncClient, account: Honest, ends: 
         name, streams = chance.choice([*MEMBERS]), chance.random() < 0.5
         began = time.monotonic()
         try:
-            fault = await _ask(name, streams, client, account)
+            fault = await ask(name, streams, client, account)
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             fault = repr(error)
         took = time.monotonic() - began
@@ -127,7 +127,7 @@ async def honest(number: int, client: httpx.AsyncClient, account: Honest, ends: 
             account.wrong.append(f"an honest request to {name}{' (streamed)' if streams else ''}: {fault}")
 
 
-async def _ask(name: str, streams: bool, client: httpx.AsyncClient, account: Honest) -> str | None:
+async def ask(name: str, streams: bool, client: httpx.AsyncClient, account: Honest) -> str | None:
     body: dict[str, Any] = {**chat("What is 6 times 7?"), **ASKED, "model": name, "stream": streams}
     if name == "json":
         form = {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}
@@ -214,7 +214,7 @@ async def main(minutes: float, clients: int) -> int:
                 httpx.AsyncClient(base_url=url, timeout=120) as client,
             ):
                 for name in MEMBERS:  # the first requests import what they need
-                    await _ask(name, False, client, Honest())
+                    await ask(name, False, client, Honest())
                 until = time.monotonic() + 60 * minutes
                 await asyncio.gather(
                     hostile(enemy, ends, until), *(honest(n, client, seen, until) for n in range(clients))
