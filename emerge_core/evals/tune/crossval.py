@@ -81,7 +81,7 @@ class Selection:
         self._of_models = of_models
         self._weakest = candidates.weakest(of_models)
         self._score = score
-        self._cost = candidates.cost
+        self._cost = candidates.cost_to_rank
 
     def best(self, budget: Affordable) -> int:
         """Of the panels whose members are among the best that are affordable, the most accurate one; of equals the
@@ -91,7 +91,7 @@ class Selection:
         allowed = allowed if len(allowed) else budget.allowed
         score = self._score[allowed]
         best = allowed[score >= score.max() - 1e-4]
-        return int(best[np.nan_to_num(self._cost[best], nan=np.inf).argmin()])
+        return int(best[self._cost[best].argmin()])
 
 
 class CrossValidation:

@@ -73,6 +73,26 @@ def test_a_final_vote_waits_for_all(tmp_path: Path, write_rows: Write) -> None:
     assert found.tolist() == [1400]
 
 
+@pytest.mark.parametrize(
+    ("said", "reliability", "expected"),
+    [
+        ("AAA", (), 200),  # without confidences adaptive is a vote
+        ("ABA", (), 400),
+        ("AAA", (0.7, 0.6, 0.5), 200),  # a majority stays one, whoever is the surest
+        ("A-A", (0.7, 0.6, 0.5), 400),
+        ("ABC", (0.7, 0.6, 0.5), 400),
+    ],
+)
+def test_adaptive_decides_early_if_no_confidence_can_change_the_winner(
+    tmp_path: Path, write_rows: Write, said: str, reliability: tuple[float, ...], expected: float
+) -> None:
+    answers = recorded(tmp_path, write_rows, [said])
+    members = tuple(map(answers.index, ("ann", "bob", "cyd")))
+    found = waited(answers, Ensemble(members, "adaptive", (1.0, 1.0, 1.0), reliability=reliability))
+    assert found is not None
+    assert found.tolist() == [expected]
+
+
 def test_only_votes_decide_early(tmp_path: Path, write_rows: Write) -> None:
     answers = recorded(tmp_path, write_rows, ["AAA"])
     members = tuple(map(answers.index, ("ann", "bob", "cyd")))

@@ -77,6 +77,12 @@ class Candidates:
         return [start for start, each in starts if each.panel_trusted or each.final == "adjudicate"]
 
     @cached_property
+    def cost_to_rank(self) -> Singles:
+        """The costs; infinite if they are not known."""
+        found: Singles = np.nan_to_num(self.cost, nan=np.inf)
+        return found
+
+    @cached_property
     def sums(self) -> Singles:
         """As `right`, ready to be multiplied."""
         return self.right.astype(np.float32)
