@@ -1,10 +1,8 @@
-"""The report as one HTML file: no script, no network, pictures inside. Whatever comes from a recording is escaped."""
+"""The pages of `emerge diversity`: a task with gold answers, and one without."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from math import isnan
 
 from emerge_core.evals.diversity.measures import PanelDiversity
@@ -18,20 +16,10 @@ from emerge_core.evals.diversity.unlabelled_table import (
     suggestion,
 )
 from emerge_core.evals.report.figures import Contents
+from emerge_core.evals.report.html import bullets, heading, image, note, page, section, table
 from emerge_core.evals.tables import coefficient, percent, points
 
 CUT = 300  # characters of a question that are shown
-
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#fff;max-width:62rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin-bottom:.2rem}
-h2{font-size:1.2rem;margin-top:2.4rem;border-top:1px solid #ddd;padding-top:1rem}
-table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
-th,td{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #eee;white-space:nowrap}
-td.text{white-space:pre-wrap;overflow-wrap:anywhere;min-width:18rem}
-img{max-width:100%;height:auto}p.note{color:#444}strong{font-weight:650}
-ul.first{font-size:1.05rem;padding-left:1.2rem}
-"""
 
 READ = {
     "errors": (
@@ -76,27 +64,25 @@ def scored_page(
     head = ["model", "family", "right, %", "adds to the vote of all, points", "$ per 1,000"]
     hidden = f" The {contents.hidden} least accurate models are not shown." if contents.hidden else ""
     parts = [
-        _title(f"Diversity: {found.task}", f"{found.questions} questions, {found.left_out} left out.{hidden}"),
-        _list(_summary(contents)),
-        _section(
-            "Models", _table(head, members), "In brackets the 95 % interval. Right is as the recording scores it."
-        ),
+        heading(f"Diversity: {found.task}", f"{found.questions} questions, {found.left_out} left out.{hidden}"),
+        bullets(_summary(contents)),
+        section("Models", table(head, members), "In brackets the 95 % interval. Right is as the recording scores it."),
         *(_picture(name, pictures[name]) for name in ("errors", "cost", "gain", "calibration") if name in pictures),
-        _section("Pairs", _table(*_pairs(found)), "Least correlated errors first; * marks models of one family."),
+        section("Pairs", table(*_pairs(found)), "Least correlated errors first; * marks models of one family."),
     ]
     if anchored:
         order = sorted(range(len(anchored.models)), key=lambda m: -anchored.accuracy[m].value)
-        note = f"{anchored.labelled} of {anchored.questions} have gold answers. {moved(anchored)} {ANCHORED}"
-        table = _table(["model", *ANCHORED_HEAD], [anchored_row(anchored, m) for m in order])
-        parts.insert(3, _section("All questions, labelled or not", table, note))
+        said = f"{anchored.labelled} of {anchored.questions} have gold answers. {moved(anchored)} {ANCHORED}"
+        known = table(["model", *ANCHORED_HEAD], [anchored_row(anchored, m) for m in order])
+        parts.insert(3, section("All questions, labelled or not", known, said))
     if contents.examples:
         rows = [[_cut(texts.get(each.question, each.question)), str(each.together)] for each in contents.examples]
         note = (
             f"On {contents.shared_failures} questions every model fails. Many equal wrong answers point to a trap, or "
             "to a wrong gold answer."
         )
-        parts.append(_section("Where all fail", _table(["question", "equal wrong answers"], rows, wide=True), note))
-    return _page(f"Diversity: {found.task}", parts)
+        parts.append(section("Where all fail", table(["question", "equal wrong answers"], rows, wide=True), note))
+    return page(f"Diversity: {found.task}", parts)
 
 
 def unlabelled_page(
@@ -116,14 +102,14 @@ def unlabelled_page(
         first.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
     asked = [[_cut(texts.get(id_, id_)), id_] for id_ in found.to_label]
     parts = [
-        _title(f"Reliability: {found.task}", f"{found.questions} questions without gold answers."),
-        _list(first),
-        f'<p class="note">{escape(LIMITS)}</p>',
-        _section("Models", _table(head, rows), "In brackets the 95 % interval."),
+        heading(f"Reliability: {found.task}", f"{found.questions} questions without gold answers."),
+        bullets(first),
+        note(LIMITS),
+        section("Models", table(head, rows), "In brackets the 95 % interval."),
         *(_picture(name, pictures[name]) for name in ("reliability", "agreement") if name in pictures),
-        _section("Label these first", _table(["question", "id"], asked, wide=True), "The models divide most on them."),
+        section("Label these first", table(["question", "id"], asked, wide=True), "The models divide most on them."),
     ]
-    return _page(f"Reliability: {found.task}", parts)
+    return page(f"Reliability: {found.task}", parts)
 
 
 def _summary(contents: Contents) -> Iterable[str]:
@@ -157,46 +143,9 @@ def _pairs(found: PanelDiversity) -> tuple[Sequence[str], list[list[str]]]:
     return ["pair", "error correlation", "both wrong, %", "of those the same answer, %", "Yule's Q"], rows
 
 
-def _page(title: str, parts: Iterable[str]) -> str:
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
-
-
-def _title(title: str, below: str) -> str:
-    return f'<h1>{escape(title)}</h1>\n<p class="note">{escape(below)}</p>'
-
-
-def _list(items: Iterable[str]) -> str:
-    return '<ul class="first">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
-
-
-def _section(title: str, body: str, note: str) -> str:
-    return f'<h2>{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{body}'
-
-
 def _picture(name: str, png: bytes) -> str:
     title, note = READ[name]
-    return _section(title, f'<img alt="{escape(title)}" src="data:image/png;base64,{b64encode(png).decode()}">', note)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> str:
-    """With `wide`, the first column is running text."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="text">{escape(cell)}</td>' if wide and column == 0 else f"<td>{escape(cell)}</td>"
-            for column, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return section(title, image(title, png), note)
 
 
 def _cut(text: str) -> str:
