@@ -98,6 +98,10 @@ def add_json(parser: argparse.ArgumentParser, help: str = "write the figures as 
     )
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="show no progress (none is shown without a terminal)")
+
+
 def count(text: str) -> int:
     """A whole number from 1."""
     value = _read(int, text, "a whole number")

@@ -42,6 +42,29 @@ class Output:
             write_json(self._json, value)
 
 
+class Steps:
+    """Shows on standard error which step of a command runs, in one line that is overwritten; nothing if standard
+    error is no terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._shows = not quiet and sys.stderr.isatty()
+
+    def __call__(self, step: str) -> None:
+        if self._shows:
+            print(f"\r\x1b[K{step} …", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove the line, so that something else can be printed."""
+        if self._shows:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 def styled(text: str, style: Style, stream: TextIO) -> str:
     """`text` in a colour, if `stream` is a terminal that wants one (https://no-color.org)."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emerge_core.cli._options import Parsers, add_command, add_json, add_recordings, count, names
-from emerge_core.cli._output import Output, check_writable, write_text
+from emerge_core.cli._options import Parsers, add_command, add_json, add_quiet, add_recordings, count, names
+from emerge_core.cli._output import Output, Steps, check_writable, write_text
 
 if TYPE_CHECKING:
     from emerge_core.errors import EmergeError
@@ -47,9 +47,15 @@ def add(parsers: Parsers) -> None:
     add_json(parser)
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a report: one page that contains its plots")
     parser.add_argument("--png", metavar="DIR", type=Path, help="write the report's plots as files")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    with Steps(quiet=args.quiet) as step:
+        return _run(args, step)
+
+
+def _run(args: argparse.Namespace, step: Steps) -> int:
     from dataclasses import asdict
 
     from emerge_core.errors import EmergeError
@@ -68,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     output = Output(args.json)
     check_writable(args.html)
+    step("reading")
     recordings = Recordings(args.recordings)
     recordings.choose(args.task)
     known_questions = labelled(recordings, args.task)
@@ -76,15 +83,18 @@ def run(args: argparse.Namespace) -> int:
     if args.limit and (measured or args.findings):
         raise EmergeError(f"--limit goes with --no-gold: {args.task} has gold answers, and is measured on all of them")
     answers = read_answers(recordings, args.task, args.models, gold=measured)
+    step("measuring")
     if args.findings:
         if not measured:
             raise EmergeError(f"--findings compares accuracies, and {args.task} has no gold answers")
         found = findings(answers, args.models)
+        step.clear()
         output.print(findings_table(found))
         output.figures(asdict(found))
         return 0
     if measured:
         diversity = measure(answers, args.models)
+        step.clear()
         output.print(table(diversity))
         figures = asdict(diversity)
         if anchored := _anchored(recordings, args, known_questions, output):
@@ -94,12 +104,15 @@ def run(args: argparse.Namespace) -> int:
         try:
             reliability = estimate(answers, args.models, limit=args.limit)
         except IncomparableError as error:
+            step.clear()
             return _alike(args, answers, error, output)
         known = truth(answers, reliability) if scored else None
+        step.clear()
         output.print(unlabelled_table(reliability, known))
         figures = asdict(reliability) | {"agreement": reliability.agreement.tolist()}
     output.figures(figures)
     if args.html or args.png:
+        step("drawing")
         texts = {question.id: question.text for question in recordings.questions(args.task).values()}
         if measured:
             contents = gather(answers, args.models)
@@ -108,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             pictures = reliability_plots(reliability, known)
             page = unlabelled_page(reliability, pictures, texts, known)
+        step.clear()
         _write(args, page, pictures, output)
     return 0
 

@@ -12,6 +12,7 @@ from emerge_core.cli._options import (
     Parsers,
     add_command,
     add_config,
+    add_quiet,
     count,
     names,
     not_negative,
@@ -107,6 +108,7 @@ def add(parsers: Parsers) -> None:
     parser.add_argument(
         "--max-cost", metavar="USD", type=positive, help="stop before this run's calls could cost more than this"
     )
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -180,7 +182,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
             print(f"no row has `answers`: agreement can be measured, accuracy cannot. Rows have {_fields(found.rows)}")
         if args.repeat > 1 and args.temperature == 0:
             print("at temperature 0 a model hardly varies: repeated answers will say little", file=sys.stderr)
-        with _Bar(missing) as bar:
+        with _Bar(missing, quiet=args.quiet) as bar:
             try:
                 report = asyncio.run(record(plan, journal, bar))
             except KeyboardInterrupt:
@@ -251,7 +253,7 @@ def _ask_disputes(args: argparse.Namespace, config: Config) -> int:
             print(f"and at most {disputes.later} calls of later steps, depending on what these find")
         if not missing:
             return 0
-        with _Bar(missing) as bar:
+        with _Bar(missing, quiet=args.quiet) as bar:
             try:
                 report = asyncio.run(record_disputes(plan, recordings, journal, disputes, bar))
             except KeyboardInterrupt:
@@ -305,15 +307,16 @@ def _said(report: Report, missing: int, plan: RecordSettings) -> int:
 
 
 class _Bar:
-    """Answers so far and time left, cost so far and what the rest will cost at this rate."""
+    """The answers and the cost so far, the time left, and the cost of the whole run at this rate."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, quiet: bool) -> None:
         try:
             from tqdm import tqdm
         except ImportError:
             raise MissingExtraError("`emerge record` needs tqdm", extra="eval") from None
         self._total = total
-        self._bar: Any = tqdm(total=total, unit="answer", mininterval=0.2)
+        # With None there is no bar unless standard error is a terminal.
+        self._bar: Any = tqdm(total=total, unit="answer", mininterval=0.2, disable=True if quiet else None)
 
     def __call__(self, report: Report) -> None:
         expected = report.cost_usd / max(report.asked, 1) * self._total

@@ -10,6 +10,7 @@ from emerge_core.cli._options import (
     Parsers,
     add_command,
     add_json,
+    add_quiet,
     add_recordings,
     count,
     names,
@@ -18,7 +19,7 @@ from emerge_core.cli._options import (
     positive,
     share,
 )
-from emerge_core.cli._output import Output, check_writable, write_bytes, write_text
+from emerge_core.cli._output import Output, Steps, check_writable, write_bytes, write_text
 
 if TYPE_CHECKING:
     from emerge_core.evals.tune.settings import CostLimit
@@ -80,8 +81,12 @@ def add(parsers: Parsers) -> None:
     )
     parser.add_argument("--seeds", metavar="N", type=count, default=10, help="partitions to pool (default: 10)")
     add_json(parser)
-    parser.add_argument("--png", metavar="FILE", type=Path, help="draw cost and accuracy of the frontier")
+    parser.add_argument(
+        "--html", metavar="FILE", type=Path, help="write a page: which models, why, what it costs, how sure that is"
+    )
+    parser.add_argument("--png", metavar="FILE", type=Path, help="draw cost and accuracy of what each budget buys")
     parser.add_argument("--config-out", metavar="FILE", type=Path, help="write the chosen ensemble as a config")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.tune.tuning import tune
 
     output = Output(args.json)
-    check_writable(args.png, args.config_out)
+    check_writable(args.png, args.html, args.config_out)
     settings = TuneSettings(
         recordings=args.recordings,
         task=args.task,
@@ -110,13 +115,19 @@ def run(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         config=load_config(args.config) if args.config else None,
     )
-    tuned = tune(settings)
+    with Steps(quiet=args.quiet) as steps:
+        tuned = tune(settings, steps)
     output.print(table(tuned))
     output.figures(as_json(tuned))
     if args.png:
         from emerge_core.evals.report.tuning_plot import tuned_plot
 
         write_bytes(args.png, tuned_plot(tuned))
+    if args.html:
+        from emerge_core.evals.report.tuning_page import tuning_page
+
+        write_text(args.html, tuning_page(tuned))
+        output.print(f"page: {args.html}")
     if args.config_out:
         import yaml
 

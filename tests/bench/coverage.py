@@ -96,7 +96,7 @@ def compared(world: World, questions: int) -> float:
     held = 0
     for _ in range(PAIRED):
         drawn = random.integers(0, TRUTH, questions)
-        low, high = paired(ours[drawn], theirs[drawn])[1]
+        low, high = paired(ours[drawn].tolist(), theirs[drawn].tolist())[1]
         held += low <= true <= high
     return held / PAIRED
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isnan
+from statistics import fmean as mean
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from emerge_core.evals.report import canvas, scatter
 from emerge_core.evals.report.canvas import BLUE, GREEN, GREY, ORANGE, RED
 from emerge_core.evals.report.figures import Contents
 from emerge_core.evals.statistics.resampling import Estimate
+from emerge_core.evals.tables import percent
 
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", "#000000", "#999933")
 MARKS = "osD^vPX*"
@@ -40,12 +42,25 @@ def reliability_plots(found: Reliability, known: dict[str, float] | None = None)
         axes.plot([100 * known[n] for n in names], places, "D", color=RED, mfc="none", label="truly right", zorder=4)
     axes.set_yticks(places, names)
     axes.set_xlabel("questions answered right, %")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.0), fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=8, frameon=False)
+    best = found.accuracy[order[0]]
+    _title(axes, f"{names[0]} seems the most reliable: right on {percent(best)} %, judged by agreement alone")
     matrix = found.agreement[np.ix_(order, order)]
     return {
         "reliability": canvas.png(figure),
-        "agreement": _matrix(matrix, names, [], "same answer, % of questions", 100),
+        "agreement": _matrix(matrix, names, [], "same answer, % of questions", 100, _most_alike(matrix, names)),
     }
+
+
+def _most_alike(agreement: Any, names: Sequence[str]) -> str:
+    """Which two models give the same answer most often."""
+    if len(names) < 2:
+        return ""
+    pairs = {(a, b): agreement[a, b] for a in range(len(names)) for b in range(a) if not isnan(agreement[a, b])}
+    if not pairs:
+        return ""
+    a, b = max(pairs, key=lambda pair: pairs[pair])
+    return f"{names[b]} and {names[a]} agree most often, on {100 * pairs[a, b]:.0f} % of the questions"
 
 
 def _errors(contents: Contents) -> bytes:
@@ -56,10 +71,15 @@ def _errors(contents: Contents) -> bytes:
         a, b = names.index(pair.a), names.index(pair.b)
         matrix[a, b] = matrix[b, a] = pair.phi.value
         related += [(a, b), (b, a)] if pair.same_family else []
-    return _matrix(matrix, names, related, "error correlation (phi)", 1)
+    known = [pair for pair in contents.diversity.pairs if not isnan(pair.phi.value)]
+    least = min(known, key=lambda pair: pair.phi.value, default=None)
+    title = f"{least.a} and {least.b} fail most independently (phi {least.phi.value:.2f})" if least else ""
+    return _matrix(matrix, names, related, "error correlation (phi)", 1, title)
 
 
-def _matrix(matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]], label: str, scale: int) -> bytes:
+def _matrix(
+    matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]], label: str, scale: int, title: str
+) -> bytes:
     size = 2.6 + 0.52 * len(names)
     figure, axes = canvas.figure(size + 1.6, size)
     shown = np.array(matrix, dtype=float)
@@ -76,8 +96,7 @@ def _matrix(matrix: Any, names: Sequence[str], related: Sequence[tuple[int, int]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
     axes.set_yticks(range(len(names)), names)
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)
-    if related:
-        axes.set_title("outlined: same family", fontsize=9, loc="left")
+    _title(axes, title + ("\noutlined: same family" if related else ""))
     return canvas.png(figure)
 
 
@@ -87,10 +106,10 @@ def _cost(contents: Contents) -> bytes:
     scatter.draw(axes, contents.frontier, RED, "D", "vote of three (the best for their cost), 95 %")
     scatter.scale(axes, (*contents.models, *contents.frontier))
     axes.set_ylabel("questions answered right, %")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, fontsize=8, frameon=False)
     best = max(contents.models, key=lambda spot: spot.accuracy.value)
     dearest = f", a vote of three {100 * contents.frontier[-1].accuracy.value:.1f} %" if contents.frontier else ""
-    axes.set_title(f"{best.name} alone is right on {100 * best.accuracy.value:.1f} %{dearest}", fontsize=10, loc="left")
+    _title(axes, f"{best.name} alone is right on {100 * best.accuracy.value:.1f} %{dearest}")
     scatter.number(figure, axes, contents.models, contents.frontier, BLUE)
     return canvas.png(figure)
 
@@ -107,7 +126,9 @@ def _gain(contents: Contents) -> bytes:
     axes.axhline(0, color=GREY, lw=1)
     axes.set_xlabel("best less worst member, percentage points")
     axes.set_ylabel("vote less best member, points")
-    axes.legend(fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, fontsize=8, frameon=False)
+    better = sum(trio.gain > 0 for trio in contents.trios)
+    _title(axes, f"{better} of {len(contents.trios)} votes of three are better than their best member")
     return canvas.png(figure)
 
 
@@ -119,8 +140,15 @@ def _calibration(contents: Contents) -> bytes:
         axes.plot(x, y, marker=MARKS[number], color=PALETTE[number], lw=1.2, ms=5, label=curve.model)
     axes.set_xlabel("stated confidence, %")
     axes.set_ylabel("right, %")
-    axes.legend(fontsize=7)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7, frameon=False)
+    boastful = [curve.model for curve in contents.curves if mean(curve.confidence) > mean(curve.right)]
+    _title(axes, f"{len(boastful)} of {len(contents.curves)} models are surer than they are right")
     return canvas.png(figure)
+
+
+def _title(axes: Any, finding: str) -> None:
+    """Every plot's title says what it shows."""
+    axes.set_title(finding, fontsize=10, loc="left")
 
 
 def _dots(axes: Any, found: Sequence[Estimate], places: Any, colour: str, mark: str, label: str) -> None:

@@ -60,19 +60,29 @@ def _choice(tuned: Tuned) -> Iterator[str]:
         said += f", {points(choice.versus)} points against {tuned.reference}"
     yield from paragraph(f"  {said}", indent="  ")
     yield from (line for text in costs(tuned) for line in paragraph(f"  {text}", indent="  "))
-    rival = tuned.controls.rival
-    if rival is not None and rival.versus is not None:
-        clear = "clearly better than" if rival.versus.low > 0 else "not clearly better than"
-        yield from paragraph(
-            f"  The best ensemble is {clear} {rival.model} alone, the best single model that costs no more: "
-            f"{points(rival.versus)} points.",
-            indent="  ",
-        )
+    if why := rival_finding(tuned):
+        yield from paragraph(f"  {why}", indent="  ")
     if tuned.few:
-        yield from paragraph(
-            f"Warning: {len(tuned.answers.questions)} questions are too few for a firm choice: the intervals are wide, "
-            f"and another sample may well choose otherwise. Record {FEW} or more."
-        )
+        yield from paragraph(few_warning(tuned))
+
+
+def rival_finding(tuned: Tuned) -> str | None:
+    """How the best ensemble compares with the best single model that costs no more; None if there is no such model."""
+    rival = tuned.controls.rival
+    if rival is None or rival.versus is None:
+        return None
+    clear = "clearly better than" if rival.versus.low > 0 else "not clearly better than"
+    return (
+        f"The best ensemble is {clear} {rival.model} alone, the best single model that costs no more: "
+        f"{points(rival.versus)} points."
+    )
+
+
+def few_warning(tuned: Tuned) -> str:
+    return (
+        f"Warning: {len(tuned.answers.questions)} questions are too few for a firm choice: the intervals are wide, "
+        f"and another sample may well choose otherwise. Record {FEW} or more."
+    )
 
 
 def costs(tuned: Tuned) -> Iterator[str]:
@@ -142,6 +152,20 @@ def _frontier(tuned: Tuned) -> Iterator[str]:
 
 
 def _controls(tuned: Tuned) -> Iterator[str]:
+    controls = tuned.controls
+    yield from aligned(["to compare with", "accuracy", "$/1000"], controls_rows(tuned))
+    yield from paragraph(
+        f"oracle over all considered {100 * controls.oracle:.1f}, over the chosen panel "
+        f"{100 * controls.panel_oracle:.1f}"
+    )
+    choice = tuned.choice
+    if choice.latency_ms is not None:
+        early = "" if choice.early_ms is None else f", {choice.early_ms:.0f} with early decision"
+        yield f"mean latency of the choice, all members waited for: {choice.latency_ms:.0f} ms{early}"
+
+
+def controls_rows(tuned: Tuned) -> list[list[str]]:
+    """What the choice is measured against: name, accuracy, cost."""
     controls, repeat = tuned.controls, tuned.controls.repeated
     rows = [_single("best single member", controls.best_single)]
     if repeat:
@@ -155,15 +179,7 @@ def _controls(tuned: Tuned) -> Iterator[str]:
     ]
     if controls.best_reasoning:
         rows.append(_single("best reasoning model", controls.best_reasoning))
-    yield from aligned(["to compare with", "accuracy", "$/1000"], rows)
-    yield from paragraph(
-        f"oracle over all considered {100 * controls.oracle:.1f}, over the chosen panel "
-        f"{100 * controls.panel_oracle:.1f}"
-    )
-    choice = tuned.choice
-    if choice.latency_ms is not None:
-        early = "" if choice.early_ms is None else f", {choice.early_ms:.0f} with early decision"
-        yield f"mean latency of the choice, all members waited for: {choice.latency_ms:.0f} ms{early}"
+    return rows
 
 
 def _single(what: str, found: SingleModel) -> list[str]:
@@ -190,7 +206,12 @@ def _disputes(tuned: Tuned) -> Iterator[str]:
     yield from paragraph(dispute_finding(found))
     yield ""
     head = ["if the panel disagrees, ask", "accuracy", "the best less this", "$/1000", "calls"]
-    rows = [
+    yield from aligned(head, dispute_rows(found))
+
+
+def dispute_rows(found: DisputeRules) -> list[list[str]]:
+    """The rules, the most accurate first."""
+    return [
         [
             rule.name,
             percent(rule.accuracy),
@@ -200,7 +221,6 @@ def _disputes(tuned: Tuned) -> Iterator[str]:
         ]
         for rule in found.rules
     ]
-    yield from aligned(head, rows)
 
 
 def dispute_finding(found: DisputeRules) -> str:
