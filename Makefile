@@ -41,6 +41,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench.speed
 	$(BIN)/python tests/bench/streaming.py
+	$(BIN)/python tests/bench/console.py
 
 # The table of emerge_core/evals/README.md, tuned panels beside frontier models, from the recordings in RECORDINGS.
 evidence: $(READY)
@@ -120,6 +121,20 @@ $(AGENTS)/.tried: tests/conformance/agents/package-lock.json
 	@cd $(AGENTS) && npm install --silent --no-save --no-audit --no-fund || echo "WARNING: the coding agents could not be installed" >&2
 	@touch $@
 
+# The console in a real browser. Chromium comes from the system's packages if there is none, which needs root.
+.PHONY: browser
+browser: $(READY) .tools/browser/.tried
+	$(BIN)/pytest -q -rs tests/console/test_page.py || test $$? -eq 5  # 5: skipped, and it says why
+
+.tools/browser/.tried: tests/console/browser.lock
+	@rm -rf .tools/browser && mkdir -p .tools/browser
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --target .tools/browser -r tests/console/browser.lock \
+	  || echo "WARNING: what drives the browser could not be installed" >&2
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit; done; \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	  || echo "WARNING: Chromium could not be installed" >&2
+	@touch $@
+
 # Where the interpreter has no ensurepip (Debian without python3-venv), virtualenv makes the environment.
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -146,6 +161,8 @@ lock: $(READY)
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/bench/speed/litellm.lock
 	for name in requirements instructor; do $(BIN)/uv pip compile tests/conformance/$$name.in --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/conformance/$$name.lock; done
+	$(BIN)/uv pip compile tests/console/browser.in --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/console/browser.lock
 	cd tests/conformance && rm -f package-lock.json && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 clean:

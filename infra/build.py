@@ -53,7 +53,7 @@ def main() -> None:
         shutil.copytree(
             ROOT / "emerge_core",
             target / "emerge_core",
-            ignore=shutil.ignore_patterns("__pycache__", "cli", "evals", "*.md"),
+            ignore=shutil.ignore_patterns("__pycache__", "cli", "console", "evals", "*.md"),
         )
         copy(ROOT / "functions" / "proxy", target, "*.py", "*.yaml", "runtime-wrapper")
         prune(target)

@@ -30,6 +30,7 @@ FLOORS = {
     "api": 5,
     "evals": 6,
     "operate": 6,
+    "console": 6,
     "cli": 7,
 }
 MODULES = sorted(CORE.rglob("*.py"))

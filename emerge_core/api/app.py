@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +28,8 @@ from emerge_core.api.responses import ResponsesEndpoint
 from emerge_core.config.schema import Config
 from emerge_core.errors import ConfigError, EmergeError, RequestError
 
+Handler = Callable[[Request], Awaitable[Response]]
+
 _NOT_SERVED = {
     "/v1/completions": "Legacy completions are not served: use POST /v1/chat/completions.",
 }
@@ -42,6 +44,8 @@ def create_app(
     allowed_hosts: Sequence[str] | None = None,
     cors_origins: Sequence[str] = (),
     max_requests: int | None = None,
+    more_routes: Iterable[tuple[str, str, Handler]] = (),
+    open_paths: Collection[str] = (),
 ) -> FastAPI:
     """The application, which closes the engine at its shutdown.
 
@@ -49,6 +53,7 @@ def create_app(
     /v1/emerge/status shows beside those of the engine. `keepalive_s` is the longest silence of a stream. Hosts other
     than loopback and `allowed_hosts` are refused, unless it is None. Web pages of `cors_origins` may call the API.
     Beyond `max_requests` at once, requests are refused as overloaded, except for /healthz.
+    `more_routes` (path, method, handler) are served beside the API and come before its own; `open_paths` need no key.
     """
 
     @asynccontextmanager
@@ -84,7 +89,8 @@ def create_app(
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
     app.router.redirect_slashes = False
     models = ModelEndpoints(engine)
-    for path, method, endpoint in (
+    routes: list[tuple[str, str, Handler]] = [
+        *more_routes,
         ("/v1/chat/completions", "POST", ChatEndpoint(engine, keepalive_s=keepalive_s)),
         ("/v1/responses", "POST", ResponsesEndpoint(engine, keepalive_s=keepalive_s)),
         ("/v1/messages", "POST", MessagesEndpoint(engine, keepalive_s=keepalive_s)),
@@ -95,18 +101,19 @@ def create_app(
         ("/v1/emerge/status", "GET", status),
         ("/healthz", "GET", healthz),
         ("/", "GET", root),
-    ):
+    ]
+    for path, method, endpoint in routes:
         app.add_route(path, _as_function(endpoint), methods=[method])
     app.add_exception_handler(EmergeError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     hosts = None if allowed_hosts is None else HostCheck(allowed_hosts)
     app.add_middleware(AdmissionMiddleware, most=max_requests)  # the last one added is the outermost
-    app.add_middleware(RequestMiddleware, keyring=Keyring(api_keys), hosts=hosts)
+    app.add_middleware(RequestMiddleware, keyring=Keyring(api_keys), hosts=hosts, open_paths=open_paths)
     app.add_middleware(CorsMiddleware, origins=cors_origins)
     return app
 
 
-def _as_function(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _as_function(endpoint: Handler) -> Handler:
     """The router takes a function as an endpoint, and any other callable as a whole application."""
 
     async def handle(request: Request) -> Response:

@@ -90,7 +90,7 @@ class Endpoint(ABC, Generic[ParamsT]):
         limits = limits_of(http)
         config = self.engine.config
         level = trace_level(http, config)
-        _check_panel(config, params.model, params.request)
+        check_panel(config, params.model, params.request)
 
         async def work(live: Sink | None) -> Trace:
             request_id = http.scope["state"]["request_id"]
@@ -130,7 +130,7 @@ def unknown_model(config: Config, name: str) -> RequestError:
     )
 
 
-def _check_panel(config: Config, name: str, request: ChatRequest) -> None:
+def check_panel(config: Config, name: str, request: ChatRequest) -> None:
     """Refuses an unknown model and too many choices before any upstream is billed."""
     served_by = serving(config, name, request)
     if served_by is None:

@@ -6,7 +6,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -53,11 +53,14 @@ def _id_headers(path: str, request_id: str) -> list[tuple[bytes, bytes]]:
 class RequestMiddleware:
     """ASGI middleware. The key is checked for the same path that the router then matches."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, hosts: HostCheck | None = None) -> None:
-        """`hosts` is None if every `Host` header is accepted."""
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, hosts: HostCheck | None = None, open_paths: Collection[str] = ()
+    ) -> None:
+        """`hosts` is None if every `Host` header is accepted. `open_paths` need no key; their host is checked."""
         self.app = app
         self.keyring = keyring
         self.hosts = hosts
+        self.open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,6 +114,8 @@ class RequestMiddleware:
     ) -> Response | None:
         if self.hosts and (refusal := self.hosts.refusal(host)):
             return error_response(scope, refusal)
+        if scope["path"] in self.open_paths:
+            return None
         if refusal := self.keyring.refusal(authorization, api_key):
             return error_response(scope, refusal, headers={"www-authenticate": "Bearer"})
         return None

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from emerge_core.api.auth import read_api_keys
 from emerge_core.api.cors import read_origins
@@ -21,7 +22,6 @@ from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import Config, EnsembleConfig, find_config
 from emerge_core.config.variables import API_KEYS, CORS_ORIGINS
 from emerge_core.errors import ConfigError, EmergeError
-from emerge_core.types import ChatRequest, Trace
 
 
 def add(parsers: Parsers) -> None:
@@ -61,6 +61,16 @@ def add(parsers: Parsers) -> None:
         metavar="A,B",
         help=f"let web pages of these origins call the API (default: {CORS_ORIGINS}, or none)",
     )
+    parser.add_argument(
+        "--no-console",
+        dest="console",
+        action="store_false",
+        help="do not show the console, the page at /, and keep no list of the last requests",
+    )
+    parser.add_argument(
+        "--tuning", type=Path, metavar="FILE", help="what `emerge tune --json` wrote, to show in the console"
+    )
+    parser.add_argument("--metrics", action="store_true", help="serve Prometheus metrics at /metrics")
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,10 @@ class Settings:
     cors_origins: tuple[str, ...]
     log_calls: bool
     max_requests: int | None
+    workers: int = 1
+    console: bool = True
+    tuning: Path | None = None
+    metrics: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,9 @@ def run(args: argparse.Namespace) -> int:
     with listen(args.host, args.port) as listener:
         load(found.config)  # after the port is bound, before the line that invites clients is printed
         host, port = listener.getsockname()[:2]
-        print(banner(found.config, found.source, url=root_url(host, port) + "/v1", keyed=bool(keys)), flush=True)
+        root = root_url(host, port)
+        console = f"{root}/" if args.console else None
+        print(banner(found.config, found.source, url=f"{root}/v1", keyed=bool(keys), console=console), flush=True)
         warn(*all_warnings(found.config, os.environ), *_exposure(host, keys))
         settings = Settings(
             config_file=args.config,
@@ -104,6 +120,10 @@ def run(args: argparse.Namespace) -> int:
             cors_origins=origins,
             log_calls=args.log,
             max_requests=args.max_concurrent,
+            workers=args.workers,
+            console=args.console,
+            tuning=args.tuning,
+            metrics=args.metrics,
         )
         if args.workers == 1:
             status = serve(settings, found, listener)
@@ -141,25 +161,15 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
     from emerge_core.api.server.descriptors import capacity, raise_limit
     from emerge_core.api.server.server import Server, collect_garbage_less_often
     from emerge_core.api.trace_context import TraceContextMiddleware
+    from emerge_core.cli._observers import Observers
     from emerge_core.engine.engine import Engine
     from emerge_core.engine.reload import ReloadingEngine
-    from emerge_core.telemetry import Lines, Recorder
     from emerge_core.telemetry.otel import open_telemetry
     from emerge_core.telemetry.stderr import log_to_stderr
 
     log = log_to_stderr(calls=settings.log_calls)
     exporter = open_telemetry(os.environ)
-
-    def recorder(config: Config) -> Recorder:
-        lines = Lines(content=config.log_content and config.trace == "full")
-        recorders: list[Recorder] = [lines, exporter.recorder(config)] if exporter else [lines]
-
-        def record(request: ChatRequest, trace: Trace) -> None:
-            for each in recorders:
-                each(request, trace)
-
-        return record
-
+    observers = Observers(console=settings.console, metrics=settings.metrics, exporter=exporter)
     pending = [found]  # the config that the banner shows serves first
 
     def read() -> FoundConfig:
@@ -175,7 +185,9 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
         return again
 
     async def main() -> int:
-        engine = ReloadingEngine(read, lambda each: Engine(each.config, record=recorder(each.config)), ttl_s=math.inf)
+        engine = ReloadingEngine(
+            read, lambda each: Engine(each.config, record=observers.recorder(each.config)), ttl_s=math.inf
+        )
         await engine.reload()
         limits = capacity(raise_limit(), panel=largest_panel(found.config), max_requests=settings.max_requests)
         app = create_app(
@@ -185,6 +197,8 @@ def serve(settings: Settings, found: FoundConfig, listener: socket.socket) -> in
             cors_origins=settings.cors_origins,
             max_requests=limits.requests,
             details=lambda: {"config": engine.status()},
+            more_routes=observers.routes(engine, workers=settings.workers, tuning=settings.tuning),
+            open_paths=observers.open_paths,
         )
         if exporter:
             app.add_middleware(TraceContextMiddleware, begin=exporter.begin)
@@ -206,7 +220,7 @@ def largest_panel(config: Config) -> int:
     return max((len(ensemble.members) for ensemble in config.ensembles.values()), default=1) + 1
 
 
-def banner(config: Config, source: str, *, url: str, keyed: bool) -> str:
+def banner(config: Config, source: str, *, url: str, keyed: bool, console: str | None = None) -> str:
     name = config.default or next(iter([*config.ensembles, *config.models]))
     auth = "-H 'authorization: Bearer YOUR_KEY' " if keyed else ""
     question = '[{"role": "user", "content": "What is 17 * 23?"}]'
@@ -215,6 +229,7 @@ def banner(config: Config, source: str, *, url: str, keyed: bool) -> str:
             f"emerge serves {url}",
             f"  config     {source}",
             *(f"  ensemble   {line}" for line in _panels(config)),
+            *([f"  console    {console}"] if console else []),
             "  try        "
             f"curl {url}/chat/completions {auth}-H 'content-type: application/json' "
             f"""-d '{{"model": "{name}", "messages": {question}}}'""",

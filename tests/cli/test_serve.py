@@ -93,9 +93,36 @@ def test_the_printed_line_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         answer = json.loads(reply)
         assert "391" in answer["choices"][0]["message"]["content"]
         assert len(answer["emerge"]["calls"]) == 3
+        (page_url,) = re.findall(r"  console +(\S+)", served.said)
+        with urllib.request.urlopen(page_url, timeout=30) as page:
+            assert b"<title>emerge</title>" in page.read()
+        with pytest.raises(urllib.error.HTTPError) as off:
+            urllib.request.urlopen(served.url.replace("/v1", "/metrics"), timeout=30)
+        off.value.close()
+        assert off.value.code == 404
         status, errors = served.stop(signal.SIGINT)
         assert status == 0
         assert errors == "stopped\n"
+
+
+def test_the_console_can_be_switched_off_and_metrics_on(tmp_path: Path) -> None:
+    with serving(tmp_path, "--no-console", "--metrics", EMERGE_API_KEYS="one") as served:
+        root = served.url.removesuffix("/v1")
+        assert "  console  " not in served.said
+        for path, status in (("/", 404), ("/console/app.js", 404), ("/metrics", 200)):
+            request = urllib.request.Request(root + path, headers={"authorization": "Bearer one"})
+            try:
+                with urllib.request.urlopen(request, timeout=30) as reply:
+                    found, text = reply.status, reply.read()
+            except urllib.error.HTTPError as error:
+                with error:
+                    found, text = error.code, b""
+            assert found == status, path
+        assert b"# TYPE emerge_requests_total counter" in text
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(root + "/metrics", timeout=30)
+        refused.value.close()
+        assert refused.value.code == 401
 
 
 def test_keys_close_it_and_calls_can_be_logged(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_what_is_shipped(artifacts: Path) -> None:
     names = {path.relative_to(proxy).as_posix() for path in files}
     assert "bootstrap" not in names
     assert not [
-        name for name in names if name.startswith(("emerge_core/cli", "emerge_core/evals", "numpy/tests", "uvicorn"))
+        name
+        for name in names
+        if name.startswith(("emerge_core/cli", "emerge_core/console", "emerge_core/evals", "numpy/tests", "uvicorn"))
     ]
     assert not [name for name in names if "/tests/" in name or "swagger" in name or name.endswith(".pyi")]
     assert (proxy / "runtime-wrapper").stat().st_mode & 0o111 == 0o111
