@@ -16,6 +16,7 @@ from emerge_core.errors import EmergeError, MissingExtraError
 
 COMMANDS = (
     "serve",
+    "chat",
     "check",
     "replay",
     "plan",
