@@ -125,9 +125,17 @@ def test_a_stack_s_life(cloud: Any, sam: Any, emerge: Any, tmp_path: Path) -> No
     assert emerge("keys list")[1].splitlines()[1].startswith("my-app ")
 
     switched = ("ResponseMode=stream", "AccessLog=on", "ApiGatewayLogsRole=create")
-    sam(*DEPLOY, *ALARM, "LogLevel=DEBUG", "MemorySize=1769", *switched)
-    aliases = [each["Name"] for each in cloud("lambda").list_aliases(FunctionName=name)["Aliases"]]
-    assert "stream" in aliases, "a mode has an alias of its own"
+    managed = ("Compute=managed", "VpcSubnetIds=subnet-1,subnet-2", "VpcSecurityGroupIds=sg-1")
+    sam(*DEPLOY, *ALARM, "LogLevel=DEBUG", "MemorySize=1769", *switched, *managed)
+    (stack,) = cloud("cloudformation").describe_stacks(StackName="mine")["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    assert outputs["ProxyFunctionName"] != name, "managed instances run a function of their own"
+    assert outputs["CapacityProviderName"]
+    aliases = cloud("lambda").list_aliases(FunctionName=outputs["ProxyFunctionName"])["Aliases"]
+    assert [each["Name"] for each in aliases] == ["stream"], "a mode has an alias of its own"
+    names = {each["FunctionName"] for each in cloud("lambda").list_functions()["Functions"]}
+    assert name not in names
+    assert outputs["ProxyFunctionName"] in names
     groups = {each["logGroupName"] for each in cloud("logs").describe_log_groups()["logGroups"]}
     assert groups == {f"/emerge/mine/{part}" for part in ("proxy", "authorizer", "access")}
     assert emerge("config pull") == (0, SIMULATED)

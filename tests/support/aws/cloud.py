@@ -176,6 +176,14 @@ class Alias(Resource, CloudFormationModel):
         return str(made.arn)
 
 
+class CapacityProvider(Resource, CloudFormationModel):
+    __module__ = MODULE
+    type, name_property, attributes = "AWS::Lambda::CapacityProvider", "CapacityProviderName", ("Arn",)
+
+    def attribute(self, name: str) -> str:
+        return f"arn:aws:lambda:{self.region}:{self.account}:capacity-provider:{self.id}"
+
+
 class BucketPolicy(Resource, CloudFormationModel):
     __module__ = MODULE
     type = "AWS::S3::BucketPolicy"

@@ -51,7 +51,14 @@ class Resolver:
             return given
         if len(given) == 1:
             ((function, argument),) = given.items()
-            compute = {"Ref": self._ref, "Fn::If": self._if, "Fn::Sub": self._sub, "Fn::Join": self._join}.get(function)
+            compute = {
+                "Ref": self._ref,
+                "Fn::If": self._if,
+                "Fn::Sub": self._sub,
+                "Fn::Join": self._join,
+                "Fn::Select": self._select,
+                "Fn::Split": self._split,
+            }.get(function)
             if compute:
                 return compute(argument)
         resolved = {name: self.value(each) for name, each in given.items()}
@@ -87,10 +94,18 @@ class Resolver:
 
         def replaced(found: re.Match[str]) -> str:
             value = known[found[1]] if found[1] in known else self._ref(found[1])
-            return f"<{found[1]}>" if isinstance(value, dict) else str(value)
+            return f"<{value.get('Ref', found[1])}>" if isinstance(value, dict) else str(value)
 
         return re.sub(r"\$\{([^}]+)\}", replaced, text)
 
     def _join(self, argument: Any) -> str:
         separator, parts = argument
         return str(separator).join(map(str, self.value(parts)))
+
+    def _select(self, argument: Any) -> Any:
+        index, parts = argument
+        return self.value(parts)[int(index)]
+
+    def _split(self, argument: Any) -> list[str]:
+        separator, text = argument
+        return str(self.value(text)).split(separator)

@@ -198,6 +198,7 @@ async def interleave(
                 "AWS_XRAY_DAEMON_ADDRESS": address,
                 "EMERGE_CONFIG": str(path),
                 "EMERGE_CONFIG_TTL_S": "0.05",
+                "EMERGE_MODEL_METRICS": "false",
                 "EMERGE_RESPONSE_MODE": mode,
                 "EMERGE_TRACING": "true",
                 "UP_KEY": "sk-x",
