@@ -250,6 +250,53 @@ def test_the_examples_are_answered(show: Any, visit: Any, example: str, said: st
     assert said in page.locator(".answer").inner_text()
 
 
+VOTES = [{"key": "42", "members": ["a", "b"], "weight": 2}, {"key": "41", "members": ["c"], "weight": 1}]
+MEMBERS = [
+    {"id": id_, "model": model, "key": key, "role": "member", "status": "ok", "usable": True}
+    for id_, model, key in (("1", "a", "42"), ("2", "b", "42"), ("3", "c", "41"))
+]
+JUDGE = {"id": "4", "model": "j", "key": None, "role": "judge", "status": "ok", "usable": True}
+
+
+@pytest.mark.parametrize(
+    ("emerge", "calls", "said"),
+    [
+        (
+            {"votes": VOTES, "selected": ["1"], "rule": "vote:majority"},
+            MEMBERS,
+            "2 of 3 models agree on “42”: a and b. c said “41” and was outvoted.",
+        ),
+        (
+            {"votes": VOTES, "selected": ["3"], "rule": "judge:picked"},
+            [*MEMBERS, JUDGE],
+            "The answer is that of c, “41”. a and b said “42” and were not chosen. j judged the answers, without "
+            "names.",
+        ),
+        (
+            {"votes": VOTES, "selected": [], "abstained": True, "rule": "abstain"},
+            MEMBERS,
+            "a and b said “42”; c said “41”. Too few agree, so the reply gives no answer.",
+        ),
+        (
+            {"votes": [], "selected": ["2"], "rule": "consensus"},
+            [{**call, "key": None} for call in MEMBERS],
+            "The reply is the answer of b. Answers like these cannot be counted as votes.",
+        ),
+        (
+            {"votes": [{"key": '[["pay",{"sum":3}]]', "members": ["a", "b", "c"], "weight": 3}], "selected": ["1"]},
+            [{**call, "key": '[["pay",{"sum":3}]]'} for call in MEMBERS],
+            "All 3 models agree on “pay(sum: 3)”.",
+        ),
+    ],
+)
+def test_what_happened_is_said_in_words(
+    show: Any, visit: Any, emerge: dict[str, Any], calls: list[dict[str, Any]], said: str
+) -> None:
+    page = visit(show(default_config()))
+    script = "([emerge, calls]) => import('/console/words.js').then((words) => words.verdict(emerge, calls).join(' '))"
+    assert page.evaluate(script, [emerge, calls]) == said
+
+
 def test_what_a_model_writes_is_text(show: Any, visit: Any, upstream: Any, says: Any, panels: Any) -> None:
     upstream.script = {"a": says("<img src=x onerror=alert(1)> <b>bold</b>")}
     page = visit(show(panels('{"only": {"members": ["a"]}}')))

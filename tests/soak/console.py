@@ -83,7 +83,7 @@ class Soak:
         while True:
             found = (await http.get(f"/console/api/requests?after={last}")).json()
             last = max((entry["number"] for entry in found["entries"]), default=last)
-            assert MARK not in json.dumps(found)
+            assert MARK not in json.dumps(found), "the list of requests holds content"
             self.polled += 1
             await asyncio.sleep(POLL_S)
 
@@ -92,6 +92,8 @@ class Soak:
         async with httpx.AsyncClient(base_url=self.url, limits=limits, timeout=60, trust_env=False) as http:
             tab = asyncio.create_task(self.tab(http))
             await asyncio.gather(*(self.client(http) for _ in range(clients)))
+            if tab.done():
+                tab.result()
             tab.cancel()
             await asyncio.gather(tab, return_exceptions=True)
 

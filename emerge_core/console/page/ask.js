@@ -58,7 +58,7 @@ export function askTab(root, config) {
       simulated && example.simulated ? h("span", { class: "mark" }, "✓", h("span", { class: "hidden" }, " the simulated panel can answer this: ")) : null, example.name)));
 
   root.replaceChildren(
-    simulated ? h("p", { class: "note" }, "No provider is configured, so a simulated panel answers: real voting, made-up models. It can answer the examples marked ✓.") : "",
+    simulated ? h("p", { class: "note" }, "The models here are simulated: the voting is real, the models are not. They can answer the examples marked ✓.") : "",
     form, examples, status, outcome, after);
 
   function use(example) {

@@ -1,8 +1,9 @@
 // One request as a picture: the answer, the votes, every model's card, the dispute, and what it took.
 
 import { bar, fact, h, pill, rich } from "./view.js";
-import { count, cut, duration, FORMS, keyText, list, money, percent, plain, ROLES, trouble, verdict } from "./words.js";
+import { chosenGroup, count, cut, duration, FORMS, keyText, list, money, percent, plain, ROLES, sidesOf, trouble, verdict } from "./words.js";
 
+const SETTLED = { escalation: "settled it", adjudication: "settled it", merge: "wrote it", repair: "repaired it" };
 const LONG = 420; // characters of a card's text before it is folded
 
 export function panel(run) {
@@ -53,7 +54,7 @@ function answer(run) {
   }
   if (!done && !body.length) body.push(h("p", { class: "said waiting" }, waiting(run)));
   return h("article", { class: "card answer", "aria-busy": done ? "false" : "true" },
-    h("h2", { class: "eyebrow" }, done ? "Answer" : "Asking", run.open?.route ? h("span", {}, ` · ${FORMS[run.open.route.form]}, by ${run.open.served_by}`) : null),
+    h("h2", { class: "eyebrow" }, done ? run.emerge.abstained ? "No answer: the models disagree" : "Answer" : "Asking", run.open?.route ? h("span", {}, ` · ${FORMS[run.open.route.form]}, by ${run.open.served_by}`) : null),
     body,
     done ? h("p", { class: "verdict" }, verdict(run.emerge, calls(run)).join(" ")) : null,
     done ? facts(run) : null,
@@ -154,7 +155,9 @@ function standing(run, call) {
   const settled = calls(run).find((each) => each.role !== "member" && run.emerge.selected.includes(each.id) && each.key);
   if (settled) return settled.key === call.key ? pill("good", "upheld") : pill("dissent", "overruled");
   if (run.emerge.escalated || run.emerge.abstained) return pill(`group-${Math.min(index, 3)}`, "in the dispute");
-  return index === 0 ? pill("good", "agrees") : pill("dissent", "outvoted");
+  const chosen = Math.max(chosenGroup(run.emerge, calls(run)), 0);
+  if (index === chosen) return pill("good", chosen ? "chosen" : "agrees");
+  return pill("dissent", chosen || run.emerge.rule?.startsWith("judge") ? "not chosen" : "outvoted");
 }
 
 function memberCard(run, member, call) {
@@ -194,21 +197,15 @@ function meta(call) {
 function dispute(run) {
   const later = calls(run).filter((call) => !["member", "embed"].includes(call.role));
   if (!later.length) return null;
-  const sides = new Map();
-  for (const call of landed(run)) {
-    if (!call.usable || call.key === null) continue;
-    const side = sides.get(call.key) ?? { key: call.key, text: call.text ?? "", models: [] };
-    side.models.push(call.model);
-    sides.set(call.key, side);
-  }
-  const disputed = sides.size > 1 && later.some((call) => ["escalation", "adjudication"].includes(call.role));
+  const sides = sidesOf(landed(run));
+  const disputed = sides.length > 1 && later.some((call) => ["escalation", "adjudication"].includes(call.role));
   return h("section", { class: "block" },
     h("h2", {}, disputed ? "The dispute, and who settled it" : "After the panel"),
-    disputed ? h("div", { class: "sides" }, [...sides.values()].map((side, index) => h("article", { class: `card side group-${Math.min(index, 3)}` },
-      h("p", { class: "key-said" }, cut(keyText(side.key), 32)), h("p", { class: "meta" }, list(side.models)), plain(side.text) === plain(side.key) ? null : quote(side.text)))) : null,
+    disputed ? h("div", { class: "sides" }, sides.map((side, index) => h("article", { class: `card side group-${Math.min(index, 3)}` },
+      h("p", { class: "key-said" }, cut(keyText(side.key), 32)), h("p", { class: "meta" }, list(side.members)), plain(side.text) === plain(side.key) ? null : quote(side.text)))) : null,
     h("div", { class: "cards" }, later.map((call) => h("article", { class: `card member later ${call.ended ? "" : "pending"}` },
       h("header", {}, h("h3", {}, call.model), call.ended
-        ? call.usable ? pill(run.emerge?.selected.includes(call.id) ? "good" : "quiet", run.emerge?.selected.includes(call.id) ? "settled it" : "done") : pill("bad", trouble(call))
+        ? call.usable ? pill(run.emerge?.selected.includes(call.id) ? "good" : "quiet", run.emerge?.selected.includes(call.id) ? SETTLED[call.role] ?? "chosen" : "done") : pill("bad", trouble(call))
         : pill("busy", "asking")),
       h("p", { class: "meta" }, explain(call)),
       call.ended ? said(call) : h("p", { class: "key-said muted" }, "…"),

@@ -70,6 +70,24 @@ export function trouble(call) {
   return STATUSES[call.status] ?? "no usable answer";
 }
 
+// What calls said, as groups of equal answers, in the order in which they were first said.
+export function sidesOf(calls) {
+  const sides = new Map();
+  for (const call of calls) {
+    if (!call.usable || call.key === null) continue;
+    const side = sides.get(call.key) ?? { key: call.key, text: call.text ?? "", members: [] };
+    side.members.push(call.model);
+    sides.set(call.key, side);
+  }
+  return [...sides.values()];
+}
+
+// The place, among the votes, of the group whose answer was chosen; -1 if the answer is no member's, or not counted.
+export function chosenGroup(emerge, calls) {
+  const chosen = calls.find((call) => call.role === "member" && emerge.selected.includes(call.id));
+  return chosen ? emerge.votes.findIndex((group) => group.members.includes(chosen.model) && (group.key === chosen.key || group.members.length > 1 || !chosen.key)) : -1;
+}
+
 // What happened, for someone who has never heard of ensembles.
 export function verdict(emerge, calls) {
   const members = calls.filter((call) => call.role === "member");
@@ -77,27 +95,39 @@ export function verdict(emerge, calls) {
   const selected = emerge.selected.map((id) => by.get(id)).filter(Boolean);
   const failed = members.filter((call) => !call.usable && call.status !== "cancelled" && call.status !== "skipped");
   const sentences = [];
-  const [winner, ...others] = emerge.votes;
+  const at = Math.max(chosenGroup(emerge, calls), 0);
+  const winner = emerge.votes[at];
+  const others = emerge.votes.filter((_, index) => index !== at);
+  const judge = calls.find((call) => call.role === "judge" && call.status === "ok" && emerge.rule?.startsWith("judge"));
   const later = selected.filter((call) => call.role !== "member");
   const said = (group) => `“${cut(keyText(group.key), 60)}”`;
-  if (emerge.abstained) sentences.push("The models do not agree, so the reply says so and gives no answer.");
+  if (emerge.abstained) {
+    sentences.push(`${emerge.votes.map((group) => `${list(group.members)} said ${said(group)}`).join("; ")}. Too few agree, so the reply gives no answer.`);
+  }
   if (winner && !later.length && !emerge.abstained) {
     const total = members.filter((call) => call.status !== "skipped").length;
     const agreeing = winner.members.length;
-    if (agreeing === total && total > 1) sentences.push(`All ${total} models agree on ${said(winner)}.`);
+    if (at > 0) sentences.push(`The answer is that of ${list(winner.members)}, ${said(winner)}.`);
+    else if (agreeing === total && total > 1) sentences.push(`${total === 2 ? "Both" : `All ${total}`} models agree on ${said(winner)}.`);
     else if (total === 1) sentences.push(`${list(winner.members)} answers ${said(winner)}.`);
     else sentences.push(`${agreeing} of ${total} models agree on ${said(winner)}: ${list(winner.members)}.`);
     for (const group of others) {
-      sentences.push(`${list(group.members)} said ${said(group)} and ${group.members.length > 1 ? "were" : "was"} outvoted.`);
+      const were = group.members.length > 1 ? "were" : "was";
+      sentences.push(`${list(group.members)} said ${said(group)} and ${were} ${at > 0 || judge ? "not chosen" : "outvoted"}.`);
     }
+    if (judge) sentences.push(`${judge.model} judged the answers, without names.`);
   } else if (later.length) {
-    if (emerge.votes.length > 1) {
-      sentences.push(`The models disagreed: ${emerge.votes.map((group) => `${list(group.members)} said ${said(group)}`).join("; ")}.`);
+    const sides = sidesOf(members);
+    if (sides.length > 1) {
+      sentences.push(`The models disagreed: ${sides.map((side) => `${list(side.members)} said ${said(side)}`).join("; ")}.`);
     }
     const names = [...new Set(later.map((call) => call.model))];
     const role = later[0].role;
     const settled = later[0].key ? ` ${said(later[0])}` : "";
-    if (role === "adjudication") sentences.push(`${list(names)} was shown the answers and settled it${settled && ":"}${settled}.`);
+    const judges = calls.filter((call) => call.role === "adjudication" && call.status !== "skipped");
+    if (role === "adjudication" && judges.length > 1) {
+      sentences.push(`Each was then shown the distinct answers: ${sidesOf(judges).map((side) => `${list(side.members)} ruled ${said(side)}`).join("; ")}.`);
+    } else if (role === "adjudication") sentences.push(`${list(names)} was shown the answers and settled it${settled && ":"}${settled}.`);
     else if (role === "escalation") sentences.push(`${list(names)} was asked, and its answer${settled} is the reply.`);
     else if (role === "merge") sentences.push(`${list(names)} wrote the reply from the members’ answers.`);
     else if (role === "repair") sentences.push(`${list(names)} was asked to repair a reply that was not valid.`);
