@@ -1,4 +1,4 @@
-"""`emerge plan`: how many questions a comparison needs, and what recording them costs."""
+"""`emerge plan`: how many questions a comparison needs and what recording them costs, or what a load costs to run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ def add(parsers: Parsers) -> None:
     parser = add_command(
         parsers,
         "plan",
-        help="compute how many questions a comparison needs, and their cost",
+        help="compute how many questions a comparison needs, or what a load costs to run",
         description="Computes how many questions it takes to detect a difference between two ensembles that answer "
         "the same ones: from the difference of their accuracies and the share of questions on which exactly one is "
-        "right. With a config, adds what recording so many questions costs. Costs nothing itself.",
+        "right. With a config, adds what recording so many questions costs. With --requests-per-second instead: what "
+        "running the proxy for that load costs on each kind of compute, and which limit breaks first. Costs nothing "
+        "itself.",
         run=run,
     )
     parser.add_argument("--diff", metavar="POINTS", type=positive, help="difference of accuracies, percentage points")
@@ -50,6 +52,16 @@ def add(parsers: Parsers) -> None:
     parser.add_argument(
         "--output-tokens", metavar="N", type=count, default=300, help="tokens of an answer (default: 300)"
     )
+    parser.add_argument("--requests-per-second", metavar="N", type=positive, help="compute what this load costs to run")
+    parser.add_argument(
+        "--seconds", metavar="S", type=positive, default=2.0, help="that a request waits for its models (default: 2)"
+    )
+    parser.add_argument(
+        "--memory-gb", metavar="GB", type=positive, default=1.0, help="of a default Lambda function (default: 1)"
+    )
+    parser.add_argument(
+        "--discount", metavar="SHARE", type=share, help="of a Compute Savings Plan on EC2 (default: 0.28)"
+    )
     add_json(parser)
 
 
@@ -57,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.statistics.power import detectable, questions_needed
 
     output = Output(args.json)
+    if args.requests_per_second:
+        return run_load(args, output)
     figures: dict[str, Any] = {"power": args.power, "alpha": args.alpha, "disagree": args.disagree}
     sure = f"with {100 * args.power:g} % power at the {100 * args.alpha:g} % level"
     if args.questions:
@@ -132,3 +146,48 @@ def cost_table(costs: dict[str, float | None], args: argparse.Namespace, number:
     tokens = f"{args.input_tokens} tokens in and {args.output_tokens} out each"
     yield f"recording {number} questions, {tokens}, in US dollars"
     yield from aligned(["model", "cost"], [*rows, ["all", total]])
+
+
+def run_load(args: argparse.Namespace, output: Output) -> int:
+    from emerge_core.operate import compute_costs, scale
+
+    load = compute_costs.Load(
+        requests_per_second=args.requests_per_second, seconds=args.seconds, memory_gb=args.memory_gb
+    )
+    discount = compute_costs.PLAN_DISCOUNT if args.discount is None else args.discount
+    fleet = compute_costs.fleet(load)
+    costs = {
+        "default Lambda": compute_costs.default_lambda(load),
+        "managed instances, on demand": compute_costs.managed(load),
+        f"managed instances, with a plan of {100 * discount:g} %": compute_costs.managed(load, discount),
+        "container": compute_costs.container(load),
+    }
+    monthly = load.requests_per_second * 3.6 * compute_costs.HOURS_PER_MONTH  # thousands of requests
+    rows = [[name, f"{cost:.4f}", f"{cost * monthly:,.0f}"] for name, cost in costs.items()]
+    output.print(f"{load.requests_per_second:g} requests/s that wait {load.seconds:g} s: {load.at_once:g} at once")
+    output.print("", *aligned(["US dollars", "per 1,000 requests", "a month"], rows))
+    carried = f"{fleet.environments} environments of 64 requests at once, on {fleet.instances} {fleet.instance}"
+    output.print("", f"managed instances: {carried}")
+    rate = compute_costs.break_even(load.seconds, memory_gb=load.memory_gb)
+    output.print(break_even_sentence(rate, load.seconds, load.memory_gb))
+    for compute, managed in (("default Lambda", False), ("managed instances", True)):
+        asked = scale.demands(load, managed=managed)
+        over = [each for each in asked if each.share > 1]
+        output.print("", f"{compute}: {len(over)} of {len(asked)} default limits are too low")
+        shown = [
+            [each.part, f"{each.amount:,.0f}", f"{each.limit:,.0f}", each.unit, each.raise_it]
+            for each in over or asked[:1]
+        ]
+        output.print(*aligned(["part", "needed", "limit", "", "raise"], shown))
+    output.figures({"cost_per_1000": costs, "at_once": load.at_once, "break_even_requests_per_second": rate})
+    return 0
+
+
+def break_even_sentence(rate: float, seconds: float, memory_gb: float) -> str:
+    """When managed instances are the cheaper ones."""
+    if rate == float("inf"):
+        return f"Managed instances never cost less than default Lambda for requests that wait {seconds:g} s."
+    return (
+        f"Managed instances cost less than default Lambda ({memory_gb:g} GB) from {rate:.2g} requests per second on, "
+        f"if a request waits {seconds:g} s."
+    )
