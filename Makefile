@@ -90,7 +90,7 @@ $(TOOLS)/.tried: infra/tools.lock
 .PHONY: scan
 scan: $(READY) tools
 	@test -x .tools/scanners/bin/checkov || { "$(TOOLS)/bin/python" -m venv .tools/scanners && .tools/scanners/bin/pip install --quiet \
-	  --disable-pip-version-check -r infra/scanners.in; }
+	  --disable-pip-version-check --require-hashes -r infra/scanners.lock; }
 	$(BIN)/pytest -q tests/infra/test_scanners.py
 
 # Official clients of several makers against a real server; each in an environment where its own pins hold.
@@ -159,6 +159,8 @@ lock: $(READY)
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o infra/tools.lock
 	$(BIN)/uv pip compile tests/bench/speed/litellm.in --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/bench/speed/litellm.lock
+	$(BIN)/uv pip compile infra/scanners.in --universal --python-version 3.13 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o infra/scanners.lock
 	for name in requirements instructor; do $(BIN)/uv pip compile tests/conformance/$$name.in --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet -o tests/conformance/$$name.lock; done
 	$(BIN)/uv pip compile tests/console/browser.in --universal --python-version 3.11 --upgrade \

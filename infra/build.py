@@ -1,6 +1,6 @@
 """Builds the artifacts that Lambda runs: the functions' makefiles call it, and so does `sam build`.
 
-    python3.13 build.py proxy|authorizer DIRECTORY
+    python3.13 build.py proxy|authorizer|pretraffic DIRECTORY
 
 The proxy's dependencies come as wheels for Lambda's platform, with the hashes of
 `functions/proxy/requirements.txt`; files that are never loaded there are left out; bytecode is compiled here,
@@ -58,7 +58,7 @@ def main() -> None:
         copy(ROOT / "functions" / "proxy", target, "*.py", "*.yaml", "runtime-wrapper")
         prune(target)
     else:
-        copy(ROOT / "functions" / "authorizer", target, "*.py")
+        copy(ROOT / "functions" / name, target, "*.py")
     # New code each time: a changed parameter alone would publish no new version.
     (target / "build_id").write_text(f"{time_ns():x}\n")
     quiet = compileall.compile_dir(

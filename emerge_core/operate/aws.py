@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +19,7 @@ STALE = (
     *("InvalidSignatureException", "SignatureDoesNotMatch"),
 )
 QUOTES_VALUES = ("PutParameter",)  # operations whose errors may repeat what was sent
+HTML = re.compile(r"<!doctype\b|<html\b|<head\b|<body\b|<center\b|<h1\b", re.IGNORECASE)
 
 
 def connect(region: str | None = None, profile: str | None = None) -> Client:
@@ -61,7 +63,13 @@ def _client_error(fault: Any) -> str:
         return f"AWS rejects these credentials ({code}): sign in again, or use another --profile"
     if operation in QUOTES_VALUES:
         return f"{operation} failed: {code}"
-    return f"{operation} failed: {code}: {error.get('Message', '')}".rstrip(": ")
+    return f"{operation} failed: {code}: {without_page(error.get('Message') or '')}".rstrip(": ")
+
+
+def without_page(message: str) -> str:
+    """A message that quotes an HTML page, of a gateway for example, without the page."""
+    start = HTML.search(message)
+    return message if start is None else f"{message[: start.start()].rstrip(' :')} (an HTML page)".strip()
 
 
 def code_of(fault: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -12,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from emerge_core.errors import EmergeError
-from emerge_core.operate.aws import Client
+from emerge_core.operate.aws import Client, without_page
 from emerge_core.operate.stack import Stack
 
-HTML = re.compile(r"<!doctype\b|<html\b|<head\b|<body\b|<center\b|<h1\b", re.IGNORECASE)
 PRELUDE_END = b"\0" * 8  # after the JSON head of a streamed reply
 
 
@@ -33,12 +31,6 @@ class Reply:
         if not isinstance(error, Mapping) or "message" not in error:
             return f"HTTP {self.status}"
         return without_page(str(error["message"]))
-
-
-def without_page(message: str) -> str:
-    """A message that quotes an upstream's HTML page, without the page."""
-    start = HTML.search(message)
-    return message if start is None else f"{message[: start.start()].rstrip(' :')} (an HTML page)".strip()
 
 
 def ask(stack: Stack, client: Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:

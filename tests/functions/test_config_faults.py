@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.aws_lambda.function import PARAMETER, QUESTION, Context, event
 from tests.support.aws_lambda.process import runtime
+from tests.support.aws_lambda.runtime_stub import RuntimeStub
 
 CONFIG = """
 providers: {up: {kind: openai, base_url: "%s", api_key: "ssm:/emerge/test/keys/up"}}
@@ -179,3 +180,45 @@ def test_streaming(ssm: Ssm, tmp_path: Path, warm: bool) -> None:
             await one(point)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_reads_that_the_deadline_cuts_harm_no_later_invocation(
+    ssm: Ssm, lambda_function: Any, monkeypatch: pytest.MonkeyPatch, warm: bool
+) -> None:
+    """The loop cancels the invocation in the middle of the read, again and again in one environment."""
+    function = lambda_function(**ON_AWS, AWS_ENDPOINT_URL=ssm.url, EMERGE_RESPONSE_MODE="stream")
+    import environment
+    import runtime_loop
+    from runtime_api import RuntimeApi
+
+    async def scenario() -> None:
+        made = environment.Environment()
+        async with RuntimeStub().serving() as stub:
+            loop = runtime_loop.RuntimeLoop(RuntimeApi(stub.authority), made.application, made.invocation)
+            running = asyncio.create_task(loop.run())
+            given = event("POST", "/v1/chat/completions", QUESTION)
+            if warm:
+                assert (await stub.call(given)).prelude["statusCode"] == 200
+            ssm.strike("hang", range(99))
+            with monkeypatch.context() as patched:
+                # The environment believes in more time than the loop has: what it waits for is cut.
+                patched.setattr(runtime_loop, "MARGIN_S", 29.8)
+                patched.setattr(runtime_loop, "LEAST_S", 0.05)
+                cut = [await stub.call(given) for _ in range(5)]
+            if warm:  # the reply was given before the cut, by the last good config
+                replies = [(taken.prelude["statusCode"], taken.error, taken.trailers) for taken in cut]
+                assert replies == [(200, None, {})] * len(cut)
+            else:
+                assert [taken.error["errorType"] for taken in cut] == ["Timeout"] * len(cut)
+            ssm.heal()
+            after = [await stub.call(given) for _ in range(3)]
+            assert [taken.prelude["statusCode"] for taken in after[1:]] == [200, 200]
+            assert all(taken.json["choices"][0]["message"]["content"] == "the answer is 42" for taken in after[1:])
+            assert made.engine.status()["error"] is None
+            running.cancel()
+            await asyncio.wait({running})
+            await made.engine.aclose()
+
+    asyncio.run(scenario())
+    function.close()

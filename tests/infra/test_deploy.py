@@ -58,7 +58,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[
 def sam(tmp_path: Path) -> Callable[..., str]:
     """`sam` on the template with code of a few bytes; what it printed."""
     template = (ROOT / "template.yaml").read_text()
-    for name, file in (("proxy", "app.py"), ("authorizer", "authorizer.py")):
+    for name, file in (("proxy", "app.py"), ("authorizer", "authorizer.py"), ("pretraffic", "pretraffic.py")):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_text("def handler(event, context): ...\n")
         template = template.replace(f"functions/{name}", name)
@@ -115,6 +115,13 @@ def test_a_stack_s_life(cloud: Any, sam: Any, emerge: Any, tmp_path: Path) -> No
         key["id"]
     ]
     assert emerge("config pull") == (0, SIMULATED)
+    status, said = emerge("doctor --no-live")
+    states = {line.split()[1]: line.split()[0] for line in said.splitlines()[:-1]}
+    # The stand-in runs no function and knows no GetAccountSettings.
+    failed = {name for name, state in states.items() if state == "fail"}
+    assert (failed, status) == ({"function", "concurrency"}, 1), said
+    assert "<" not in said, "no page of HTML is printed"
+    assert (states["stack"], states["config"], states["secrets"], states["keys"]) == ("ok", "ok", "ok", "ok")
 
     sam(*DEPLOY, *ALARM, "LogLevel=DEBUG", "MemorySize=1769")
     (outputs,) = (each["Outputs"] for each in cloud("cloudformation").describe_stacks(StackName="mine")["Stacks"])
@@ -137,7 +144,8 @@ def test_a_stack_s_life(cloud: Any, sam: Any, emerge: Any, tmp_path: Path) -> No
     assert name not in names
     assert outputs["ProxyFunctionName"] in names
     groups = {each["logGroupName"] for each in cloud("logs").describe_log_groups()["logGroups"]}
-    assert groups == {f"/emerge/mine/{part}" for part in ("proxy", "authorizer", "access")}
+    moto_s = {f"/aws/lambda/{name}"}  # made when doctor invoked the function
+    assert groups - moto_s == {f"/emerge/mine/{part}" for part in ("proxy", "authorizer", "access")}
     assert emerge("config pull") == (0, SIMULATED)
 
     sam("delete", "--stack-name", "mine", "--no-prompts", "--region", "us-east-1")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from emerge_core.config import parse_config
+from emerge_core.pricing import list_price
 from emerge_core.telemetry import metrics
 from tests.support.paths import ROOT, TOOLS
 
@@ -46,6 +48,14 @@ def test_the_commands_are_commands() -> None:
         with pytest.raises(SystemExit) as ended:
             main([*command.split(), "--help"])
         assert ended.value.code == 0, command
+
+
+def test_the_panel_on_bedrock_is_a_config() -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.M | re.S)
+    config = parse_config(text, source="README")
+    assert len({model.family for model in config.models.values()}) == 3
+    for model in config.models.values():
+        assert list_price(model, config.providers[model.provider]), f"{model.model} is in no price catalogue"
 
 
 def test_the_fixed_cost_is_that_of_what_is_emitted() -> None:

@@ -42,6 +42,7 @@ EVERYTHING = {
     "LayerArn": "arn:aws:lambda:us-east-1:123456789012:layer:collector:1",
     "CorsOrigins": "https://app.example.com,http://localhost:3000",
     "OtlpEndpoint": "http://localhost:4318",
+    "PreTrafficCheck": "true",
     "AuthorizerConcurrency": "10",
     "DefaultPanel": "bedrock",
     "BedrockModelArns": "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
@@ -300,9 +301,11 @@ def test_permissions_are_narrow(deployed: Any, parameters: dict[str, str]) -> No
             elif ":bedrock:" in resource:
                 assert "*" not in resource
             elif isinstance(resource, str) and resource not in parameters.values():
-                assert resource.endswith(("parameter/emerge/mine/*", "secret:emerge/mine/*")), resource
+                ours = ("parameter/emerge/mine/*", "secret:emerge/mine/*", "<ProxyFunction.Arn>:*")
+                assert resource.endswith((*ours, ":deploymentgroup:<ServerlessDeploymentApplication>/*")), resource
             elif isinstance(resource, dict):
-                assert resource["Fn::GetAtt"][0] in ("ProxyLogs", "AuthorizerLogs")
+                groups = ("ProxyLogs", "AuthorizerLogs", "PreTrafficLogs")
+                assert resource["Fn::GetAtt"][0] in (*groups, "PreTrafficFunction")
     roles = of_type(template, "AWS::IAM::Role")
     assert {role.get("PermissionsBoundary") for role in roles.values()} == {parameters.get("PermissionsBoundary")}
     assert wide == ({"TracesWildcard", "VpcWildcard"} if parameters is EVERYTHING else set())
@@ -485,6 +488,24 @@ def test_the_log_filter_finds_the_line_that_is_logged(deployed: Any) -> None:
     assert sum(len(re.findall(rf'log\.(?:exception|error)\(\s*"{found[1]}', text)) for text in sources) >= 2
 
 
+def test_a_new_version_is_asked_before_it_gets_traffic(deployed: Any) -> None:
+    def hook(template: Any) -> Any:
+        (alias,) = [each for each in template["Resources"].values() if each["Type"] == "AWS::Lambda::Alias"]
+        return alias.get("UpdatePolicy", {}).get("CodeDeployLambdaAliasUpdate", {}).get("BeforeAllowTrafficHook")
+
+    for parameters in ({}, {"PreTrafficCheck": "true", "GradualDeployment": "false"}):
+        template = deployed(**parameters)
+        assert hook(template) is None
+        assert "PreTrafficFunction" not in of_type(template, "AWS::Lambda::Function")
+    template = deployed(PreTrafficCheck="true")
+    assert hook(template) == {"Ref": "PreTrafficFunction"}
+    function = of_type(template, "AWS::Lambda::Function")["PreTrafficFunction"]
+    (version,) = of_type(template, "AWS::Lambda::Version")
+    assert function["Environment"]["Variables"] == {"NEW_VERSION": {"Ref": version}}
+    roles = of_type(template, "AWS::IAM::Role")
+    assert json.dumps(roles["DeployRole"]["Policies"]).count("PreTrafficFunction") == 1  # CodeDeploy may invoke it
+
+
 def test_concurrency(deployed: Any) -> None:
     def of(**parameters: str) -> tuple[Any, Any]:
         template = deployed(**parameters)
@@ -584,7 +605,7 @@ def test_nothing_is_left_when_the_stack_goes(deployed: Any) -> None:
             if each.get(kind) not in (None, "Delete")}  # fmt: skip
     assert kept == {"GatewayLogsRole", "GatewayAccount"}, "only the account's own setting outlives the stack"
     logs = [each["LoggingConfig"] for each in of_type(template, "AWS::Lambda::Function").values()]
-    assert logs == [{"LogGroup": {"Ref": "ProxyLogs"}}, {"LogGroup": {"Ref": "AuthorizerLogs"}}]
+    assert logs == [{"LogGroup": {"Ref": f"{name}Logs"}} for name in ("Proxy", "Authorizer", "PreTraffic")]
     assert all(each["RetentionInDays"] for each in of_type(template, "AWS::Logs::LogGroup").values())
 
 
