@@ -7,9 +7,11 @@ only be an event of the stream.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import perf_counter
 from typing import Any
 
 from starlette.responses import Response
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 KEEPALIVE = b": keepalive\n\n"
 HOLD_S = 0.5  # before the headers are sent: an upstream's refusal within it still gets its own status
+SLICE_S = 0.01  # for which deltas that have piled up may hold the event loop
 PIECES = 8  # into which a text is split that is whole before it is streamed
 
 
@@ -87,7 +90,14 @@ class EventStream(Response, ABC):
             wait_s = min(HOLD_S, self.keepalive_s)
             while True:
                 done = await watched.wait(wait_s, or_until=deltas.ready)
-                events = [event for delta in deltas.take() for event in self.delta_events(delta)]
+                events: list[bytes] = []
+                since = perf_counter()
+                for delta in deltas.take():
+                    events += self.delta_events(delta)
+                    if perf_counter() - since > SLICE_S:
+                        await connection.write(b"".join(events))
+                        await asyncio.sleep(0)
+                        events, since = [], perf_counter()
                 if events or not done:
                     await connection.write(b"".join(events) or self.keepalive())
                 if done:

@@ -7,10 +7,11 @@ import binascii
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from emerge_core.providers.errors import bad_response, unsupported
-from emerge_core.types import EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage, text_of
+from emerge_core.types import Delta, EmbeddingRequest, JsonObject, TokenLogprob, TopLogprob, Usage, text_of
 
 MAX_EMBEDDINGS = 40_000_000  # bytes of a reply: 2,048 vectors of 3,072 numbers in base64 take 34 million
 # Fields that choose what is billed, behind the config's back: another model, a dearer tier, a paid search, several
@@ -23,6 +24,7 @@ BILLING_FIELDS = frozenset(
         *("extra_body", "extra_headers", "container", "inference_geo"),
     )
 )
+MAX_DELTA_LOGPROBS = 500
 MAX_CALLS = 1_000  # tool calls, or blocks of content, of one reply
 _MOST_TOKENS = 1_000_000_000  # a count above this is a fault of the upstream, not a usage
 
@@ -190,6 +192,15 @@ def logprobs_of(content: Any) -> tuple[TokenLogprob, ...] | None:
         )
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
+
+
+def with_logprobs(delta: Delta, content: list[Any]) -> Iterator[Delta]:
+    """The delta with the logprobs of its tokens; if they are many, further deltas carry the rest, so that none of them
+    takes long to encode."""
+    logprobs = logprobs_of(content)
+    yield replace(delta, logprobs=logprobs[:MAX_DELTA_LOGPROBS]) if logprobs else delta
+    for start in range(MAX_DELTA_LOGPROBS, len(logprobs or ()), MAX_DELTA_LOGPROBS):
+        yield Delta(logprobs=(logprobs or ())[start : start + MAX_DELTA_LOGPROBS])
 
 
 def _logprob(value: Any) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emerge_core.providers import Provider
@@ -87,9 +88,14 @@ class Stream:
 
     def __init__(self, exchange: Any, kind: str, reply: Any, request: ChatRequest = HELLO, **options: Any) -> None:
         self.deltas: list[Delta] = []
+        self.threads: set[threading.Thread] = set()  # in which deltas were emitted
+
+        def emit(delta: Delta) -> None:
+            self.threads.add(threading.current_thread())
+            self.deltas.append(delta)
 
         async def call(provider: Provider) -> Completion:
-            return await provider.stream("m", request, timeout_s=5, emit=self.deltas.append)
+            return await provider.stream("m", request, timeout_s=20, emit=emit)
 
         self.done = exchange(kind, reply, call=call, path="/v1" if kind == "openai" else "", **options)
 
@@ -235,6 +241,37 @@ def test_token_probabilities_come_with_their_text(exchange: Any, reply: Any) -> 
     assert done.done.completion.logprobs == tokens
 
 
+@pytest.mark.parametrize("kind", ["openai", "ollama"])
+def test_a_large_event_is_taken_in_a_thread_and_emitted_on_the_loop(
+    exchange: Any, reply: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking: list[bool] = []
+    assembly: Any = {"openai": OpenAIAssembly, "ollama": OllamaAssembly}[kind]
+    take = assembly.take
+
+    def noted(self: Any, data: Any) -> bool:
+        taking.append(threading.current_thread() is threading.main_thread())
+        return bool(take(self, data))
+
+    monkeypatch.setattr(assembly, "take", noted)
+    count = 6_000
+    tokens = [{"token": f"t{number}", "logprob": -0.5, "top_logprobs": []} for number in range(count)]
+    if kind == "openai":
+        large = {"choices": [{"index": 0, "delta": {"content": "4"}, "logprobs": {"content": tokens}}]}
+        body = event(large) + event({"choices": [{"index": 0, "delta": {"content": "2"}, "finish_reason": "stop"}]})
+    else:
+        parts = [{"message": {"content": "4"}, "logprobs": tokens}, {"message": {"content": "2"}, "done": True}]
+        body = b"".join(json.dumps(part).encode() + b"\n" for part in parts)
+    request = ChatRequest(messages=HELLO.messages, logprobs=True)
+    done = Stream(exchange, kind, reply(reads=[body]), request)
+    assert taking == [False, True]
+    assert done.threads == {threading.main_thread()}
+    assert [delta.text for delta in done.deltas if delta.text] == ["4", "2"]
+    emitted = [token.token for delta in done.deltas for token in delta.logprobs or ()]
+    assert emitted == [f"t{number}" for number in range(count)]
+    assert max(len(delta.logprobs or ()) for delta in done.deltas) <= 500
+
+
 def test_servers_that_repeat_the_whole_message_or_leave_the_reason_empty(exchange: Any, reply: Any) -> None:
     def chunk(text: str, so_far: str, finish: str | None) -> bytes:
         choice = {"index": 0, "delta": {"content": text} if text else {}, "message": {"content": so_far}}
@@ -376,6 +413,7 @@ texts = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, m
 points = st.lists(st.integers(0, 10_000), max_size=30)
 
 
+@settings(deadline=None)
 @given(said=texts, cuts=points, kind=st.sampled_from(KINDS))
 def test_deltas_add_up_however_the_network_cuts_them(said: list[str], cuts: list[int], kind: str) -> None:
     deltas: list[Delta] = []
@@ -395,6 +433,7 @@ def test_deltas_add_up_however_the_network_cuts_them(said: list[str], cuts: list
     assert whole == "".join(said)
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=60), cuts=points)
 def test_lines_are_the_same_however_the_network_cuts_them(body: bytes, cuts: list[int]) -> None:
     async def read(parts: Sequence[bytes]) -> list[bytes]:
@@ -403,6 +442,7 @@ def test_lines_are_the_same_however_the_network_cuts_them(body: bytes, cuts: lis
     assert asyncio.run(read(split_at(body, cuts))) == asyncio.run(read([body]))
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=80), kind=st.sampled_from(KINDS))
 def test_no_bytes_crash_an_assembly(body: bytes, kind: str) -> None:
     survives(kind, body)
@@ -415,6 +455,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(value=json_values, kind=st.sampled_from(KINDS), data=st.data())
 def test_no_odd_event_crashes_an_assembly(value: Any, kind: str, data: st.DataObject) -> None:
     shape = data.draw(

@@ -52,8 +52,9 @@ class ChunkStream(EventStream):
             yield self._chunk(_choice(0, {"role": "assistant", "content": "", "refusal": None}))
         if delta.reasoning:
             yield self._part("reasoning_content", delta.reasoning)
-        if delta.text or delta.logprobs:
-            yield self._part("content", delta.text, logprobs_of(delta.logprobs, self._request))
+        logprobs = logprobs_of(delta.logprobs, self._request)
+        if delta.text or logprobs:
+            yield self._part("content", delta.text, logprobs)
         if delta.refusal:
             yield self._part("refusal", delta.refusal)
         for part in delta.tool_calls:

@@ -26,7 +26,7 @@ ENDING_S = 2.0  # after it, for their last bytes
 # Longer than clients keep an idle connection (httpx: 5 s), so that none is closed while it is being reused.
 KEEP_ALIVE_S = 75
 HEAD_S = 10.0
-GARBAGE_THRESHOLD = 20_000  # objects; some requests' worth
+GARBAGE_THRESHOLDS = (10_000, 20, 50)  # the first: objects, some requests' worth
 UNREAD_S = 30.0
 
 
@@ -157,4 +157,4 @@ def collect_garbage_less_often() -> None:
     threshold, looking for those takes a sixth of the processor time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)

@@ -32,7 +32,7 @@ from emerge_core.providers.parts import (
 )
 from emerge_core.providers.refusals import Refusals
 from emerge_core.providers.transport.client import HttpClient
-from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
+from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, on_loop, post, stream
 from emerge_core.types import (
     ChatRequest,
     Completion,
@@ -110,7 +110,7 @@ class Anthropic:
         async def send(wire: Wire) -> Reply:
             if emit is None:
                 return await post(self._client, _PATH, wire.body, scrub=self._scrub, headers=wire.headers)
-            assembly = Assembly(emit, self._scrub)
+            assembly = Assembly(on_loop(emit), self._scrub)
             body = {**wire.body, "stream": True}
             limits = await stream(
                 self._client,

@@ -35,7 +35,7 @@ from emerge_core.providers.rate_limits import rate_limits
 from emerge_core.providers.refusals import Refusals
 from emerge_core.providers.transport.client import HttpClient, Response
 from emerge_core.providers.transport.connection import TransportError
-from emerge_core.providers.transport.exchange import Reply
+from emerge_core.providers.transport.exchange import Reply, parsed
 from emerge_core.providers.transport.resend import may_send_again
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, UpstreamError
 
@@ -116,7 +116,7 @@ class Bedrock:
 
     async def _whole(self, model: str, wire: Wire) -> Reply:
         response = await self._send(model, "converse", wire.body)
-        return Reply(json_object(await response.read()), rate_limits(response.headers))
+        return Reply(await parsed(await response.read()), rate_limits(response.headers))
 
     async def _streamed(self, model: str, wire: Wire, emit: Sink) -> Reply:
         response = await self._send(model, "converse-stream", wire.body)

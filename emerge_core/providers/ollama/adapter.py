@@ -33,7 +33,7 @@ from emerge_core.providers.parts import (
     vectors_of,
 )
 from emerge_core.providers.transport.client import HttpClient
-from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
+from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, on_loop, post, stream
 from emerge_core.providers.transport.sse import lines
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, JsonObject, Sink, ToolCall, Usage
 
@@ -69,7 +69,7 @@ class Ollama:
                 if emit is None:
                     reply = await post(self._client, "/api/chat", body, scrub=self._scrub)
                 else:
-                    assembly = Assembly(emit, self._scrub)
+                    assembly = Assembly(on_loop(emit), self._scrub)
                     body["stream"] = True
                     limits = await stream(
                         self._client,

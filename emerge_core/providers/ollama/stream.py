@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, sent_in_stream
-from emerge_core.providers.parts import alternatives, check_calls, logprobs_of
+from emerge_core.providers.parts import alternatives, check_calls, with_logprobs
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, Sink
 
@@ -54,4 +54,5 @@ class Assembly:
         self.content.add(content or "", *(json.dumps(call) for call in calls or ()) if isinstance(calls, list) else ())
         self.content.add_logprobs(len(tokens), alternatives(tokens))
         if content or tokens:
-            self._emit(Delta(text=content or "", logprobs=logprobs_of(tokens)))
+            for delta in with_logprobs(Delta(text=content or ""), tokens):
+                self._emit(delta)

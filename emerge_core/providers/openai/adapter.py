@@ -33,7 +33,7 @@ from emerge_core.providers.parts import (
 )
 from emerge_core.providers.refusals import DEVELOPER, Refusals
 from emerge_core.providers.transport.client import HttpClient
-from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, post, stream
+from emerge_core.providers.transport.exchange import SOME, Reply, off_loop, on_loop, post, stream
 from emerge_core.types import (
     ChatRequest,
     Completion,
@@ -111,7 +111,7 @@ class OpenAI:
             path = "/chat/completions"
             if emit is None:
                 return await post(self._client, path, wire[0], scrub=self._scrub)
-            assembly = Assembly(emit, fault=lambda error: sent_in_stream(_failure_in_200(error, self._scrub)))
+            assembly = Assembly(on_loop(emit), fault=lambda error: sent_in_stream(_failure_in_200(error, self._scrub)))
             limits = await stream(self._client, path, wire[0], scrub=self._scrub, into=assembly)
             return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from emerge_core.providers.errors import bad_response, json_object
-from emerge_core.providers.parts import alternatives, check_calls, content_text, function_of, logprobs_of
+from emerge_core.providers.parts import alternatives, check_calls, content_text, function_of, with_logprobs
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink, ToolCallDelta, UpstreamError
 
@@ -81,7 +81,8 @@ class Assembly:
         self.content.add_logprobs(len(tokens), alternatives(tokens))
         self._logprobs += tokens
         if text or refusal or tokens:
-            self._emit(Delta(text=text, refusal=refusal, logprobs=logprobs_of(tokens)))
+            for delta in with_logprobs(Delta(text=text, refusal=refusal), tokens):
+                self._emit(delta)
         reasoning, blocks = part.get("reasoning_content"), part.get("thinking_blocks")
         if isinstance(reasoning, str):
             self.content.add(reasoning)

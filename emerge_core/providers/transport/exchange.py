@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from time import perf_counter
@@ -27,7 +28,7 @@ from emerge_core.providers.transport.client import MAX_REPLY, HttpClient, Respon
 from emerge_core.providers.transport.connection import TransportError
 from emerge_core.providers.transport.content import Content
 from emerge_core.providers.transport.sse import drain, events
-from emerge_core.types import JsonObject, RateLimits
+from emerge_core.types import Delta, JsonObject, RateLimits, Sink
 
 SLICE_S = 0.01  # for which a stream that arrives in one piece may hold the event loop
 LARGE = 65_536  # bytes from which a JSON text may be worth a thread
@@ -74,7 +75,7 @@ async def post(
     except TransportError as error:
         raise connection_failed(str(error), sent=error.sent, scrub=scrub) from None
     large = _values(content) >= SOME
-    return Reply(await _parsed(content), rate_limits(response.headers), large)
+    return Reply(await parsed(content), rate_limits(response.headers), large)
 
 
 async def stream(
@@ -93,7 +94,7 @@ async def stream(
         response = await _send(client, path, body, scrub=scrub, headers=headers)
         try:
             if cut is events and "event-stream" not in response.headers.get("content-type", ""):
-                into.take(await _event(await response.read()))
+                await _take(await response.read(), into)
                 return rate_limits(response.headers)
             received = _bounded(response.chunks(), into.content)
             await _each(cut(received), into)
@@ -117,7 +118,7 @@ async def _each(pieces: AsyncGenerator[bytes], into: Assembler) -> None:
     since = perf_counter()
     async with aclosing(pieces) as found:
         async for data in found:
-            if data.strip() and into.take(await _event(data)):
+            if data.strip() and await _take(data, into):
                 return
             if perf_counter() - since > SLICE_S:
                 await asyncio.sleep(0)
@@ -166,11 +167,15 @@ def _is_large(body: JsonObject) -> bool:
     return left <= 0
 
 
-async def _event(data: bytes) -> bytes | dict[str, Any]:
-    return data if _values(data) < MANY else await _parsed(data)
+async def _take(data: bytes, into: Assembler) -> bool:
+    """Lets a thread take a large event, whose translation would hold the event loop."""
+    values = _values(data)
+    if values < SOME:
+        return into.take(data)
+    return await asyncio.to_thread(into.take, data if values < MANY else await parsed(data))
 
 
-async def _parsed(content: bytes) -> dict[str, Any]:
+async def parsed(content: bytes) -> dict[str, Any]:
     """The object in a reply. The time of the C parser, which no other thread can interrupt, grows with the number of
     values; the time of the interpreter's own is longer, but others run meanwhile."""
     values = _values(content)
@@ -185,6 +190,19 @@ def _values(content: bytes) -> int:
     if len(content) < LARGE:
         return 0
     return content.count(b"{") + content.count(b"[") + content.count(b",") // 4
+
+
+def on_loop(emit: Sink) -> Sink:
+    """The same sink for an assembler that runs in a thread at times: deltas reach it on the running loop, in order."""
+    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+    def emit_on_loop(delta: Delta) -> None:
+        if threading.get_ident() == thread:
+            emit(delta)
+        else:
+            loop.call_soon_threadsafe(emit, delta)
+
+    return emit_on_loop
 
 
 async def off_loop(large: bool, read: Callable[[], Read]) -> Read:
