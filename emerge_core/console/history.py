@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from emerge_core.telemetry import Recorder
 from emerge_core.types import AnswerKey, Call, ChatRequest, Cost, Form, Trace, Usage
@@ -65,6 +66,7 @@ class History:
     def __init__(self, most: int = MOST_REQUESTS) -> None:
         self._entries: deque[Entry] = deque(maxlen=most)
         self._count = 0
+        self.process = uuid4().hex[:8]  # tells this list from that of another process, whose numbers are its own
 
     def recorder(self, *, content: bool) -> Recorder:
         """What an engine calls with every request that is over."""

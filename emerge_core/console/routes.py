@@ -87,6 +87,7 @@ class Console:
         entries = self.history.since(int(after) if after.isdecimal() and len(after) < 16 else 0)
         return _json(
             {
+                "process": self.history.process,
                 "count": self.history.count,
                 "entries": [entry_json(entry) for entry in entries],
                 "breakers": self.engine.breakers(),

@@ -215,6 +215,21 @@ def test_every_tab_is_accessible(show: Any, visit: Any, scheme: str) -> None:
             page.screenshot(path=f"{SHOTS}/{name}-{scheme}.png", full_page=True)
 
 
+def test_the_list_begins_anew_with_another_process(show: Any, visit: Any) -> None:
+    url = show(default_config())
+    page = visit(url)
+    ask(page, "What is 3 + 4 * (7 - 2)?")
+    page.get_by_role("tab", name="Requests").click()
+    page.wait_for_selector(".expand")
+    other = show(default_config())
+
+    def elsewhere(route: Any) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace(url, other)))
+
+    page.route("**/console/api/requests*", elsewhere)
+    page.get_by_text("No request yet.").wait_for()
+
+
 def test_tabs_are_changed_by_arrow_keys(show: Any, visit: Any) -> None:
     page = visit(show(default_config()))
     page.get_by_role("tab", name="Ask").focus()

@@ -16,6 +16,7 @@ export function requestsTab(root, config) {
   let last = 0;
   let more = SHOWN;
   let state = { count: 0, breakers: {}, refused_params: {} };
+  let process = null;
   let timer = null;
 
   const totals = h("div", {});
@@ -42,11 +43,15 @@ export function requestsTab(root, config) {
       totals.replaceChildren(h("p", { class: "error" }, error.message));
       return;
     }
-    if (state.count < last) { // the server was started anew, or another process answered
+    if (process !== null && state.process !== process) { // the server was started anew, or another process answered
       entries.clear();
+      open.clear();
+      process = null;
       last = 0;
+      totals.replaceChildren(); // drawn anew with what the other one says
       return refresh();
     }
+    process = state.process;
     for (const entry of state.entries) {
       entries.set(entry.number, entry);
       last = Math.max(last, entry.number);
