@@ -122,9 +122,10 @@ $(AGENTS)/.tried: tests/conformance/agents/package-lock.json
 	@touch $@
 
 # The console in a real browser. Chromium comes from the system's packages if there is none, which needs root.
+# Without either, the tests are skipped and say so (pytest's status 5).
 .PHONY: browser
 browser: $(READY) .tools/browser/.tried
-	$(BIN)/pytest -q -rs tests/console/test_page.py || test $$? -eq 5  # 5: skipped, and it says why
+	@$(BIN)/pytest -q -rs tests/console/test_page.py || test $$? -eq 5
 
 .tools/browser/.tried: tests/console/browser.lock
 	@rm -rf .tools/browser && mkdir -p .tools/browser
