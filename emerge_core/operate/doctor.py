@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
 from emerge_core.operate import function, keys
 from emerge_core.operate.aws import Client, code_of, explained
+from emerge_core.operate.compute_costs import PER_VCPU, ZONES
 from emerge_core.operate.configs import Deployed, pull
 from emerge_core.operate.preflight import longest_s, preflight
 from emerge_core.operate.stack import Stack
@@ -51,7 +53,11 @@ def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Chec
     elif live and panel_on_bedrock and replies and not replies[0].error:
         yield from _checked("models", lambda: _models(_served(stack, client), [], stack, client))
     yield from _checked("keys", lambda: _keys(stack, client))
-    yield from _checked("concurrency", lambda: _concurrency(stack, client, config))
+    if stack.managed:
+        yield from _checked("capacity", lambda: _capacity(stack, client))
+        yield from _checked("saturation", lambda: _saturation(stack, client))
+    else:
+        yield from _checked("concurrency", lambda: _concurrency(stack, client, config))
     yield from _checked("alarms", lambda: _alarms(stack, client))
     if stack.parameters.get("AccessLog") == "on":
         yield from _checked("access log", lambda: _access_log(client))
@@ -68,6 +74,7 @@ def _checked(about: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
 
 def _stack(stack: Stack) -> Check:
     mode = "stream" if stack.streams else "buffered"
+    mode += ", compute managed" if stack.managed else ""
     said = f"{stack.name} is {stack.status}, {mode}, a request has at most {longest_s(stack):g} s"
     return Check("stack", "ok" if stack.status in SETTLED else "warn", said)
 
@@ -143,6 +150,9 @@ def _function(stack: Stack, client: Client, replies: list[function.Reply]) -> It
         yield Check("function", "fail", said)
     elif mode != wanted:
         yield Check("function", "fail", f"it answers in mode {mode}, the stack says {wanted}: deploy again")
+    elif stack.managed and reply.body.get("compute") != "managed":
+        said = "it answers, but not by the runtime loop: Lambda runs a process for each request (see infra/SCALE.md)"
+        yield Check("function", "fail", said)
     else:
         yield Check("function", "ok", f"it answers; config version {config.get('version')} serves")
 
@@ -195,6 +205,90 @@ def _concurrency(stack: Stack, client: Client, config: Config | None) -> Iterato
         yield Check("concurrency", "warn", f"{said}; {fix}")
     else:
         yield Check("concurrency", "ok", said)
+
+
+def _capacity(stack: Stack, client: Client) -> Iterator[Check]:
+    """Whether the capacity provider of managed instances is active, and how many requests its environments carry."""
+    name = stack.outputs["CapacityProviderName"]
+    provider = client("lambda").get_capacity_provider(CapacityProviderName=name)["CapacityProvider"]
+    if provider["State"] != "Active":
+        yield Check("capacity", "fail", f"capacity provider {name} is {provider['State']}")
+        return
+    scaling = client("lambda").get_function_scaling_config(
+        FunctionName=stack.outputs["ProxyFunctionName"], Qualifier=stack.outputs["ProxyAlias"]
+    )["AppliedFunctionScalingConfig"]
+    least, most = scaling["MinExecutionEnvironments"], scaling["MaxExecutionEnvironments"]
+    each = int(stack.parameters.get("ManagedConcurrency", "64"))
+    vcpus = int(stack.parameters.get("ManagedMemorySize", "2048")) / 1024
+    vcpus /= float(stack.parameters.get("ManagedMemoryPerVCpu", "2"))
+    said = f"{least} to {most} environments of {each} requests at once: {least * each} without scaling"
+    if each > PER_VCPU * vcpus:
+        advised = f"AWS advises at most {PER_VCPU} per vCPU, and an environment has {vcpus:g}"
+        yield Check("capacity", "warn", f"{said}; {advised}: lower ManagedConcurrency or raise ManagedMemorySize")
+    elif least < ZONES:
+        yield Check("capacity", "warn", f"{said}; fewer than {ZONES} do not cover three zones: ManagedMinEnvironments")
+    else:
+        yield Check("capacity", "ok", said)
+
+
+THROTTLES = {  # the metric of each reason, and what mends it
+    "ConcurrencyThrottles": "raise ManagedMinEnvironments",
+    "CPUThrottles": "lower ManagedConcurrency or raise ManagedMinEnvironments",
+    "MemoryThrottles": "raise ManagedMemorySize or lower ManagedConcurrency",
+    "DiskThrottles": "the environments' disk is full",
+}
+LEVELS = {  # in percent: the metric, where a warning begins, what mends it
+    "ExecutionEnvironmentCPUUtilization": (80.0, "lower ManagedConcurrency or raise ManagedMinEnvironments"),
+    "ExecutionEnvironmentMemoryUtilization": (85.0, "raise ManagedMemorySize or lower ManagedConcurrency"),
+}
+IN_USE, LIMIT = "ExecutionEnvironmentConcurrency", "ExecutionEnvironmentConcurrencyLimit"
+FULL = 0.8  # of the requests at once that an environment may have
+
+
+def _saturation(stack: Stack, client: Client) -> Iterator[Check]:
+    """Throttles by their reason, and how full the environments were, in the last hour."""
+    statistics = dict.fromkeys(THROTTLES, "Sum") | dict.fromkeys((*LEVELS, IN_USE, LIMIT), "Maximum")
+    found = _last_hour(client, stack.outputs["ProxyFunctionName"], statistics)
+    in_use, limit = found.get(IN_USE, 0.0), found.get(LIMIT, 0.0)
+    faults = [
+        f"{found[metric]:g} requests were throttled ({metric}): {fix}"
+        for metric, fix in THROTTLES.items()
+        if found.get(metric)
+    ]
+    faults += [
+        f"{metric} was {found[metric]:.0f} %: {fix}"
+        for metric, (most, fix) in LEVELS.items()
+        if found.get(metric, 0.0) > most
+    ]
+    if in_use > FULL * limit:
+        faults.append(f"an environment had {in_use:g} of {limit:g} requests at once: raise ManagedMinEnvironments")
+    for fault in faults:
+        yield Check("saturation", "warn", f"in the last hour {fault}")
+    if not faults:
+        seen = f"at most {in_use:g} of {limit:g} requests at once in an environment" if limit else "no requests"
+        yield Check("saturation", "ok", f"in the last hour no throttles, {seen}")
+
+
+def _last_hour(client: Client, function_name: str, statistics: Mapping[str, str]) -> dict[str, float]:
+    """The highest value of each metric that has any, whatever the version and the capacity provider."""
+    names = {f"m{number}": metric for number, metric in enumerate(statistics)}
+    now = datetime.now(UTC)
+    queries = [
+        {
+            "Id": name,
+            "Expression": f'SEARCH(\'Namespace="AWS/Lambda" FunctionName="{function_name}" '
+            f"MetricName=\"{metric}\"', '{statistics[metric]}', 3600)",
+        }
+        for name, metric in names.items()
+    ]
+    results = client("cloudwatch").get_metric_data(
+        MetricDataQueries=queries, StartTime=now - timedelta(hours=1), EndTime=now
+    )["MetricDataResults"]
+    found: dict[str, float] = {}
+    for each in results:
+        for value in each["Values"]:
+            found[names[each["Id"]]] = max(found.get(names[each["Id"]], value), value)
+    return found
 
 
 def _alarms(stack: Stack, client: Client) -> Iterator[Check]:

@@ -45,6 +45,11 @@ class Stack:
         return self.parameters.get("ResponseMode") == "stream"
 
     @property
+    def managed(self) -> bool:
+        """Whether the function runs on Lambda Managed Instances."""
+        return self.parameters.get("Compute") == "managed"
+
+    @property
     def timeout_s(self) -> float:
         return float(self.parameters.get("Timeout", "60"))
 

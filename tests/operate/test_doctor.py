@@ -278,3 +278,69 @@ def test_an_access_log_needs_the_account_s_role(account: Any) -> None:
     events = account.client("apigateway").meta.events
     events.register("before-call.api-gateway.GetAccount", lambda **_: (http, {"cloudwatchRoleArn": role}))
     assert checks(account)["access log"] == [("ok", f"API Gateway writes it as {role}")]
+
+
+def managed(account: Any, **parameters: str) -> Any:
+    """A stack on managed instances whose function answers by the runtime loop."""
+    account.deploy(Compute="managed", ResponseMode="stream", **parameters)
+    status = {"response_mode": "stream", "compute": "managed", "config": {"version": "3", "error": None}}
+    account.invoked = lambda event: b'{"statusCode": 200, "headers": {}}' + b"\0" * 8 + json.dumps(status).encode()
+    return status
+
+
+def test_managed_instances_that_are_well(account: Any) -> None:
+    managed(account)
+    account.metrics = {"ExecutionEnvironmentConcurrency": 20, "ExecutionEnvironmentConcurrencyLimit": 64}
+    found = checks(account)
+    assert "stream, compute managed" in found["stack"][0][1]
+    assert found["capacity"] == [("ok", "3 to 30 environments of 64 requests at once: 192 without scaling")]
+    ((state, said),) = found["saturation"]
+    assert (state, "no throttles, at most 20 of 64 requests at once" in said) == ("ok", True)
+    assert "concurrency" not in found
+
+
+def test_a_managed_function_that_the_runtime_loop_does_not_answer(account: Any) -> None:
+    managed(account)["compute"] = "lambda"
+    ((state, said),) = checks(account)["function"]
+    assert (state, "a process for each request" in said) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "scaling", "said"),
+    [
+        ({"ManagedConcurrency": "256"}, (3, 30), "at most 64 per vCPU, and an environment has 1: lower"),
+        ({}, (2, 30), "fewer than 3 do not cover three zones"),
+    ],
+)
+def test_managed_capacity_that_deserves_a_warning(
+    account: Any, parameters: dict[str, str], scaling: tuple[int, int], said: str
+) -> None:
+    managed(account, **parameters)
+    account.scaling = scaling
+    ((state, text),) = checks(account)["capacity"]
+    assert (state, said in text) == ("warn", True), text
+
+
+def test_a_capacity_provider_that_is_not_active(account: Any) -> None:
+    managed(account)
+    account.provider = {"State": "Failed"}
+    assert checks(account)["capacity"] == [("fail", "capacity provider mine-provider is Failed")]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"ConcurrencyThrottles": 7}, "7 requests were throttled (ConcurrencyThrottles): raise ManagedMinEnvironments"),
+        ({"MemoryThrottles": 1}, "raise ManagedMemorySize"),
+        ({"ExecutionEnvironmentCPUUtilization": 93.4}, "ExecutionEnvironmentCPUUtilization was 93 %"),
+        (
+            {"ExecutionEnvironmentConcurrency": 60, "ExecutionEnvironmentConcurrencyLimit": 64},
+            "an environment had 60 of 64 requests at once",
+        ),
+    ],
+)
+def test_saturation_names_its_reason(account: Any, metrics: dict[str, float], said: str) -> None:
+    managed(account)
+    account.metrics = metrics
+    ((state, text),) = checks(account)["saturation"]
+    assert (state, said in text) == ("warn", True), text

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote_plus
 
 import boto3
 import pytest
@@ -39,6 +41,9 @@ class Account:
     )
     invoked: Callable[[dict[str, Any]], bytes | Exception] = lambda event: b""
     alarms: list[str] = field(default_factory=list)
+    provider: dict[str, str] = field(default_factory=lambda: {"State": "Active"})
+    scaling: tuple[int, int] = (3, 30)
+    metrics: dict[str, float] = field(default_factory=dict)
     invocations: list[dict[str, Any]] = field(default_factory=list)
 
     def client(self, service: str) -> Any:
@@ -51,6 +56,9 @@ class Account:
         events.register("before-call.api-gateway.GetUsage", self._usage)
         events.register("before-call.lambda.GetAccountSettings", lambda **_: _answer(AccountLimit=self.limits))
         events.register("before-call.lambda.Invoke", self._invoke)
+        events.register("before-call.lambda.GetCapacityProvider", lambda **_: _answer(CapacityProvider=self.provider))
+        events.register("before-call.lambda.GetFunctionScalingConfig", self._scaling)
+        events.register("before-call.cloudwatch.GetMetricData", self._metrics)
         events.register("before-call.cloudformation.ListStackResources", self._resources)
         return made
 
@@ -63,6 +71,21 @@ class Account:
     def _resources(self, **_: Any) -> Any:
         kind = {"ResourceType": "AWS::CloudWatch::Alarm", "ResourceStatus": "CREATE_COMPLETE", "LogicalResourceId": "A"}
         return _answer(StackResourceSummaries=[{**kind, "PhysicalResourceId": name} for name in self.alarms])
+
+    def _scaling(self, **_: Any) -> Any:
+        least, most = self.scaling
+        applied = {"MinExecutionEnvironments": least, "MaxExecutionEnvironments": most}
+        return _answer(AppliedFunctionScalingConfig=applied)
+
+    def _metrics(self, params: dict[str, Any], **_: Any) -> Any:
+        sent = unquote_plus(str(params["body"]))
+        order = re.findall(r"MetricName=\W*(\w+)", sent)
+        return _answer(
+            MetricDataResults=[
+                {"Id": f"m{number}", "Values": [self.metrics[name]] if name in self.metrics else []}
+                for number, name in enumerate(order)
+            ]
+        )
 
     def _invoke(self, params: dict[str, Any], **_: Any) -> Any:
         event = json.loads(params["body"])
@@ -89,6 +112,7 @@ class Account:
             "ProxyAlias": mode,
             "ConfigParameter": f"/emerge/{STACK}/config",
             "SecretsPath": f"/emerge/{STACK}/keys/",
+            **({"CapacityProviderName": "mine-provider"} if parameters.get("Compute") == "managed" else {}),
         }
         self._function(functions, mode)
         given = {"Timeout": "60", "ResponseMode": mode, "MonthlyQuota": "0", **parameters}

@@ -319,7 +319,9 @@ def _check_reply(taken: PostedReply, sent: Sent, mode: str, outcome: Outcome) ->
     if sent.kind == "streamed":
         events = re.findall(r"^data: (.*)$", text, re.M) if mode == "buffered" else events_of(taken)
         chunks = [json.loads(each) for each in events if each != "[DONE]"]
-        said = "".join(each["delta"].get("content") or "" for chunk in chunks for each in chunk["choices"])
+        faults = [chunk["error"] for chunk in chunks if "error" in chunk]
+        outcome.expect(not faults, "stream", sent, *faults)
+        said = "".join(each["delta"].get("content") or "" for chunk in chunks for each in chunk.get("choices", ()))
         report = next((chunk["emerge"] for chunk in chunks if "emerge" in chunk), None)
     elif status == 200:
         reply = json.loads(text)
