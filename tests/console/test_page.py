@@ -5,8 +5,11 @@ Skipped unless `make browser` has installed what drives the browser.
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +154,41 @@ def test_a_member_that_is_cancelled_is_named(show: Any, visit: Any, upstream: An
     assert "cancelled" in cards(page)["c"]
     assert "c was cancelled: it could not change the outcome" in page.locator(".verdict").inner_text()
     assert "decided early" in page.locator(".facts").inner_text()
+
+
+def test_cards_fill_as_members_land_and_stop_ends_it(
+    show: Any, visit: Any, upstream: Any, says: Any, panels: Any
+) -> None:
+    upstream.script = {"a": says("The answer is 42."), "b": says("The answer is 42.", delay=60)}
+    url = show(panels('{"emerge": {"members": ["a", "b"], "aggregator": "vote", "early_decision": false}}'))
+    page = visit(url)
+    page.locator("#question").fill("What is 6 times 7?")
+    page.keyboard.press("Enter")
+    page.locator(".member", has_text="answered").wait_for()
+    found = cards(page)
+    assert "42" in found["a"]
+    assert "asking" in found["b"]
+    assert "1 of 2 models answered." in page.locator(".answer").inner_text()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped. What was asked so far may be billed.").wait_for()
+    assert "not finished" in cards(page)["b"]
+    page.get_by_role("tab", name="Requests").click()
+    page.get_by_text("client left").wait_for()
+
+
+def test_the_request_can_be_copied_and_run(show: Any, visit: Any) -> None:
+    page = visit(show(default_config()), permissions=["clipboard-read", "clipboard-write"])
+    ask(page, "What's 3 + 4 * (7 - 2)?")
+    page.get_by_role("button", name="Copy as Python").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    script = page.evaluate("navigator.clipboard.readText()")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("The answer is")
+    page.get_by_role("button", name="Copy as curl").click()
+    page.wait_for_function("navigator.clipboard.readText().then((text) => text.startsWith('curl'))")
+    command = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    assert command[:2] == ["curl", f"{page.url.partition('#')[0]}v1/chat/completions"]
+    assert json.loads(command[-1])["messages"] == [{"role": "user", "content": "What's 3 + 4 * (7 - 2)?"}]
 
 
 def test_content_is_listed_only_if_the_config_logs_it(show: Any, visit: Any) -> None:

@@ -175,7 +175,7 @@ function take(run, kind, data) {
 }
 
 function tail(run) {
-  const raw = run.reply ?? (run.error ? { error: { message: run.error.message, code: run.error.code ?? null, emerge: run.error.emerge ?? null } } : null);
+  const raw = run.reply ?? (run.error instanceof Failure ? { error: { message: run.error.message, code: run.error.code ?? null, emerge: run.error.emerge ?? null } } : null);
   return h("section", { class: "block tail" },
     h("div", { class: "row" }, copyButton("Copy as curl", () => curl(run.body)), copyButton("Copy as Python", () => python(run.body))),
     raw ? h("details", { class: "raw" }, h("summary", {}, "Raw reply"), h("pre", { tabindex: "0" }, h("code", {}, JSON.stringify(raw, null, 2)))) : null);
