@@ -155,7 +155,9 @@ def report(trace: Trace, config: Config, stream: TextIO) -> Iterator[str]:
         names = ", ".join(group.members)
         yield f"  {key:<{width}}  {bar}  {group.weight:g} of {total:g}  {names}"
     for candidate in trace.candidates:
-        if not candidate.usable and candidate.call.status != "skipped":
+        if candidate.call.status == "cancelled":
+            yield f"  cancelled  {candidate.call.model}: the others had decided"
+        elif not candidate.usable and candidate.call.status != "skipped":
             yield f"  no vote  {candidate.call.model}: {_printable(str(candidate.why_unusable))}"
     for call in trace.calls:
         if call.role not in ("member", "embed") and call.status != "skipped":

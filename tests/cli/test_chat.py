@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +63,24 @@ def test_what_settled_it_and_what_failed_is_said(
 ) -> None:
     assert main(["chat", "--config", config, "--ensemble", ensemble, QUESTION]) == 0
     assert said in capsys.readouterr().err.splitlines()
+
+
+def test_a_member_that_an_early_decision_cancelled_is_named(
+    upstream: Any, says: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upstream.script = {"a": says("42"), "b": says("42"), "c": says("41", delay=60)}
+    models = {name: {"provider": "up", "model": name, "price": {"input": 1, "output": 2}} for name in "abc"}
+    config = {
+        "providers": {"up": {"kind": "openai", "base_url": upstream.url}},
+        "models": models,
+        "ensembles": {"emerge": {"members": ["a", "b", "c"], "aggregator": "vote"}},
+    }
+    file = tmp_path / "emerge.json"
+    file.write_text(json.dumps(config))
+    assert main(["chat", "--config", str(file), "What is 6 times 7?"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "42\n"
+    assert "  cancelled  c: the others had decided" in printed.err.splitlines()
 
 
 def test_no_answer_is_a_failure(config: str, capsys: pytest.CaptureFixture[str]) -> None:
