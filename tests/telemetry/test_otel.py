@@ -238,6 +238,23 @@ def test_a_collector_that_hangs_is_waited_for_once(server: Any, panels: Any, dis
         receiver.released.set()
 
 
+def test_what_protobuf_cannot_hold_costs_no_span(panels: Any, disputed: Any, receiver: Receiver) -> None:
+    exporter = open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
+    assert exporter
+    config = panels(PANEL).model_copy(update={"log_content": True, "trace": "full"})
+
+    async def main() -> None:
+        async with Engine(config, record=exporter.recorder(config)) as engine:
+            await engine.run(ChatRequest.of("What is \ud800?", stop=("\udfff",)))
+
+    asyncio.run(main())
+    assert exporter.flush(30)
+    exporter.close()
+    assert len(receiver.spans) == 5
+    messages = json.loads(receiver.span("invoke_workflow emerge").attributes["gen_ai.input.messages"])
+    assert messages[0]["parts"][0]["content"] == "What is ??"
+
+
 def test_an_engine_without_the_api_is_traced_too(panels: Any, disputed: Any, receiver: Receiver) -> None:
     exporter = open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
     assert exporter

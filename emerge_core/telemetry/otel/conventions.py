@@ -123,10 +123,12 @@ def input_content(request: ChatRequest) -> Attributes:
     system = [each for each in request.messages if each.get("role") in ("system", "developer")]
     rest = [_message(each) for each in request.messages if each not in system]
     parts = [{"type": "text", "content": text_of(each.get("content"))} for each in system]
-    return {
-        "gen_ai.input.messages": json.dumps(rest, ensure_ascii=False),
-        **({"gen_ai.system_instructions": json.dumps(parts, ensure_ascii=False)} if parts else {}),
-    }
+    return _present(
+        {
+            "gen_ai.input.messages": json.dumps(rest, ensure_ascii=False),
+            "gen_ai.system_instructions": json.dumps(parts, ensure_ascii=False) if parts else None,
+        }
+    )
 
 
 def output_content(completion: Completion) -> Attributes:
@@ -141,7 +143,7 @@ def output_content(completion: Completion) -> Attributes:
         for call in completion.tool_calls
     ]
     message = {"role": "assistant", "parts": parts, "finish_reason": completion.finish_reason}
-    return {"gen_ai.output.messages": json.dumps([message], ensure_ascii=False)} if parts else {}
+    return _present({"gen_ai.output.messages": json.dumps([message], ensure_ascii=False) if parts else None})
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,4 +199,11 @@ def _port(provider: ProviderConfig, scheme: str) -> int:
 
 
 def _present(attributes: Mapping[str, Any]) -> Attributes:
-    return {name: value for name, value in attributes.items() if value is not None}
+    """Without what is not known. A lone surrogate, which protobuf refuses, would cost every span of its batch."""
+    return {name: _encodable(value) for name, value in attributes.items() if value is not None}
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encodable(each) for each in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
