@@ -1,12 +1,13 @@
-"""`emerge score`: grades recorded answers that no rule can compare, and writes the verdicts into the recording."""
+"""`emerge score`: grades recorded answers that no rule can compare, and writes the result into the recording."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from emerge_core.cli._options import Parsers, add_command, add_config, add_json, add_recordings, count, positive
-from emerge_core.cli._output import Output
+from emerge_core.cli._output import Output, read_text
 from emerge_core.errors import EmergeError
 
 
@@ -15,16 +16,26 @@ def add(parsers: Parsers) -> None:
         parsers,
         "score",
         help="grade recorded answers with a judge model or a function",
-        description="Writes `correct` into the rows of a recording, for answers that no rule can compare: with a model "
-        "that is shown the reference answers, or with your own Python function. compare, diversity and tune then use "
-        "these verdicts. Numbers, letters, JSON and short texts do not need any.",
+        description="Writes `correct`, or `score` (0 to 1), into the rows of a recording, for answers that no rule can "
+        "compare: with a model that is shown the reference answers, with a model that grades by a rubric, or with your "
+        "own Python function. compare, diversity and tune then use what is written. Numbers, letters, JSON and short "
+        "texts need no grading.",
         run=run,
     )
     add_recordings(parser, task="the task to grade")
     by = parser.add_mutually_exclusive_group(required=True)
     by.add_argument("--judge", metavar="MODEL", help="a model of the config; this costs money")
     by.add_argument(
-        "--python", metavar="MODULE:FUNCTION", help="called with question, reply and answers; true means right"
+        "--python",
+        metavar="MODULE:FUNCTION",
+        help="called with question, reply and answers; returns True or False, or a grade from 0 to 1",
+    )
+    parser.add_argument(
+        "--rubric",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="with --judge: grade from 0 to 10 by the rubric in FILE, or by a general one; needs no reference answers",
     )
     add_config(parser, "for the judge: YAML config")
     parser.add_argument("--max-cost", metavar="USD", type=positive, help="stop before the judge costs more than this")
@@ -38,44 +49,66 @@ def run(args: argparse.Namespace) -> int:
 
     from emerge_core.config import find_config
     from emerge_core.evals.recordings.recording import Recordings
-    from emerge_core.evals.scoring.grading import Graded, Judge, by_function, grade_task
+    from emerge_core.evals.scoring.grading import GradingResult, by_function, grade_task
+    from emerge_core.evals.scoring.judge import Judge
 
     output = Output(args.json)
     recordings = Recordings(args.recordings)
     recordings.choose(args.task)
+    rubric = _rubric(args)
 
     def progress(done: int, of: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{done} of {of}", end="" if done < of else "\n", file=sys.stderr)
 
-    async def by_judge() -> Graded:
+    async def by_judge() -> GradingResult:
         config, _ = find_config(args.config, os.environ)
-        async with Judge(config, args.judge, max_cost_usd=args.max_cost) as judge:
-            by = f"judge {config.models[args.judge].model}"
+        async with Judge(config, args.judge, rubric=rubric, max_cost_usd=args.max_cost) as judge:
             at_once = args.concurrency
-            graded = await grade_task(recordings, args.task, judge, by=by, concurrency=at_once, progress=progress)
-            graded.cost_usd, graded.fault = judge.cost_usd, judge.fault
-            return graded
+            result = await grade_task(
+                recordings, args.task, judge, by=judge.name, concurrency=at_once, progress=progress
+            )
+            result.cost_usd, result.fault = judge.cost_usd, judge.fault
+            return result
 
-    async def by_own_function() -> Graded:
+    async def by_own_function() -> GradingResult:
         grader, by = by_function(args.python), f"python {args.python}"
         return await grade_task(recordings, args.task, grader, by=by, concurrency=1, progress=progress)
 
-    graded = asyncio.run(by_judge() if args.judge else by_own_function())
-    cost = f"; {graded.cost_usd:.4f} USD" if args.judge else ""
-    output.print(f"{args.task}: {graded.rows} answers, {graded.right} right, {graded.open} without a verdict{cost}")
+    result = asyncio.run(by_judge() if args.judge else by_own_function())
+    mean = result.mean_score
+    graded = f"{result.right} right" if mean is None else f"mean score {mean:.3f}"
+    cost = f"; {result.cost_usd:.4f} USD" if args.judge else ""
+    output.print(f"{args.task}: {result.rows} answers, {graded}, {result.open} without a verdict{cost}")
     output.figures(
         {
             "task": args.task,
-            "answers": graded.rows,
-            "right": graded.right,
-            "without_verdict": graded.open,
-            "cost_usd": graded.cost_usd if args.judge else None,
+            "answers": result.rows,
+            "right": result.right if mean is None else None,
+            "mean_score": mean,
+            "without_verdict": result.open,
+            "cost_usd": result.cost_usd if args.judge else None,
         }
     )
-    if graded.open == graded.rows:
-        why = graded.fault or "a judge needs reference answers (`answers`) and a reply in JSON"
-        raise EmergeError(f"no answer got a verdict: {why}")
-    if graded.fault:
-        print(f"some calls of the judge failed: {graded.fault}; the same command asks them again", file=sys.stderr)
+    if result.open == result.rows:
+        needs = "a judge needs a reply in JSON" + ("" if rubric else ", and reference answers (`answers`) or --rubric")
+        raise EmergeError(f"no answer got a verdict: {result.fault or needs}")
+    if result.fault:
+        print(f"some calls of the judge failed: {result.fault}; the same command asks them again", file=sys.stderr)
     return 0
+
+
+def _rubric(args: argparse.Namespace) -> str | None:
+    """The text of the rubric; None without `--rubric`."""
+    from emerge_core.evals.scoring.judge import RUBRIC
+
+    if args.rubric is None:
+        return None
+    if not args.judge:
+        raise EmergeError("--rubric goes with --judge: a function has its own rules")
+    if not args.rubric:
+        return RUBRIC
+    text = read_text(Path(args.rubric)).strip()
+    if not text:
+        raise EmergeError(f"{args.rubric}: the rubric is empty")
+    return text

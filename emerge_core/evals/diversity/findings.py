@@ -18,11 +18,11 @@ import numpy as np
 
 from emerge_core.errors import EmergeError
 from emerge_core.evals.offline.arrays import Answers
-from emerge_core.evals.offline.voting import right_of, vote
+from emerge_core.evals.offline.voting import score_of, vote
 from emerge_core.evals.statistics.resampling import RESAMPLES, SEED, Draws, Estimate, Figures
 
 if TYPE_CHECKING:
-    from emerge_core.evals.types import SmallIntegers
+    from emerge_core.evals.types import Values
 
     Panel = tuple[int, ...]
 
@@ -93,7 +93,7 @@ class _Gain(NamedTuple):
 
     half: int
     spread: float
-    gain: SmallIntegers
+    gain: Values
 
 
 class _Table:
@@ -104,7 +104,8 @@ class _Table:
         count = len(answers.questions)
         self._half = np.zeros(count, dtype=np.int8)
         self._half[np.random.default_rng(SEED).permutation(count)[count // 2 :]] = 1
-        self._accuracy = [answers.right[:, self._half != half].mean(axis=1) for half in (0, 1)]
+        self._scores = answers.score if answers.graded else answers.right.astype(np.int8)
+        self._accuracy = [self._scores[:, self._half != half].mean(axis=1) for half in (0, 1)]
         self._draws = Draws(count, RESAMPLES, SEED)
         self._known: dict[tuple[Panel, int], _Gain] = {}
 
@@ -113,7 +114,7 @@ class _Table:
         if (panel, half) not in self._known:
             order = self._ordered(panel, half)
             accuracy = self._accuracy[half][list(order)]
-            gain = self._voted(order, half) - self._answers.right[order[0]][self._half == half]
+            gain = self._voted(order, half) - self._scores[order[0]][self._half == half]
             self._known[panel, half] = _Gain(half, float(accuracy[0] - accuracy[-1]), gain)
         return self._known[panel, half]
 
@@ -157,12 +158,12 @@ class _Table:
         """The best first."""
         return tuple(sorted(panel, key=lambda row: (-self._accuracy[half][row], row)))
 
-    def _voted(self, order: Panel, half: int) -> SmallIntegers:
+    def _voted(self, order: Panel, half: int) -> Values:
         key = (order, -1)
         if key not in self._known:
-            voted = right_of(self._answers, order, vote(self._answers, order).winner).astype(np.int8)
-            self._known[key] = _Gain(-1, 0.0, voted)
-        found: SmallIntegers = self._known[key].gain[self._half == half]
+            voted = score_of(self._answers, order, vote(self._answers, order).winner)
+            self._known[key] = _Gain(-1, 0.0, voted.astype(self._scores.dtype))
+        found: Values = self._known[key].gain[self._half == half]
         return found
 
 

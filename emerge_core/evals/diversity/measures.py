@@ -1,9 +1,11 @@
-"""Diversity: how differently models fail on the same questions, and what that is worth to a panel.
+"""How differently models fail on the same questions, and what that is worth to a panel.
 
 Measures of pairs as in Kuncheva & Whitaker, "Measures of diversity in classifier ensembles and their
 relationship with the ensemble accuracy", Machine Learning 51, 2003. All are of *errors*: a reply that
-is wrong or states no answer. Intervals are 95 % percentile bootstraps over questions, the same
-resamples for all figures. Values are shares from 0 to 1 unless they are coefficients.
+is wrong or states no answer. Of graded replies accuracies are mean scores, the correlation is that of
+the scores, and a reply that scores half or less counts as an error. Intervals are 95 % percentile
+bootstraps over questions, the same resamples for all figures. Values are shares from 0 to 1 unless
+they are coefficients.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ import numpy as np
 
 from emerge_core.errors import EmergeError
 from emerge_core.evals.offline.arrays import Answers
-from emerge_core.evals.offline.voting import right_of, vote
+from emerge_core.evals.offline.voting import score_of, vote
 from emerge_core.evals.statistics.resampling import RESAMPLES, SEED, Draws, Figures
 from emerge_core.evals.statistics.resampling import Estimate as Estimate
 
 if TYPE_CHECKING:
-    from emerge_core.evals.types import Floats, SmallIntegers
+    from emerge_core.evals.types import Floats, Values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +35,12 @@ class PairDiversity:
     b: str
     same_family: bool
     same_provider: bool
-    phi: Estimate  # correlation of their errors: 0 = independent, 1 = the same errors
+    phi: Estimate  # correlation of their errors (graded: of their scores): 0 = independent, 1 = the same errors
     double_fault: Estimate  # share of questions on which both are wrong
     q: Estimate  # Yule's Q: (n11 n00 - n01 n10) / (n11 n00 + n01 n10)
-    same_wrong: Estimate  # of the questions on which both are wrong, the share with the same wrong answer
+    same_wrong: (
+        Estimate  # of the questions on which both are wrong, the share with the same wrong answer; NaN if graded
+    )
     disagreement: Estimate  # share of questions on which exactly one is right
 
 
@@ -53,18 +57,20 @@ class MemberDiversity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelDiversity:
-    """A panel as a whole. `members` are in the given order, which is the vote's order for ties."""
+    """A panel as a whole. `members` are in the given order, which is the vote's order for ties. If `graded`, accuracies
+    are mean scores and the vote takes the medoid."""
 
     task: str
     questions: int
     left_out: int
     members: tuple[MemberDiversity, ...]
     pairs: tuple[PairDiversity, ...]
-    best: str  # the member that is right most often; the first of several
+    best: str  # the most accurate member; the first of several
     vote: Estimate  # accuracy of the plain vote
     gain: Estimate  # of the vote over the best member
-    oracle: Estimate  # share of questions on which at least one member is right
+    oracle: Estimate  # what a perfect picker would reach
     spread: Estimate  # the best member's accuracy less the worst's
+    graded: bool = False
 
 
 def measure(
@@ -76,10 +82,10 @@ def measure(
     if len(names) < 2:
         raise EmergeError(f"{answers.task}: diversity is between models, and only {names[0]} has answers to compare")
     rows = [answers.index(name) for name in names]
-    right = answers.right[rows].astype(np.int8)
-    draw = Draws(right.shape[1], resamples, seed)
-    accuracy = draw.means(right)
-    voted = _voted(answers, rows)
+    scores = scores_of(answers, rows)
+    draw = Draws(scores.shape[1], resamples, seed)
+    accuracy = draw.means(scores)
+    voted = voted_scores(answers, rows)
     best = int(accuracy.whole.argmax())
     members = tuple(
         MemberDiversity(
@@ -87,30 +93,38 @@ def measure(
             provider=answers.provider(name),
             family=answers.family(name),
             accuracy=accuracy.at(place),
-            marginal=draw.mean(voted - _voted(answers, [*rows[:place], *rows[place + 1 :]])),
+            marginal=draw.mean(voted - voted_scores(answers, [*rows[:place], *rows[place + 1 :]])),
         )
         for place, name in enumerate(names)
     )
     spread = Figures(np.ptp(accuracy.whole, axis=0)[None], np.ptp(accuracy.drawn, axis=0)[None])
     return PanelDiversity(
         task=answers.task,
-        questions=right.shape[1],
+        questions=scores.shape[1],
         left_out=answers.left_out,
         members=members,
         pairs=_pairs(answers, rows, draw),
         best=names[best],
         vote=draw.mean(voted),
-        gain=draw.mean(voted - right[best]),
-        oracle=draw.mean(right.max(axis=0)),
+        gain=draw.mean(voted - scores[best]),
+        oracle=draw.mean(scores.max(axis=0)),
         spread=spread.at(0),
+        graded=answers.graded,
     )
 
 
-def _voted(answers: Answers, rows: Sequence[int]) -> SmallIntegers:
-    """(questions,): 1 where the panel's vote is right. Of a panel of nobody, it never is."""
+def scores_of(answers: Answers, rows: Sequence[int]) -> Values:
+    """(rows, questions): the models' scores; whole numbers unless they are grades."""
+    scores = answers.score[list(rows)]
+    return scores if answers.graded else scores.astype(np.int8)
+
+
+def voted_scores(answers: Answers, rows: Sequence[int]) -> Values:
+    """(questions,): what the panel's vote scores. Without members it scores nothing."""
     if not rows:
-        return np.zeros(answers.right.shape[1], dtype=np.int8)
-    return right_of(answers, rows, vote(answers, rows).winner).astype(np.int8)
+        return np.zeros(len(answers.questions), dtype=np.int8)
+    scores = score_of(answers, rows, vote(answers, rows).winner)
+    return scores if answers.graded else scores.astype(np.int8)
 
 
 def _pairs(answers: Answers, rows: Sequence[int], draw: Draws) -> tuple[PairDiversity, ...]:
@@ -128,6 +142,9 @@ def _pairs(answers: Answers, rows: Sequence[int], draw: Draws) -> tuple[PairDive
         Figures(*(formula(*parts) for parts in zip(a, b, both, alike, strict=True)))
         for formula in (_phi, _yule, _same_wrong, _disagreement)
     )
+    if answers.graded:
+        phi = _score_correlation(answers.score[rows], places, draw)
+        same_wrong = Figures(np.full_like(same_wrong.whole, np.nan), np.full_like(same_wrong.drawn, np.nan))
     found = []
     for number, (one, other) in enumerate(places):
         x, y = answers.models[rows[one]], answers.models[rows[other]]
@@ -145,6 +162,18 @@ def _pairs(answers: Answers, rows: Sequence[int], draw: Draws) -> tuple[PairDive
             )
         )
     return tuple(found)
+
+
+def _score_correlation(scores: Floats, places: Sequence[tuple[int, int]], draw: Draws) -> Figures:
+    first, second = np.array(places).T
+    means, squares = draw.means(scores), draw.means(scores**2)
+    products = draw.means(scores[first] * scores[second])
+
+    def correlation(mean: Floats, square: Floats, product: Floats) -> Floats:
+        spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+        return _ratio(product - mean[first] * mean[second], spread[first] * spread[second])
+
+    return Figures(*(correlation(*parts) for parts in zip(means, squares, products, strict=True)))
 
 
 def _same(a: str | None, b: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isnan
 
 from emerge_core.evals.diversity.measures import PairDiversity, PanelDiversity
@@ -21,25 +22,45 @@ def table(found: PanelDiversity) -> str:
         [
             f"{found.task}: {found.questions} questions, {found.left_out} left out (not answered by every model)",
             "",
-            *aligned(["model", "family", "accuracy", "adds to the vote"], members),
+            *aligned(["model", "family", "mean score" if found.graded else "accuracy", "adds to the vote"], members),
             "",
-            f"{many} least correlated errors first (* same family)",
-            *aligned(["", "", "phi", "both wrong", "same wrong answer", "Q"], [_pair(pair) for pair in pairs[:SHOWN]]),
+            f"{many} least correlated {'scores' if found.graded else 'errors'} first (* same family)",
+            *(_graded_pairs if found.graded else _pairs)(pairs[:SHOWN]),
             "",
-            "per cent, 95 % intervals; phi: correlation of errors (0 independent, 1 the same); Q: Yule's, of errors",
-            "",
-            f"vote {percent(found.vote)}, {points(found.gain)} against its best member {found.best}",
-            f"oracle {percent(found.oracle)}, spread of accuracy {percent(found.spread)}",
+            f"{'medoid' if found.graded else 'vote'} {percent(found.vote)}, "
+            f"{points(found.gain)} against its best member {found.best}",
+            f"oracle {percent(found.oracle)}, spread of {'mean scores' if found.graded else 'accuracy'} "
+            f"{percent(found.spread)}",
         ]
     )
 
 
-def _pair(pair: PairDiversity) -> list[str]:
-    return [
-        pair.a,
-        pair.b + (" *" if pair.same_family else ""),
-        coefficient(pair.phi),
-        percent(pair.double_fault),
-        percent(pair.same_wrong),
-        coefficient(pair.q),
+def _pairs(pairs: Sequence[PairDiversity]) -> list[str]:
+    rows = [
+        [
+            *_names(pair),
+            coefficient(pair.phi),
+            percent(pair.double_fault),
+            percent(pair.same_wrong),
+            coefficient(pair.q),
+        ]
+        for pair in pairs
     ]
+    return [
+        *aligned(["", "", "phi", "both wrong", "same wrong answer", "Q"], rows),
+        "",
+        "per cent, 95 % intervals; phi: correlation of errors (0 independent, 1 the same); Q: Yule's, of errors",
+    ]
+
+
+def _graded_pairs(pairs: Sequence[PairDiversity]) -> list[str]:
+    rows = [[*_names(pair), coefficient(pair.phi), percent(pair.double_fault)] for pair in pairs]
+    return [
+        *aligned(["", "", "correlation", "both score half or less"], rows),
+        "",
+        "per cent of the highest score, 95 % intervals; correlation of the scores (0 independent, 1 the same)",
+    ]
+
+
+def _names(pair: PairDiversity) -> list[str]:
+    return [pair.a, pair.b + (" *" if pair.same_family else "")]

@@ -117,6 +117,12 @@ def right_of(answers: Answers, members: Sequence[int], winner: Integers) -> Bool
     return right
 
 
+def score_of(answers: Answers, members: Sequence[int], winner: Integers) -> Floats:
+    """(questions,): what the winning member's own reply scores; 0 where nobody wins."""
+    rows = np.array(members)[winner.clip(0)]
+    return np.where(winner == NOBODY, 0.0, answers.score[rows, np.arange(len(winner))])
+
+
 def _first(among: Booleans, score: Floats) -> Integers:
     """The first of those with the highest score."""
     best = np.where(among, score, -np.inf)

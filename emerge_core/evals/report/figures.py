@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from emerge_core.evals.diversity.measures import PanelDiversity, measure
 from emerge_core.evals.offline.arrays import NO_KEY, Answers
-from emerge_core.evals.offline.voting import right_of, vote
+from emerge_core.evals.offline.voting import score_of, vote
 from emerge_core.evals.report.scatter import Spot
-from emerge_core.evals.statistics.intervals import wilson
+from emerge_core.evals.statistics.intervals import accuracy
 from emerge_core.evals.statistics.resampling import Estimate
+
+if TYPE_CHECKING:
+    from emerge_core.evals.types import Floats
 
 SHOWN = 12  # models; of more, the most accurate
 BINS = 8
@@ -64,7 +67,7 @@ class Contents:
 def gather(answers: Answers, models: Sequence[str] | None = None) -> Contents:
     """Of the named models (default: all), at most SHOWN, the most accurate first."""
     wanted = [answers.index(name) for name in models or answers.models]
-    accuracies = answers.right.mean(axis=1)
+    accuracies = answers.score.mean(axis=1)
     rows = sorted(wanted, key=lambda row: -accuracies[row])[:SHOWN]
     names = tuple(answers.models[row] for row in rows)
     spots = tuple(_model(answers, row) for row in rows)
@@ -75,7 +78,7 @@ def gather(answers: Answers, models: Sequence[str] | None = None) -> Contents:
         hidden=len(wanted) - len(rows),
         models=spots,
         trios=trios,
-        frontier=_frontier(trios, len(answers.questions)),
+        frontier=_frontier(answers, trios),
         curves=tuple(curve for row in rows if (curve := _curve(answers, row))),
         shared_failures=failed,
         examples=examples,
@@ -83,17 +86,17 @@ def gather(answers: Answers, models: Sequence[str] | None = None) -> Contents:
 
 
 def _model(answers: Answers, row: int) -> Spot:
-    right = answers.right[row]
-    return Spot(answers.models[row], float(answers.costs(row).mean()) * 1000, share(int(right.sum()), len(right)))
+    cost = float(answers.costs(row).mean()) * 1000
+    return Spot(answers.models[row], cost, _estimate(answers, answers.score[row]))
 
 
-def share(right: int, of: int) -> Estimate:
-    return Estimate(right / max(of, 1), *wilson(right, of))
+def _estimate(answers: Answers, scores: Floats) -> Estimate:
+    return Estimate(float(scores.mean()), *accuracy(scores.tolist(), graded=answers.graded))
 
 
 def _trio(answers: Answers, rows: tuple[int, ...]) -> Trio:
-    accuracies = answers.right[list(rows)].mean(axis=1)
-    voted = right_of(answers, rows, vote(answers, rows).winner).mean()
+    accuracies = answers.score[list(rows)].mean(axis=1)
+    voted = score_of(answers, rows, vote(answers, rows).winner).mean()
     names = tuple(answers.models[row] for row in rows)
     families = [answers.family(name) for name in names]
     return Trio(
@@ -106,11 +109,13 @@ def _trio(answers: Answers, rows: tuple[int, ...]) -> Trio:
     )
 
 
-def _frontier(trios: Sequence[Trio], questions: int) -> tuple[Spot, ...]:
+def _frontier(answers: Answers, trios: Sequence[Trio]) -> tuple[Spot, ...]:
     found: list[Spot] = []
     for trio in sorted((trio for trio in trios if not isnan(trio.cost)), key=lambda trio: (trio.cost, -trio.vote)):
         if not found or trio.vote > found[-1].accuracy.value:
-            found.append(Spot(" + ".join(trio.names), trio.cost, share(round(trio.vote * questions), questions)))
+            rows = [answers.index(name) for name in trio.names]
+            scores = score_of(answers, rows, vote(answers, rows).winner)
+            found.append(Spot(" + ".join(trio.names), trio.cost, _estimate(answers, scores)))
     return tuple(found)
 
 
@@ -130,7 +135,10 @@ def _curve(answers: Answers, row: int) -> Curve | None:
 
 
 def _failures(answers: Answers, rows: Sequence[int]) -> tuple[int, tuple[Example, ...]]:
-    """How many questions nobody gets right, and those on which most fail alike."""
+    """How many questions no model gets right, and those on which most fail alike. Graded replies have no answers that
+    could be equal: there are none of either."""
+    if answers.graded:
+        return 0, ()
     lost = np.flatnonzero(~answers.right[list(rows)].any(axis=0))
     found = []
     for question in lost:

@@ -61,7 +61,8 @@ def scored_page(
         [each.model, each.family or "?", percent(each.accuracy), points(each.marginal), _money(spot.cost)]
         for each, spot in zip(found.members, contents.models, strict=True)
     ]
-    head = ["model", "family", "right, %", "adds to the vote of all, points", "$ per 1,000"]
+    what = "mean score, %" if found.graded else "right, %"
+    head = ["model", "family", what, "adds to the vote of all, points", "$ per 1,000"]
     hidden = f" The {contents.hidden} least accurate models are not shown." if contents.hidden else ""
     parts = [
         heading(f"Diversity: {found.task}", f"{found.questions} questions, {found.left_out} left out.{hidden}"),
@@ -115,17 +116,18 @@ def unlabelled_page(
 def _summary(contents: Contents) -> Iterable[str]:
     found = contents.diversity
     best = next(each for each in found.members if each.model == found.best)
-    yield f"Best single model: {found.best}, right on {percent(best.accuracy)} %."
+    does = "with a mean score of" if found.graded else "right on"
+    yield f"Best single model: {found.best}, {does} {percent(best.accuracy)} %."
     if contents.trios:
         top = max(contents.trios, key=lambda trio: trio.vote)
         yield (
             f"Best vote of three on these questions: {', '.join(top.names)}: {100 * top.vote:.1f} %, "
             f"{100 * top.gain:+.1f} points against its best member. It was picked on them, so expect less on others."
         )
-    yield (
-        f"At least one model is right on {percent(found.oracle)} %: what a perfect picker would reach. "
-        f"The vote of all reaches {percent(found.vote)} %."
-    )
+    at_best = f"The best reply to each question scores {percent(found.oracle)} % on average"
+    if not found.graded:
+        at_best = f"At least one model is right on {percent(found.oracle)} %"
+    yield f"{at_best}: what a perfect picker would reach. The vote of all reaches {percent(found.vote)} %."
 
 
 def _pairs(found: PanelDiversity) -> tuple[Sequence[str], list[list[str]]]:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from emerge_core.errors import EmergeError
+from emerge_core.evals.diversity.findings import findings
 from emerge_core.evals.diversity.measures import measure
+from emerge_core.evals.diversity.table import table
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.recordings.recording import RecordedModel, Recordings
 
@@ -102,3 +104,31 @@ def test_of_recordings(recordings: Path) -> None:
     assert found.vote.value == 1
     with pytest.raises(EmergeError, match="no answers of omega"):
         measure(answers, ["alpha", "omega"])
+
+
+def test_graded_replies_are_measured_by_their_scores(simulated: Path) -> None:
+    answers = read_answers(Recordings(simulated), "essays", ("amber", "birch", "cedar"))
+    found = measure(answers)
+    assert found.graded
+    scores = answers.score
+    for member, own in zip(found.members, scores, strict=True):
+        assert member.accuracy.value == pytest.approx(own.mean(), abs=1e-6)
+        assert member.accuracy.low < member.accuracy.value < member.accuracy.high
+    assert found.oracle.value == pytest.approx(scores.max(axis=0).mean(), abs=1e-6)
+    assert scores.min(axis=0).mean() <= found.vote.value <= found.oracle.value
+    assert found.gain.value == pytest.approx(found.vote.value - scores.mean(axis=1).max(), abs=1e-6)
+    first = found.pairs[0]
+    assert first.phi.value == pytest.approx(np.corrcoef(scores[:2])[0, 1], abs=1e-5)
+    assert first.double_fault.value == pytest.approx((scores[:2] <= 0.5).all(axis=0).mean(), abs=1e-6)
+    assert isnan(first.same_wrong.value)
+    printed = table(found)
+    assert "mean score" in printed and "medoid" in printed and "both score half or less" in printed
+    assert "same wrong answer" not in printed
+
+
+def test_findings_of_graded_replies(simulated: Path) -> None:
+    answers = read_answers(Recordings(simulated), "essays")
+    found = findings(answers)
+    trio = [answers.index(name) for name in ("amber", "birch", "cedar")]
+    assert found.trios == 4
+    assert all(abs(row.gain.value) < np.ptp(answers.score[trio]) for row in found.by_spread if row.panels)

@@ -13,8 +13,10 @@ import pytest
 from emerge_core.cli import main
 from emerge_core.errors import EmergeError
 from emerge_core.evals.recordings.recording import Question, Recordings
-from emerge_core.evals.scoring.grading import Case, by_function, grade_task, prompt, verdict
+from emerge_core.evals.scoring.grading import Case, by_function, grade_task
+from emerge_core.evals.scoring.judge import grade, prompt, verdict
 from emerge_core.evals.scoring.scorer import Scorer
+from emerge_core.types import Completion
 
 SAID = {"a": "About five dozen.", "b": "Sixty or so.", "c": "Fifty."}
 
@@ -133,3 +135,89 @@ def test_what_is_graded_is_data(task: Path) -> None:
 )
 def test_verdicts(said: str | None, found: bool | None) -> None:
     assert verdict(said) is found
+
+
+def scores(task: Path) -> dict[str, Any]:
+    with gzip.open(task / "eggs" / "responses.jsonl.gz", "rt") as file:
+        return {row["model"]: row.get("score") for row in map(json.loads, file)}
+
+
+def test_a_judge_grades_by_a_rubric(
+    task: Path, tmp_path: Path, upstream: Any, says: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The grades replace the verdicts of an earlier run, and the task is then a graded one."""
+    question = {"id": "q", "question": "Describe the eggs."}
+    (task / "eggs" / "questions.jsonl").write_text(json.dumps(question))
+    (tmp_path / "rubric.txt").write_text("Ten points for brevity.")
+    out = tmp_path / "out.json"
+    arguments = [*judging(upstream, says, tmp_path), "--judge", "j", "--concurrency", "1", "--json", str(out)]
+    upstream.script = {"judge": [says(f'{{"score": {score}}}') for score in (9, 4, 0)]}
+    assert main([*arguments, "--rubric", str(tmp_path / "rubric.txt")]) == 0
+    assert "eggs: 4 answers, mean score 0.325, 0 without a verdict; 0.000" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert (found["right"], found["mean_score"]) == (None, pytest.approx(0.325))
+    assert scores(task) == {"a": 0.9, "b": 0.4, "c": 0.0, "d": None, "e": 0.0}
+    sent = upstream.bodies[0]
+    assert "Ten points for brevity." in sent["messages"][0]["content"]
+    assert "Describe the eggs." in sent["messages"][1]["content"]
+    assert sent["response_format"]["json_schema"]["schema"]["properties"]["score"]["enum"] == list(range(11))
+    scorer = Scorer.of(Recordings(task), "eggs")
+    assert scorer.graded
+    assert scorer.score("q", Completion(text="Sixty or so.")) == 0.4
+    # Another rubric is another grader; the same one grades nothing again.
+    upstream.bodies.clear()
+    assert main([*arguments, "--rubric", str(tmp_path / "rubric.txt")]) == 0
+    assert upstream.bodies == []
+    upstream.script = {"judge": says('{"score": 10}')}
+    assert main([*arguments, "--rubric"]) == 0
+    assert set(scores(task).values()) == {1.0, None}
+    assert "A longer reply is not a better one" in upstream.bodies[0]["messages"][0]["content"]
+
+
+def test_a_rubric_that_cannot_serve_is_refused(task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["score", "--recordings", str(task), "--task", "eggs"]
+    assert main([*arguments, "--python", "x:y", "--rubric"]) == 2
+    assert "--rubric goes with --judge" in capsys.readouterr().err
+    (tmp_path / "empty.txt").write_text(" \n")
+    assert main([*arguments, "--judge", "j", "--rubric", str(tmp_path / "empty.txt")]) == 2
+    assert "the rubric is empty" in capsys.readouterr().err
+
+
+def test_a_function_returns_a_number(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_grades.py").write_text("def eggs(question, reply, answers):\n    return len(reply) / 20\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["score", "--recordings", str(task), "--task", "eggs", "--python", "own_grades:eggs"]) == 0
+    assert "4 answers, mean score 0.512, 0 without a verdict" in capsys.readouterr().out
+    assert scores(task)["b"] == 0.6
+    assert written(task)["a"] == (None, "python own_grades:eggs")
+    (tmp_path / "big_grades.py").write_text("def eggs(question, reply, answers):\n    return 7\n")
+    with pytest.raises(EmergeError, match="big_grades:eggs returned 7 on q: a grade is a number from 0 to 1"):
+        asyncio.run(grade_task(Recordings(task), "eggs", by_function("big_grades:eggs"), by="x"))
+
+
+def test_a_judge_sees_a_whole_conversation(task: Path) -> None:
+    request = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "A poem <now>"}]}
+    shown = prompt(Case(Question("q", "", (), request), (), "Roses."), "Any rubric.").messages[1]["content"]
+    assert "[system]\nBe brief." in shown and "A poem &lt;now&gt;" in shown
+    assert "reference" not in shown
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ('{"score": 7}', 0.7),
+        ('{"score": 7.5}', 0.75),
+        ('```json\n{"score": 10}\n```', 1.0),
+        ('{"score": 11}', None),
+        ('{"score": -1}', None),
+        ('{"score": true}', None),
+        ('{"score": "7"}', None),
+        ('{"score": NaN}', None),
+        ("7", None),
+        (None, None),
+    ],
+)
+def test_grades(said: str | None, found: float | None) -> None:
+    assert grade(said) == found
