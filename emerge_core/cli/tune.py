@@ -20,8 +20,10 @@ from emerge_core.cli._options import (
     share,
 )
 from emerge_core.cli._output import Output, Steps, check_writable, write_bytes, write_text
+from emerge_core.errors import EmergeError
 
 if TYPE_CHECKING:
+    from emerge_core.evals.tune.result import Tuned
     from emerge_core.evals.tune.settings import CostLimit
 
 
@@ -34,7 +36,11 @@ def add(parsers: Parsers) -> None:
         "cost, and prints the best ensemble for each budget with its accuracy on questions that did not choose it.",
         run=run,
     )
-    add_recordings(parser, task="the task to tune for")
+    add_recordings(
+        parser,
+        task="the task to tune for",
+        tasks="several tasks: one ensemble is tuned for each form of request, and the config routes between them",
+    )
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -95,13 +101,20 @@ def run(args: argparse.Namespace) -> int:
     from emerge_core.evals.tune.result_json import as_json
     from emerge_core.evals.tune.settings import TuneSettings
     from emerge_core.evals.tune.table import table
+    from emerge_core.evals.tune.tasks import tune_tasks
+    from emerge_core.evals.tune.tasks_table import tasks_json, tasks_table
     from emerge_core.evals.tune.tuning import tune
 
     output = Output(args.json)
     check_writable(args.png, args.html, args.config_out)
+    if args.mix and not args.tasks:
+        raise EmergeError("--mix weighs several tasks: name them by --tasks")
+    for option in ("png", "html"):
+        if getattr(args, option) and args.tasks:
+            raise EmergeError(f"--{option} shows the search for one task: use it with --task")
     settings = TuneSettings(
         recordings=args.recordings,
-        task=args.task,
+        task=args.task or "",
         models=args.models,
         max_members=args.max_members,
         reference=args.reference,
@@ -116,9 +129,34 @@ def run(args: argparse.Namespace) -> int:
         config=load_config(args.config) if args.config else None,
     )
     with Steps(quiet=args.quiet) as steps:
-        tuned = tune(settings, steps)
-    output.print(table(tuned))
-    output.figures(as_json(tuned))
+        if args.tasks:
+            several = tune_tasks(settings, args.tasks, mix=args.mix, progress=steps)
+        else:
+            tuned = tune(settings, steps)
+    if args.tasks:
+        config = several.config
+        output.print(tasks_table(several))
+        output.figures(tasks_json(several))
+    else:
+        config = tuned.config
+        output.print(table(tuned))
+        output.figures(as_json(tuned))
+        _pictures(args, tuned, output)
+    if args.config_out:
+        import yaml
+
+        write_text(args.config_out, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        output.print(f"config: {args.config_out}")
+        unknown = [name for name, each in config["providers"].items() if each == PLACEHOLDER]
+        if unknown:
+            output.print(
+                f"No API is known for {', '.join(unknown)}, which the config has as a local Ollama: "
+                "set its base_url, or give --config the config that the answers were recorded with."
+            )
+    return 0
+
+
+def _pictures(args: argparse.Namespace, tuned: Tuned, output: Output) -> None:
     if args.png:
         from emerge_core.evals.report.tuning_plot import tuned_plot
 
@@ -128,22 +166,9 @@ def run(args: argparse.Namespace) -> int:
 
         write_text(args.html, tuning_page(tuned))
         output.print(f"page: {args.html}")
-    if args.config_out:
-        import yaml
-
-        write_text(args.config_out, yaml.safe_dump(tuned.config, sort_keys=False, allow_unicode=True))
-        output.print(f"config: {args.config_out}")
-        unknown = [name for name, each in tuned.config["providers"].items() if each == PLACEHOLDER]
-        if unknown:
-            output.print(
-                f"No API is known for {', '.join(unknown)}, which the config has as a local Ollama: "
-                "set its base_url, or give --config the config that the answers were recorded with."
-            )
-    return 0
 
 
 def _cost(text: str) -> CostLimit:
-    from emerge_core.errors import EmergeError
     from emerge_core.evals.tune.settings import CostLimit
 
     share = text.strip().lower().endswith("x")

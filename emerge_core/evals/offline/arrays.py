@@ -16,6 +16,7 @@ import numpy as np
 
 from emerge_core.answers import names_key, same
 from emerge_core.errors import EmergeError
+from emerge_core.evals.recordings.mixture import Mixture
 from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import (
     Question,
@@ -148,7 +149,7 @@ class Answers:
 
 
 def read_answers(
-    recordings: Recordings,
+    recordings: Recordings | Mixture,
     task: str,
     models: Collection[str] | None = None,
     *,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from emerge_core.evals.recordings.recording import Recordings
-from emerge_core.evals.recordings.rows import Dispute, Question, Reply
+from emerge_core.evals.recordings.rows import Dispute, Gold, Question, RecordedModel, Reply
 
 NAME = "mix"
 
@@ -29,19 +29,24 @@ class Mixture:
     the recording does not have."""
 
     def __init__(self, recordings: Recordings, tasks: Sequence[str]) -> None:
-        self.directory = recordings.directory
         self.parts = tuple(name for task in tasks for name in recordings.choose(task))
-        self._recordings = recordings
+        self.recordings = recordings
 
     def choose(self, task: str | None) -> tuple[str, ...]:
         return (NAME,)
+
+    def models(self) -> dict[str, RecordedModel]:
+        return self.recordings.models()
 
     def questions(self, task: str = NAME) -> dict[str, Question]:
         return {
             mixed_id(part, id_): replace(question, id=mixed_id(part, id_))
             for part in self.parts
-            for id_, question in self._recordings.questions(part).items()
+            for id_, question in self.recordings.questions(part).items()
         }
+
+    def golds(self, task: str = NAME) -> dict[str, Gold]:
+        return {mixed_id(part, id_): gold for part in self.parts for id_, gold in self.recordings.golds(part).items()}
 
     def replies(
         self, task: str, questions: Collection[str], models: Collection[str] | None = None
@@ -50,7 +55,7 @@ class Mixture:
         found: dict[str, dict[str, Reply]] = {}
         for part in self.parts:
             own = {id_ for name, id_ in map(split_id, questions) if name == part}
-            for model, replies in self._recordings.replies(part, own, models).items():
+            for model, replies in self.recordings.replies(part, own, models).items():
                 of_model = found.setdefault(model, {})
                 of_model.update((mixed_id(part, id_), reply) for id_, reply in replies.items())
         return found
@@ -59,5 +64,5 @@ class Mixture:
         return {
             dispute._replace(question=mixed_id(part, dispute.question)): reply
             for part in self.parts
-            for dispute, reply in self._recordings.adjudications(part, models).items()
+            for dispute, reply in self.recordings.adjudications(part, models).items()
         }

@@ -77,7 +77,7 @@ def by_function(reference: str) -> Grader:
             return None
         if isinstance(found, bool) or not isinstance(found, Real):
             return bool(found)
-        if not 0 <= found <= 1:
+        if not 0 <= float(found) <= 1:
             raise EmergeError(f"{reference} returned {found} on {case.question.id}: a grade is a number from 0 to 1")
         return float(found)
 

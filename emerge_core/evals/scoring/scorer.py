@@ -11,6 +11,7 @@ from math import nan
 
 from emerge_core.answers import Extractor, same
 from emerge_core.errors import EmergeError
+from emerge_core.evals.recordings.mixture import Mixture, mixed_id
 from emerge_core.evals.recordings.prompts import request_of
 from emerge_core.evals.recordings.recording import Gold, Question, Recordings, Verdict
 from emerge_core.evals.scoring.rules import CONTAINS, JSON, SHORT_TEXT, TOOL_CALLS, contains, equal_json, near
@@ -43,7 +44,7 @@ class Scorer:
             self.graded |= each.graded
 
     @classmethod
-    def of(cls, recordings: Recordings, task: str, *, needed: bool = True) -> Scorer:
+    def of(cls, recordings: Recordings | Mixture, task: str, *, needed: bool = True) -> Scorer:
         """Verdicts count where no rule can compare answers: those of people on short texts and on tool calls
         without accepted answers, and those that `emerge score` wrote. Raises EmergeError if `needed` and the task
         has nothing to score by."""
@@ -112,15 +113,22 @@ class Scorer:
         return _written(calls) if key is None else f"key:{key.value}"
 
 
-def labelled(recordings: Recordings, task: str) -> set[str]:
+def labelled(recordings: Recordings | Mixture, task: str) -> set[str]:
     """The ids of the questions that can be scored."""
     golds = recordings.golds(task)
     judged = {each.question for each in _verdicts(recordings, task, golds)}
     return {id_ for id_, gold in golds.items() if gold.answers} | judged
 
 
-def _verdicts(recordings: Recordings, task: str, golds: Mapping[str, Gold]) -> list[Verdict]:
-    """Verdicts that are not set by a rule like ours."""
+def _verdicts(recordings: Recordings | Mixture, task: str, golds: Mapping[str, Gold]) -> list[Verdict]:
+    """The verdicts that no rule of ours could have set."""
+    if isinstance(recordings, Mixture):
+        inner = recordings.recordings
+        return [
+            each._replace(question=mixed_id(part, each.question))
+            for part in recordings.parts
+            for each in _verdicts(inner, part, inner.golds(part))
+        ]
     judged = any(gold.form == SHORT_TEXT or (gold.form == TOOL_CALLS and not gold.answers) for gold in golds.values())
     return [each for each in recordings.verdicts(task) if judged or each.by or each.graded]
 
