@@ -22,6 +22,7 @@ from emerge_core.cli._warnings import all_warnings
 from emerge_core.config import Config, EnsembleConfig, find_config
 from emerge_core.config.variables import API_KEYS, CORS_ORIGINS
 from emerge_core.errors import ConfigError, EmergeError
+from emerge_core.pricing import list_price
 
 
 def add(parsers: Parsers) -> None:
@@ -238,16 +239,44 @@ def banner(config: Config, source: str, *, url: str, keyed: bool, console: str |
 
 
 def _panels(config: Config) -> list[str]:
-    return [
-        f"{name}: {_panel(ensemble)}" + (" (default)" if name == config.default else "")
-        for name, ensemble in config.ensembles.items()
-    ]
+    lines = []
+    for name, ensemble in config.ensembles.items():
+        line = f"{name}: {_panel(ensemble)}" + (" (default)" if name == config.default else "")
+        lines.append(line if ensemble.routes else f"{line}: {_price(config, ensemble)}")
+    return lines
 
 
 def _panel(ensemble: EnsembleConfig) -> str:
     if ensemble.routes:
-        return ", ".join(f"{form} → {target}" for form, target in ensemble.routes.items())
-    return (", then " if ensemble.strategy.name == "fallback" else " + ").join(m.model for m in ensemble.members)
+        served: dict[str, list[str]] = {}
+        for form, target in ensemble.routes.items():
+            served.setdefault(target, []).append(form)
+        return "; ".join(f"{', '.join(forms)} → {target}" for target, forms in served.items())
+    members = (", then " if ensemble.strategy.name == "fallback" else " + ").join(m.model for m in ensemble.members)
+    merger = ensemble.aggregator.merger if ensemble.aggregator.name == "merge" else None
+    return f"{members}, merged by {merger}" if merger else members
+
+
+def _price(config: Config, ensemble: EnsembleConfig) -> str:
+    """What a request costs if nothing fails and no escalation is needed: the number of calls, and the sum of the
+    models' prices per million tokens."""
+    models = [member.model for member in ensemble.members]
+    if ensemble.strategy.name == "fallback":
+        models = models[:1]
+    elif ensemble.aggregator.name in ("judge", "merge"):
+        models += [name for name in (ensemble.aggregator.judge, ensemble.aggregator.merger) if name]
+    calls = f"{len(models)} call{'s' * (len(models) > 1)}"
+    if ensemble.strategy.name == "cascade":
+        calls = f"at most {calls}"
+    prices = [list_price(config.models[name], config.providers[config.models[name].provider]) for name in models]
+    known = [price for price in prices if price is not None]
+    if len(known) < len(prices):
+        return f"{calls}, price unknown"
+    into, out = sum(price.input for price in known), sum(price.output for price in known)
+    if not into and not out:
+        return f"{calls}, free"
+    reads = f" ({models[-1]} also reads the replies)" if len(models) > len(ensemble.members) else ""
+    return f"{calls}, ${into:.3g} in{reads} and ${out:.3g} out per million tokens"
 
 
 def _exposure(host: str, keys: list[str]) -> list[str]:

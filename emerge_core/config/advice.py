@@ -27,8 +27,6 @@ def _ensemble(config: Config, name: str, ensemble: EnsembleConfig) -> Iterator[s
     aggregator = ensemble.aggregator
     if aggregator.judge in panel:
         yield f"{name}: the judge {aggregator.judge} is in the panel, and may favour its own answer"
-    if aggregator.merger in panel:
-        yield f"{name}: the merger {aggregator.merger} is in the panel, and may favour its own answer"
     strategy = ensemble.strategy.name
     if not STRATEGIES[strategy].aggregates:
         if len(panel) == 1:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from emerge_core.config.schema import (
+    AggregatorConfig,
     Config,
     EmbedderConfig,
     EnsembleConfig,
@@ -17,10 +18,13 @@ from emerge_core.config.schema import (
     ProviderConfig,
     StrategyConfig,
 )
+from emerge_core.config.variables import OPEN_ENDED
+from emerge_core.errors import ConfigError
 from emerge_core.provider_kinds import KINDS
 from emerge_core.types import FORMS
 
-PANEL_NAME, CHAT_NAME = "emerge-panel", "emerge-chat"  # no model of a provider is called so
+# No model of a provider is called so.
+PANEL_NAME, WRITE_NAME, CHAT_NAME = "emerge-panel", "emerge-write", "emerge-chat"
 PANEL_SIZE = 3  # local models are added up to here; a fourth member gains nothing on average
 
 
@@ -50,6 +54,11 @@ KNOWN = (
     Known("XAI_API_KEY", "xai", "grok-4-1-fast-non-reasoning", "grok", base_url="https://api.x.ai/v1"),
 )
 
+# Whose model writes prose from the others' replies: the strongest that is there. Without measurements of one's own,
+# what a token of output costs ranks these models best; so the dearest comes first (list prices of November 2026).
+WRITERS = ("anthropic", "gemini", "openai", "groq", "mistral", "deepseek", "xai")
+BEDROCK_WRITER = "qwen3-32b"
+
 # Small models of three makers that need neither an inference profile nor a Marketplace subscription.
 BEDROCK_PANEL = {
     "gpt-oss-20b": ("openai.gpt-oss-20b-1:0", "gpt-oss"),
@@ -68,7 +77,11 @@ NOT_FOR_CHAT = re.compile(r"embed|bge|minilm|e5-|rerank|[:-]cloud$")
 EMBEDS = re.compile(r"embed|bge-(?!rerank)|minilm|e5-")
 
 
-def default_config() -> Config:
+OpenEnded = Literal["merge", "fallback"]
+"""How prose is answered: one model writes it from all replies, or one model writes it alone."""
+
+
+def default_config(open_ended: OpenEnded = "merge") -> Config:
     """Three simulated models: no network, no key, no cost, and answers that show what a panel does."""
     accuracies = {"sim-a": ("sim-alder", 0.85), "sim-b": ("sim-birch", 0.8), "sim-c": ("sim-cedar", 0.75)}
     return Config(
@@ -78,13 +91,17 @@ def default_config() -> Config:
             for name, (family, accuracy) in accuracies.items()
         },
         embedders={"sim-embed": EmbedderConfig(provider="simulated", model="sim-embed")},
-        ensembles=_ensembles(tuple(MemberConfig(model=name) for name in accuracies)),
+        ensembles=_ensembles(
+            tuple(MemberConfig(model=name) for name in accuracies), writer="sim-a", open_ended=open_ended
+        ),
         default="emerge",
     )
 
 
 def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ()) -> tuple[Config, str]:
-    """One small model of each provider with a key, then local ones up to a panel of three."""
+    """One small model of each provider with a key, then local ones up to a panel of three. Raises ConfigError if
+    EMERGE_OPEN_ENDED has an unknown value."""
+    open_ended = _open_ended(environ)
     providers: dict[str, ProviderConfig] = {}
     models: dict[str, ModelConfig] = {}
     embedders: dict[str, EmbedderConfig] = {}
@@ -109,12 +126,12 @@ def detect_config(environ: Mapping[str, str], ollama_models: Sequence[str] = ())
         for name, (model, family) in BEDROCK_PANEL.items():
             models[name] = ModelConfig(provider="bedrock", model=model, family=family)
     if not models:
-        return default_config(), "the simulated panel (no provider's key in the environment, no local Ollama)"
+        return default_config(open_ended), "the simulated panel (no provider's key in the environment, no local Ollama)"
     config = Config(
         providers=providers,
         models=models,
         embedders=embedders,
-        ensembles=_ensembles(_panel(models)),
+        ensembles=_ensembles(_panel(models), writer=_writer(models), open_ended=open_ended),
         default="emerge",
     )
     return config, ", ".join(f"{model.provider} ({model.model})" for model in models.values())
@@ -133,18 +150,42 @@ def family_of(model: str) -> str:
     return found[0] if found else model
 
 
-def _ensembles(panel: tuple[MemberConfig, ...]) -> dict[str, EnsembleConfig]:
-    """`emerge` sends what can be voted on to the panel. Prose has no vote: one model writes it, live, and the next
-    one only if it fails."""
+def _ensembles(panel: tuple[MemberConfig, ...], *, writer: str, open_ended: OpenEnded) -> dict[str, EnsembleConfig]:
+    """`emerge` sends what can be counted to the panel, which votes on it. Prose has no vote: `writer` writes it from
+    the replies of all, live from its first token. With one model, or if `open_ended` says so, one model writes it
+    alone, and the next one only if it fails."""
+    models = dict.fromkeys([writer, *(member.model for member in panel)])
+    if open_ended == "fallback" or len(models) == 1:
+        name = CHAT_NAME
+        prose = EnsembleConfig(
+            members=tuple(MemberConfig(model=model) for model in models), strategy=StrategyConfig(name="fallback")
+        )
+    else:
+        name = WRITE_NAME
+        prose = EnsembleConfig(members=panel, aggregator=AggregatorConfig(name="merge", merger=writer))
     routes = dict.fromkeys(map(str, FORMS), PANEL_NAME)
     return {
-        "emerge": EnsembleConfig(routes={**routes, "open_ended": CHAT_NAME}),
+        "emerge": EnsembleConfig(routes={**routes, "open_ended": name}),
         PANEL_NAME: EnsembleConfig(members=panel),
-        CHAT_NAME: EnsembleConfig(
-            members=tuple(MemberConfig(model=model) for model in dict.fromkeys(member.model for member in panel)),
-            strategy=StrategyConfig(name="fallback"),
-        ),
+        name: prose,
     }
+
+
+def _open_ended(environ: Mapping[str, str]) -> OpenEnded:
+    value = environ.get(OPEN_ENDED, "").strip().lower()
+    if value in ("", "merge"):
+        return "merge"
+    if value == "fallback":
+        return "fallback"
+    raise ConfigError(f"{OPEN_ENDED}: must be `merge` or `fallback`, not {value!r}")
+
+
+def _writer(models: Mapping[str, ModelConfig]) -> str:
+    """The strongest of the models; of local ones the first."""
+    if BEDROCK_WRITER in models:
+        return BEDROCK_WRITER
+    of_provider = {model.provider: name for name, model in reversed(models.items())}
+    return next((of_provider[each] for each in WRITERS if each in of_provider), next(iter(models)))
 
 
 def _panel(models: Mapping[str, ModelConfig]) -> tuple[MemberConfig, ...]:

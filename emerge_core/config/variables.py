@@ -7,6 +7,7 @@ from typing import NamedTuple
 CONFIG = "EMERGE_CONFIG"
 API_KEYS = "EMERGE_API_KEYS"
 CORS_ORIGINS = "EMERGE_CORS_ORIGINS"
+OPEN_ENDED = "EMERGE_OPEN_ENDED"
 
 STACK = "EMERGE_STACK"
 AUTH = "EMERGE_AUTH"
@@ -34,6 +35,12 @@ VARIABLES: dict[str, Variable] = {
     ),
     CORS_ORIGINS: Variable(
         "`serve`, function", "comma-separated origins whose web pages may call the API; `*` for all", "none"
+    ),
+    OPEN_ENDED: Variable(
+        "commands",
+        "without a config: how prose is answered. `merge`: the strongest model writes it from all replies; `fallback`: "
+        "one model writes it, the next one only if it fails",
+        "`merge`; `fallback` if there is one model",
     ),
     STACK: Variable("function", "the stack's name, a dimension of every metric", "`local`"),
     AUTH: Variable("function", "`gateway`: API Gateway has checked the client's key", "the function checks it"),

@@ -31,8 +31,9 @@ def test_the_default_is_a_simulated_panel_of_three_families() -> None:
     routes = config.ensembles["emerge"].routes
     assert set(routes) == {"tools", "json", "choices", "short", "open_ended"}
     assert {form for form, name in routes.items() if name != "emerge-panel"} == {"open_ended"}
-    chat = config.ensembles[routes["open_ended"]]
-    assert (chat.strategy.name, [member.model for member in chat.members]) == ("fallback", list(config.models))
+    prose = config.ensembles[routes["open_ended"]]
+    assert (prose.aggregator.name, prose.aggregator.merger) == ("merge", "sim-a")
+    assert [member.model for member in prose.members] == list(config.models)
     assert len(panel(config)) == 3
     assert len({model.family for model in config.models.values()}) == 3
     assert all(0.7 < (model.accuracy or 0) < 0.9 for model in config.models.values())
@@ -93,6 +94,44 @@ def test_what_embeds_is_served_under_its_own_name(
 def test_samples_of_a_lone_model_differ_in_temperature() -> None:
     config, _ = detect_config({"ANTHROPIC_API_KEY": "k"})
     assert [member.temperature for member in config.ensembles["emerge-panel"].members] == [None, 0.7, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "ollama", "writer"),
+    [
+        ({"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "GEMINI_API_KEY": "k"}, (), "claude-haiku-4-5"),
+        ({"MISTRAL_API_KEY": "k", "OPENAI_API_KEY": "k", "GEMINI_API_KEY": "k"}, (), "gemini-2.5-flash"),
+        ({"GROQ_API_KEY": "k"}, ("qwen2.5:7b", "phi3"), "llama-3.3-70b-versatile"),
+        ({}, ("qwen2.5:7b", "llama3.2", "phi3"), "qwen2.5:7b"),
+        ({"AWS_ACCESS_KEY_ID": "k", "AWS_REGION": "us-east-1"}, (), "qwen3-32b"),
+        ({}, (), "sim-a"),
+    ],
+)
+def test_prose_is_merged_by_the_strongest_model_or_written_by_it_alone(
+    environ: Mapping[str, str], ollama: Sequence[str], writer: str
+) -> None:
+    config, _ = detect_config(environ, ollama)
+    prose = config.ensembles[config.ensembles["emerge"].routes["open_ended"]]
+    assert (prose.aggregator.name, prose.aggregator.merger) == ("merge", writer)
+    assert prose.members == config.ensembles["emerge-panel"].members
+    config, _ = detect_config({**environ, "EMERGE_OPEN_ENDED": "fallback"}, ollama)
+    prose = config.ensembles[config.ensembles["emerge"].routes["open_ended"]]
+    assert (prose.strategy.name, prose.members[0].model) == ("fallback", writer)
+    assert {member.model for member in prose.members} == set(config.models)
+    assert reference_problems(config) == []
+
+
+def test_one_model_votes_with_its_samples_and_writes_prose_alone() -> None:
+    config, _ = detect_config({"ANTHROPIC_API_KEY": "k", "EMERGE_OPEN_ENDED": "merge"})
+    routes = config.ensembles["emerge"].routes
+    assert {form for form, name in routes.items() if name == "emerge-panel"} == {"tools", "json", "choices", "short"}
+    prose = config.ensembles[routes["open_ended"]]
+    assert (prose.strategy.name, [member.model for member in prose.members]) == ("fallback", ["claude-haiku-4-5"])
+
+
+def test_an_unknown_way_to_answer_prose_is_refused() -> None:
+    with pytest.raises(ConfigError, match="EMERGE_OPEN_ENDED: must be `merge` or `fallback`, not 'vote'"):
+        detect_config({"EMERGE_OPEN_ENDED": "vote"})
 
 
 def test_local_models_are_known_to_be_free() -> None:
@@ -191,7 +230,7 @@ ensembles:
         ),
         (
             "members: [a, c], aggregator: {name: merge, merger: c}",
-            ["e: the merger c is in the panel, and may favour its own answer"],
+            [],  # the strongest member merges: as without a config
         ),
         ("members: [a, c, a], max_calls: 2", ["e: max_calls 2 leaves some of the 3 members unasked"]),
         ("members: [a, c], strategy: cascade", []),
