@@ -184,7 +184,7 @@ def _writer(models: Mapping[str, ModelConfig]) -> str:
     """The strongest of the models; of local ones the first."""
     if BEDROCK_WRITER in models:
         return BEDROCK_WRITER
-    of_provider = {model.provider: name for name, model in reversed(models.items())}
+    of_provider = {model.provider: name for name, model in reversed(list(models.items()))}
     return next((of_provider[each] for each in WRITERS if each in of_provider), next(iter(models)))
 
 

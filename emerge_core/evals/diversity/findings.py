@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from emerge_core.errors import EmergeError
+from emerge_core.evals.diversity.measures import scores_of, voted_scores
 from emerge_core.evals.offline.arrays import Answers
-from emerge_core.evals.offline.voting import score_of, vote
 from emerge_core.evals.statistics.resampling import RESAMPLES, SEED, Draws, Estimate, Figures
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Table:
         count = len(answers.questions)
         self._half = np.zeros(count, dtype=np.int8)
         self._half[np.random.default_rng(SEED).permutation(count)[count // 2 :]] = 1
-        self._scores = answers.score if answers.graded else answers.right.astype(np.int8)
+        self._scores = scores_of(answers, range(len(answers.models)))
         self._accuracy = [self._scores[:, self._half != half].mean(axis=1) for half in (0, 1)]
         self._draws = Draws(count, RESAMPLES, SEED)
         self._known: dict[tuple[Panel, int], _Gain] = {}
@@ -161,8 +161,7 @@ class _Table:
     def _voted(self, order: Panel, half: int) -> Values:
         key = (order, -1)
         if key not in self._known:
-            voted = score_of(self._answers, order, vote(self._answers, order).winner)
-            self._known[key] = _Gain(-1, 0.0, voted.astype(self._scores.dtype))
+            self._known[key] = _Gain(-1, 0.0, voted_scores(self._answers, order))
         found: Values = self._known[key].gain[self._half == half]
         return found
 

@@ -19,7 +19,8 @@ SEA = "The sea is wide and deep."
 USER: Any = {"role": "user", "content": "Tell me of the sea."}
 ENSEMBLES = (
     "{emerge: {members: [a, b], aggregator: {name: merge, merger: frontier}}, alone: {members: [a]}, "
-    "stronger: {members: [a, b], escalate: {to: frontier}}}"
+    "stronger: {members: [a, b], escalate: {to: frontier}}, chat: {members: [a, b], strategy: fallback}, "
+    "merging: {routes: {short: alone, open_ended: emerge}}, chatting: {routes: {short: alone, open_ended: chat}}}"
 )
 
 
@@ -33,11 +34,11 @@ def stream(client: openai.OpenAI, model: str = "alone", **more: Any) -> Iterator
     return iter(client.chat.completions.create(model=model, messages=[USER], stream=True, **more))
 
 
-@pytest.mark.parametrize("model", ["a", "alone", "emerge", "stronger"])
+@pytest.mark.parametrize("model", ["a", "alone", "emerge", "stronger", "chat", "merging", "chatting"])
 def test_the_first_words_arrive_before_the_last_are_written(
     client: openai.OpenAI, upstream: Any, says: Any, model: str
 ) -> None:
-    speaker = "a" if model in ("a", "alone") else "frontier"
+    speaker = "a" if model in ("a", "alone", "chat", "chatting") else "frontier"
     upstream.script = {"a": says("It is 1."), "b": says("It is 2."), speaker: says(SEA, waits_after=2)}
     chunks = stream(client, model)
     first = [next(chunks) for _ in range(3)]

@@ -118,7 +118,7 @@ def test_graded_replies_are_measured_by_their_scores(simulated: Path) -> None:
     assert scores.min(axis=0).mean() <= found.vote.value <= found.oracle.value
     assert found.gain.value == pytest.approx(found.vote.value - scores.mean(axis=1).max(), abs=1e-6)
     first = found.pairs[0]
-    assert first.phi.value == pytest.approx(np.corrcoef(scores[:2])[0, 1], abs=1e-5)
+    assert first.phi.value == pytest.approx(np.atleast_2d(np.corrcoef(scores[:2]))[0, 1], abs=1e-5)
     assert first.double_fault.value == pytest.approx((scores[:2] <= 0.5).all(axis=0).mean(), abs=1e-6)
     assert isnan(first.same_wrong.value)
     printed = table(found)
