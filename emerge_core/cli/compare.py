@@ -15,8 +15,7 @@ from emerge_core.cli._output import Output, check_writable, write_text
 from emerge_core.errors import EmergeError, MissingExtraError
 
 if TYPE_CHECKING:
-    from emerge_core.evals.compare.comparison import Comparison
-    from emerge_core.evals.compare.mix import MixComparison
+    from emerge_core.evals.compare import Comparison, MixComparison
 
 
 def add(parsers: Parsers) -> None:
@@ -69,10 +68,7 @@ def run(args: argparse.Namespace) -> int:
     import asyncio
 
     from emerge_core.config import load_config
-    from emerge_core.evals.compare.comparison import table
-    from emerge_core.evals.compare.measure import CompareSettings, compare
-    from emerge_core.evals.compare.measure_mix import compare_tasks
-    from emerge_core.evals.compare.mix import mix_table
+    from emerge_core.evals.compare import CompareSettings, compare, compare_tasks, mix_table, table
 
     output = Output(args.json)
     check_writable(args.rows)

@@ -1,4 +1,4 @@
-"""`emerge diversity`: measures how differently recorded models fail, and what that is worth to a panel."""
+"""`emerge diversity`: measures how differently recorded models fail, and what a panel gains by it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emerge_core.cli._output import Output, Steps, check_writable, write_text
 
 if TYPE_CHECKING:
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.diversity.unlabelled import Reliability
+    from emerge_core.evals.diversity import Reliability
     from emerge_core.evals.offline.arrays import Answers
     from emerge_core.evals.recordings.recording import Recordings
 
@@ -23,9 +23,9 @@ def add(parsers: Parsers) -> None:
         "diversity",
         help="measure how differently recorded models fail",
         description="Prints, from recorded answers and at no cost: the accuracy of each model, how strongly their "
-        "errors coincide, what the panel's vote gains and what each member adds, all with 95 % intervals. For a task "
-        "without gold answers: who agrees with whom, how reliable each model seems, and which panel to try. If only "
-        "some questions have gold answers: both, measured on those and estimated for all.",
+        "errors coincide, what the panel's vote gains and what each member adds, all with 95 % intervals. "
+        "Graded replies are measured by their scores. For a task without gold answers it prints which models agree, "
+        "how reliable each seems, and which panel to try; if only some questions have gold answers, both.",
         run=run,
     )
     add_recordings(parser)
@@ -59,18 +59,23 @@ def _run(args: argparse.Namespace, step: Steps) -> int:
     from dataclasses import asdict
 
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.diversity.findings import findings
-    from emerge_core.evals.diversity.findings_table import findings_table
-    from emerge_core.evals.diversity.measures import measure
-    from emerge_core.evals.diversity.table import table
-    from emerge_core.evals.diversity.unlabelled import IncomparableError, estimate
-    from emerge_core.evals.diversity.unlabelled_table import anchored_table, truth, unlabelled_table
+    from emerge_core.evals.diversity import (
+        IncomparableError,
+        anchored_table,
+        estimate,
+        findings,
+        findings_table,
+        measure,
+        table,
+        truth,
+        unlabelled_table,
+    )
     from emerge_core.evals.offline.arrays import read_answers
     from emerge_core.evals.recordings.recording import Recordings
     from emerge_core.evals.report.figures import gather
     from emerge_core.evals.report.page import scored_page, unlabelled_page
     from emerge_core.evals.report.plots import plots, reliability_plots
-    from emerge_core.evals.scoring.scorer import labelled
+    from emerge_core.evals.scoring import labelled
 
     output = Output(args.json)
     check_writable(args.html)
@@ -130,7 +135,7 @@ def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError, output:
     """Prints, for prose, which models answer alike; raises `why` if that cannot serve either."""
     from dataclasses import asdict
 
-    from emerge_core.evals.diversity.wording import likeness, likeness_table
+    from emerge_core.evals.diversity import likeness, likeness_table
 
     if args.html or args.png or len(args.models or answers.models) < 2:
         raise why
@@ -143,7 +148,7 @@ def _alike(args: argparse.Namespace, answers: Answers, why: EmergeError, output:
 def _anchored(recordings: Recordings, args: argparse.Namespace, known: Set[str], output: Output) -> Reliability | None:
     """The estimate for all questions of a task of which only `known` have gold answers; None if all have."""
     from emerge_core.errors import EmergeError
-    from emerge_core.evals.diversity.unlabelled import estimate
+    from emerge_core.evals.diversity import estimate
     from emerge_core.evals.offline.arrays import read_answers
 
     if recordings.questions(args.task).keys() <= known:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     from emerge_core.config import find_config
     from emerge_core.evals.recordings.recording import Recordings
-    from emerge_core.evals.scoring.grading import GradingResult, by_function, grade_task
+    from emerge_core.evals.scoring import GradingResult, by_function, grade_task
     from emerge_core.evals.scoring.judge import Judge
 
     output = Output(args.json)

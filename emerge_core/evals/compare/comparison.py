@@ -1,4 +1,4 @@
-"""What a comparison found: the figures of each model and ensemble, as JSON, as a table, and question by question."""
+"""The result of a comparison: the figures of each model and ensemble, as JSON, as a table, and per question."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ AS_GOOD = 0.03  # a model is as good as another if it is worse by less than this
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All outcomes, in the same order of questions. An ensemble with None could not be measured."""
+    """The outcomes of every model and ensemble, in one order of questions. An ensemble that could not be measured has
+    None."""
 
     task: str
     questions: int
@@ -236,7 +237,7 @@ def measurable(outcomes: Outcomes) -> bool:
 
 
 def table(comparison: Comparison) -> str:
-    """The comparison for people: accuracies and shares in per cent."""
+    """The comparison as text: accuracies and shares in per cent."""
     best, against = comparison.best_single, comparison.against
     early = "on: costs are estimates" if comparison.early_decision else "off"
     good = comparison.cheapest_as_good

@@ -1,5 +1,5 @@
-"""Measures the models and ensembles of a config on recorded answers, through the real HTTP path:
-client → proxy → provider adapters → replayed upstreams."""
+"""Measures the models and ensembles of a config on recorded answers, through the real HTTP path: client, proxy,
+provider adapters, replayed upstreams."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def has_score(scorer: Scorer, question: str, reply: Reply) -> bool:
 
 
 def _unpriced(config: Config, known: Mapping[str, RecordedModel], replies: Replies) -> set[str]:
-    """Models that were billed for tokens that nobody recorded."""
+    """Models that were billed for tokens that were not recorded."""
     hiding = {name for name, model in config.models.items() if _known(known, model).hides_tokens}
     return {
         name
@@ -205,6 +205,6 @@ def _unpriced(config: Config, known: Mapping[str, RecordedModel], replies: Repli
 
 
 def _client(concurrency: int) -> httpx.AsyncClient:
-    """Straight to loopback, whatever proxy the environment names."""
+    """A client that ignores the environment's proxy: it only asks loopback."""
     limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
     return httpx.AsyncClient(limits=limits, timeout=None, trust_env=False)  # noqa: S113  (the proxy has a deadline)

@@ -1,4 +1,4 @@
-"""Sends questions through the proxy over HTTP, and keeps what a comparison needs of each reply."""
+"""Sends questions through the proxy over HTTP and keeps of each reply what a comparison needs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Outcome:
 
 
 class UnansweredError(Exception):
-    """A call that judges, merges or adjudicates got no answer: none was recorded for it."""
+    """Raised if a judge, merger or adjudicator got no answer, because none was recorded."""
 
 
 Latency = Callable[[str, str], float | None]
@@ -65,8 +65,8 @@ Score = Callable[[str, Completion], float]
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks the proxy at `url`. `unpriced` models have costs that nobody knows; `strict` raises UnansweredError if a
-    judge, merger or adjudicator went unanswered, since a fallback would be measured in its name."""
+    """Asks the proxy at `url`. The costs of `unpriced` models are unknown; with `strict`, `ask` raises UnansweredError
+    if a judge, merger or adjudicator got no answer: its fallback would be measured in its name."""
 
     client: httpx.AsyncClient
     url: str
@@ -132,7 +132,7 @@ class Asker:
         )
 
     def _rounds(self, name: str, calls: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-        """The calls that were made at once, one round after the other."""
+        """The calls by round; those of one round were made at the same time."""
         ensemble = self.config.ensembles.get(name)
         members = [call for call in calls if call["role"] not in LATER]
         if ensemble and ensemble.strategy.name == "cascade":
@@ -153,7 +153,7 @@ class Asker:
         return rounds
 
     def _latency_ms(self, question: str, rounds: Sequence[Sequence[dict[str, Any]]], trace: Mapping[str, Any]) -> float:
-        """As recorded, if every call's latency was; else as it was here."""
+        """The recorded latency if every call has one; else the latency of this run."""
         recorded = [[self.latency(question, call["model"]) for call in each] for each in rounds]
         known = [[ms for ms in each if ms is not None] for each in recorded]
         if any(len(a) != len(b) or not a for a, b in zip(known, recorded, strict=True)) or any(
@@ -170,7 +170,7 @@ class Asker:
 
 
 def _completion(choice: dict[str, Any]) -> Completion:
-    """The reply as the extraction reads it."""
+    """The reply as a completion, for the extraction."""
     message = choice["message"]
     calls = tuple(
         ToolCall(id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])

@@ -1,4 +1,4 @@
-"""A config as it is measured: its providers led to the replay server, all else as it was written."""
+"""Prepares a config for measuring: its providers are redirected to the replay server, all else stays as written."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DEADLINE_S = 900.0  # the machine's load must not decide which answers count
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The models of a config by what a measurement needs of them."""
+    """The models of a config, by their part in a measurement."""
 
     recorded: tuple[str, ...]  # answered by the replay server
-    simulated: tuple[str, ...]  # answer in process, always
+    simulated: tuple[str, ...]  # answered in process, without a recording
     members: tuple[str, ...]  # of some ensemble's panel
 
 
 def panel_of(config: Config) -> Panel:
-    """Models that only judge or merge need no recorded answers, and are in none of the lists."""
+    """Models that only judge or merge need no recorded answers and are in none of the lists."""
     members = {member.model for ensemble in config.ensembles.values() for member in ensemble.members}
     targets = {name for ensemble in config.ensembles.values() for name in ensemble.targets}
     helpers = {name for ensemble in config.ensembles.values() for name in _helpers(ensemble)}
@@ -43,8 +43,8 @@ def panel_of(config: Config) -> Panel:
 def redirect(
     config: Config, url: str, known: Mapping[str, RecordedModel], *, early_decision: bool = False, live: bool = False
 ) -> Config:
-    """The config with every provider led to `url`. With `live`, judges, mergers and embedders stay
-    where they are; without, the built-in embedder stands in, since vectors were not recorded."""
+    """The config with every provider redirected to `url`. With `live`, judges, mergers and embedders keep their
+    providers; without, the built-in embedder replaces configured ones, because vectors are not recorded."""
     providers = {name: _replayed(provider, url) for name, provider in config.providers.items()}
     models = {name: _priced(model, config, known) for name, model in config.models.items()}
     if live:
@@ -86,14 +86,14 @@ def _replayed(provider: ProviderConfig, url: str) -> ProviderConfig:
     if kind.in_process:
         return provider
     base = url + kind.base_path
-    # What is not recorded is an error: it must not keep the next question from being asked.
+    # A missing recording is an error; the breaker must not skip the next question because of it.
     breaker = BreakerConfig(failures=0)
     return ProviderConfig(kind=provider.kind, base_url=base, api_key=f"env:{REPLAY_KEY}", breaker=breaker)
 
 
 def _priced(model: ModelConfig, config: Config, known: Mapping[str, RecordedModel]) -> ModelConfig:
-    """With the price that the config gives, else the recorded model's, else the catalogue's for the
-    real provider: the replay server's address is in no catalogue."""
+    """The model with the price of the config, else of the recording, else of the catalogue for its real provider: the
+    catalogue does not know the replay server's address."""
     changes: dict[str, Any] = {"timeout_s": None}
     recorded = known.get(model.model)
     if model.price is None:

@@ -1,16 +1,16 @@
-"""Dawid and Skene's model of who is right, where nobody or somebody knows the right answers.
+"""Dawid and Skene's model: which answers are right and how reliable the models are, with no or some labels.
 
 One reliability per member ("one coin") over open sets of answers, fitted by expectation maximisation
 (A. Dawid & A. Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm",
 Applied Statistics 28, 1979). A question has a difficulty that lowers everybody's chance alike, as in
 J. Whitehill et al., "Whose vote should count more", NIPS 2009: without it, errors that meet on hard
-questions pass for agreement on the truth. Wrong answers coincide at a rate that is estimated with the rest.
+questions count as agreement on the truth. The rate at which wrong answers coincide is estimated, too.
 
-Where the right answer to some questions is known, their expectation is what is known, and they teach the
-rest of the fit (semi-supervised expectation maximisation: K. Nigam et al., "Text classification from
-labeled and unlabeled documents using EM", Machine Learning 39, 2000). Which questions were labelled may
-depend on the answers, on disagreement say, without harm to the fit: given the answers, the choice says
-nothing more of the truth (D. Rubin, "Inference and missing data", Biometrika 63, 1976).
+If the right answers to some questions are known, their expectations are fixed, and they inform the rest of the
+fit (semi-supervised expectation maximisation: K. Nigam et al., "Text classification from
+labeled and unlabeled documents using EM", Machine Learning 39, 2000). Which questions are labelled may
+depend on the answers, for example on disagreement, without bias: given the answers, the choice carries no further
+information about the truth (D. Rubin, "Inference and missing data", Biometrika 63, 1976).
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ _MASS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
 
 
 class Labels(NamedTuple):
-    """`known` is (questions,); `right` (models, questions), and says nothing where a question is not known."""
+    """`known` is (questions,); `right` is (models, questions), and only valid for known questions."""
 
     known: Booleans
     right: Booleans
 
 
 class Fit(NamedTuple):
-    """`right` is (models,), `posterior` (questions, answers + 1): that each answer is right, and that none is."""
+    """`right` is (models,): the accuracies. `posterior` is (questions, answers + 1): the probability that each answer
+    is right; the last one stands for an answer that no model gave."""
 
     right: Floats
     posterior: Floats
@@ -54,7 +55,7 @@ def reliabilities(
     start: Fit | None = None,
     rounds: int = ROUNDS,
 ) -> Fit:
-    """Fit the model to (models, questions) of answers. `weights` count the questions."""
+    """Fits the model to answers (models, questions). `weights` is (questions,): how often each question counts."""
     weight = np.ones(codes.shape[1]) if weights is None else weights
     said = codes[:, :, None] == np.arange(codes.max() + 1)
     keyed = codes != NO_KEY
@@ -82,7 +83,7 @@ def reliabilities(
 
 
 def _known(said: Booleans, labels: Labels) -> tuple[Booleans, Booleans]:
-    """(questions,) which are known, and (questions, answers + 1) which answers are right, all where it is not known."""
+    """(questions,): which are known; (questions, answers + 1): which answers may be right: all, if it is not known."""
     true = np.einsum("mqa,mq->qa", said, labels.right) > 0
     true = np.concatenate([true, ~true.any(axis=1, keepdims=True)], axis=1)
     return labels.known, true | ~labels.known[:, None]
@@ -91,14 +92,14 @@ def _known(said: Booleans, labels: Labels) -> tuple[Booleans, Booleans]:
 def _answers_given(
     said: Booleans, keyed: Booleans, there: Booleans, right: Floats, coincide: float, true: Booleans | None
 ) -> Floats:
-    """(questions, difficulties, answers + 1): the joint posterior; the last answer is one that nobody gave. Answers
-    that are not `true` are ruled out."""
+    """(questions, difficulties, answers + 1): the joint posterior; the last answer stands for one that no model
+    gave. Answers that are not `true` are excluded."""
     chance = _chance(right)
     log_right, log_wrong = np.log(chance), np.log1p(-chance)
     wrong = np.einsum("mq,md->qd", keyed, log_wrong + np.log(coincide)) + np.einsum("mq,md->qd", ~keyed, log_wrong)
     for_each = np.einsum("mqa,md->qda", said, log_right - log_wrong - np.log(coincide)) + wrong[:, :, None]
     for_each = np.where(there[:, None], for_each, -np.inf)
-    others = np.maximum(1 / coincide + 1 - there.sum(axis=1), 0.2)  # answers that nobody gave
+    others = np.maximum(1 / coincide + 1 - there.sum(axis=1), 0.2)  # answers that no model gave
     nobody = wrong + np.log(others)[:, None]
     joint = np.concatenate([for_each, nobody[:, :, None]], axis=2) + np.log(_MASS)[:, None]
     if true is not None:
@@ -109,14 +110,15 @@ def _answers_given(
 
 
 def _chance(right: Floats) -> Floats:
-    """(models, difficulties): of being right."""
+    """(models, difficulties): the probability of being right."""
     skill = np.log(right / (1 - right))
     found: Floats = (1 / (1 + np.exp(DIFFICULTY_SD * _NODES - skill[:, None]))).clip(1e-6, 1 - 1e-6)
     return found
 
 
 def _solve(counted: Floats, mass: Floats) -> Floats:
-    """The chance on a question of middling difficulty, by bisection: a model is then right as often as was counted."""
+    """(models,): the probability of being right on a question of average difficulty with which each model is right as
+    often as counted; by bisection."""
     low, high = np.full(len(counted), -9.0), np.full(len(counted), 9.0)
     for _ in range(30):
         middle = (low + high) / 2
@@ -129,7 +131,7 @@ def _solve(counted: Floats, mass: Floats) -> Floats:
 
 
 def _coinciding(said: Booleans, posterior: Floats, weight: Floats) -> float:
-    """Of pairs of wrong answers, the share that are the same; one of four is worth four pairs beforehand."""
+    """The share of pairs of wrong answers that are equal; the prior is one of four pairs."""
     count = said.sum(axis=0).astype(np.float64)
     pairs = count * (count - 1) / 2
     total = count.sum(axis=1, keepdims=True)

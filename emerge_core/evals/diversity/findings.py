@@ -1,9 +1,9 @@
-"""What diversity is worth, over many panels of one task: the gain of a plain vote by how far its members'
-accuracies are apart, one family against different providers, three members against four.
+"""What diversity gains, over many panels of one task: the gain of a plain vote by the spread of its members'
+accuracies, one family against three providers, and four members against three.
 
-Cross-fitted: questions are split into halves; which member is best, how far the accuracies are apart and
-the order of the members are read off one half, and the gain is measured on the other, so that no figure
-is flattered by having chosen on the questions it is measured on. Intervals are over questions.
+Figures are cross-fitted: the best member, the spread and the order of the members are taken from one half of the
+questions, and the gain is measured on the other half, so that no choice is measured on the questions that made it.
+Intervals are over questions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MATCHED = 0.10  # a fourth member is tried where accuracies are no farther apart
 
 
 class Row(NamedTuple):
-    """Panels whose members' accuracies are apart by `low` to `high`. Counts are of panel and half."""
+    """Panels whose spread of accuracies is from `low` to `high`. A panel counts once for each half."""
 
     low: float
     high: float
@@ -50,15 +50,15 @@ class Findings:
     task: str
     questions: int
     models: tuple[str, ...]
-    trios: int  # that there are
-    tried: int
+    trios: int  # panels of three that exist
+    tried: int  # panels of three that were measured
     by_spread: tuple[Row, ...]
     fourth_panels: int
     fourth: Estimate  # vote of four less that of the same panel without its weakest member
 
 
 def findings(answers: Answers, models: Sequence[str] | None = None, *, panels: int = PANELS) -> Findings:
-    """Of the named models; by default those of the small and middle tiers, or all where no tiers are recorded."""
+    """Measures the named models; by default those of the small and mid tiers, or all if no tiers are recorded."""
     tiers = [row for row, name in enumerate(answers.models) if answers.tier(name) in ("small", "mid")]
     rows = [answers.index(name) for name in models] if models else tiers or list(range(len(answers.models)))
     if len(rows) < 4:
@@ -67,8 +67,12 @@ def findings(answers: Answers, models: Sequence[str] | None = None, *, panels: i
     trios: list[Panel] = list(combinations(rows, 3))
     kinds = {
         "any": _sample(trios, panels, rng),
-        "family": _sample([t for t in trios if len(_told(map(answers.family, _names(answers, t)))) == 1], panels, rng),
-        "cross": _sample([t for t in trios if len(_told(map(answers.provider, _names(answers, t)))) == 3], panels, rng),
+        "family": _sample(
+            [t for t in trios if len(_distinct(map(answers.family, _names(answers, t)))) == 1], panels, rng
+        ),
+        "cross": _sample(
+            [t for t in trios if len(_distinct(map(answers.provider, _names(answers, t)))) == 3], panels, rng
+        ),
     }
     table = _Table(answers)
     by_kind = {name: [table.row(panel, half) for panel in found for half in (0, 1)] for name, found in kinds.items()}
@@ -89,7 +93,7 @@ def findings(answers: Answers, models: Sequence[str] | None = None, *, panels: i
 
 
 class _Gain(NamedTuple):
-    """A panel's gain on one half, by question; its spread on the other."""
+    """A panel's gain on the questions of one half, and its spread on the other half."""
 
     half: int
     spread: float
@@ -97,7 +101,7 @@ class _Gain(NamedTuple):
 
 
 class _Table:
-    """The gains of panels, each computed once."""
+    """Computes the gain of each panel once."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -110,7 +114,7 @@ class _Table:
         self._known: dict[tuple[Panel, int], _Gain] = {}
 
     def row(self, panel: Panel, half: int) -> _Gain:
-        """Measured on `half`, chosen on the other."""
+        """The panel's gain on `half`, with the choices made on the other half."""
         if (panel, half) not in self._known:
             order = self._ordered(panel, half)
             accuracy = self._accuracy[half][list(order)]
@@ -155,7 +159,7 @@ class _Table:
             return Figures(above.whole / below.whole, above.drawn / below.drawn)
 
     def _ordered(self, panel: Panel, half: int) -> Panel:
-        """The best first."""
+        """The panel with its best member first."""
         return tuple(sorted(panel, key=lambda row: (-self._accuracy[half][row], row)))
 
     def _voted(self, order: Panel, half: int) -> Values:
@@ -180,7 +184,7 @@ def _names(answers: Answers, panel: Panel) -> list[str]:
     return [answers.models[row] for row in panel]
 
 
-def _told(values: Iterable[str | None]) -> set[str | None]:
-    """Distinct values; a value that is not recorded equals none."""
+def _distinct(values: Iterable[str | None]) -> set[str | None]:
+    """The distinct values; none if a value is not recorded."""
     found = list(values)
     return set() if None in found else set(found)

@@ -1,4 +1,4 @@
-"""Findings for people: gains in percentage points with their 95 % intervals."""
+"""Prints findings: gains in percentage points with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def findings_table(found: Findings) -> str:
         ]
         for row in found.by_spread
     ]
-    head = ["apart by", "gain", "panels", "one family", "panels", "three providers", "panels", "difference"]
+    head = ["spread", "gain", "panels", "one family", "panels", "three providers", "panels", "difference"]
     return "\n".join(
         [
             f"{found.task}: {found.questions} questions, {len(found.models)} models, "
             f"{found.tried} of the {found.trios} panels of three",
-            "gain of a plain vote of three over its best member, in points, by how far the members' accuracies are",
-            "apart; chosen on one half of the questions, measured on the other; a panel counts once for each half",
+            "gain of a plain vote of three over its best member, in points, by the spread of the members' accuracies;",
+            "choices are made on one half of the questions, gains measured on the other; a panel counts once for each",
             "",
             *aligned(head, rows),
             "",
-            f"a fourth member, where accuracies are at most {100 * MATCHED:.0f} points apart: {points(found.fourth)} "
+            f"a fourth member, if accuracies are at most {100 * MATCHED:.0f} points apart: {points(found.fourth)} "
             f"against the same panel without its weakest ({found.fourth_panels} panels)",
         ]
     )

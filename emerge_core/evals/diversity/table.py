@@ -1,4 +1,4 @@
-"""Diversity for people: shares in per cent, coefficients as they are, each with its 95 % interval."""
+"""Prints diversity: shares in per cent, coefficients as they are, each with its 95 % interval."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from math import isnan
 from emerge_core.evals.diversity.measures import PairDiversity, PanelDiversity
 from emerge_core.evals.tables import aligned, coefficient, percent, points
 
-SHOWN = 15  # pairs, where there are more
+SHOWN = 15  # pairs at most
 
 
 def table(found: PanelDiversity) -> str:
-    """Members, pairs (those whose errors go together least first), and the panel as a whole."""
+    """Members, pairs (the least correlated first), and the panel as a whole."""
     members = [
         [each.model, each.family or "?", percent(each.accuracy), points(each.marginal)] for each in found.members
     ]

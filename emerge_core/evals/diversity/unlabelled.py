@@ -1,11 +1,10 @@
-"""How reliable models are where nobody knows the right answers: estimated from agreement alone, or from
-agreement and the few labels that there are.
+"""Estimates how reliable models are when the right answers are unknown: from agreement alone, or from agreement and a
+few labels.
 
-The model is Dawid and Skene's (see `dawid_skene`). What it cannot see: errors that members share for
-other reasons than difficulty (one family, one training set, a trap in the question) count as agreement
-and inflate the estimates. Two members are not enough: their agreement does not say who errs. If most
-members are wrong more often than right, and in the same way, the solution is mirrored: the estimate
-presumes that an agreeing majority tends to be right.
+The model is that of Dawid and Skene (see `dawid_skene`). It has limits. Errors that members share for reasons other
+than difficulty (one family, one training set, a trap in the question) count as agreement and inflate the estimates.
+Two members are not enough: their agreement does not show which of them is wrong. The estimate assumes that an agreeing
+majority tends to be right; if most members are wrong in the same way, it is mirrored.
 """
 
 from __future__ import annotations
@@ -37,30 +36,30 @@ CROWD = 12  # of more members, panels are sought among this many most reliable o
 
 
 class IncomparableError(EmergeError):
-    """Too few models state answers that can be compared."""
+    """Raised if too few models state answers that can be compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reliability:
-    """What agreement says of a task without gold answers, or with few. Intervals are 95 % bootstraps over
-    questions, wider by MARGIN to either side for accuracies, because the model itself is only nearly true; of
-    what is labelled it is true."""
+    """The estimates for a task with no or few gold answers. Intervals are 95 % bootstraps over questions. Those of
+    accuracies are wider by MARGIN on both sides, because the model is an approximation; labelled questions do not
+    widen them."""
 
     task: str
     questions: int
     models: tuple[str, ...]
-    left_out: tuple[str, ...]  # too few of their replies state an answer that can be compared
+    left_out: tuple[str, ...]  # models that rarely state an answer that can be compared
     accuracy: tuple[Estimate, ...]  # by model
-    labelled: int  # of the questions
-    agreed: tuple[Estimate, ...]  # the same without the labels
-    counted: tuple[Estimate, ...]  # the same from the labels alone
+    labelled: int  # number of labelled questions
+    agreed: tuple[Estimate, ...]  # by model, without the labels
+    counted: tuple[Estimate, ...]  # by model, from the labels alone
     agreement: Floats  # (models, models): of the questions that both answer, the share with equal answers
     coincide: float  # chance that two wrong answers are the same
-    panel: tuple[str, ...]  # of three, whose vote is expected to be right most often
+    panel: tuple[str, ...]  # three models, whose vote is expected to be right most often
     vote: Estimate  # the panel's
     gain: Estimate  # of the panel's vote over the most reliable model
-    alternatives: int  # panels whose expected vote is within the interval of the chosen one's
-    to_label: tuple[str, ...]  # ids of the questions whose labels would tell most
+    alternatives: int  # other panels whose expected vote lies within the interval of the chosen one's
+    to_label: tuple[str, ...]  # ids of the questions whose labels would help most
 
 
 def estimate(
@@ -72,16 +71,16 @@ def estimate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Reliability:
-    """From the first `limit` questions, of which those `labelled` (ids) have known right answers. Raises
-    IncomparableError for fewer than three comparable models."""
+    """Estimates from the first `limit` questions; the right answers to those in `labelled` (ids) are known. Raises
+    IncomparableError if fewer than three models can be compared."""
     wanted = tuple(models or answers.models)
     codes = partition(answers, [answers.index(name) for name in wanted], limit)
     keyed = (codes != NO_KEY).mean(axis=1) >= KEYED
     names = tuple(name for name, kept in zip(wanted, keyed, strict=True) if kept)
     if len(names) < LEAST_MEMBERS:
         raise IncomparableError(
-            f"{answers.task}: reliability cannot be told from agreement: it takes {LEAST_MEMBERS} models whose replies "
-            f"state answers that can be compared, and there are {len(names)} (long prose has no answer key)"
+            f"{answers.task}: reliability cannot be estimated from agreement: it takes {LEAST_MEMBERS} models whose "
+            f"replies state answers that can be compared, and there are {len(names)} (long prose has no answer key)"
         )
     codes = codes[keyed]
     count = codes.shape[1]
@@ -120,7 +119,7 @@ def estimate(
 
 
 def refits(codes: Integers, draws: Integers, labels: Labels | None) -> tuple[Fit, list[Fit]]:
-    """The fit to all questions, and to each of the draws."""
+    """The fit to all questions, and the fit to each draw."""
     fit = reliabilities(codes, labels=labels)
     again = partial(reliabilities, codes, labels=labels, start=fit, rounds=WARM_ROUNDS)
     return fit, [again(draw.astype(np.float64)) for draw in draws]
@@ -137,7 +136,8 @@ def _counted(labels: Labels) -> tuple[Estimate, ...]:
 
 
 def partition(answers: Answers, rows: Sequence[int], limit: int | None = None) -> Integers:
-    """(models, questions): who says the same, as numbers from 0 in the order of the models; NO_KEY for no answer."""
+    """(models, questions): answers as numbers; models with equal answers have equal numbers, from 0 in the order of the
+    models. NO_KEY stands for no answer."""
     codes = answers.codes[list(rows), :limit].astype(np.int64)
     for question in range(codes.shape[1]):
         column = codes[:, question]
@@ -151,7 +151,7 @@ def partition(answers: Answers, rows: Sequence[int], limit: int | None = None) -
 
 
 def agreement(codes: Integers) -> Floats:
-    """(models, models); NaN where two models answer no question both."""
+    """(models, models): how often two models agree; NaN if they have no question in common."""
     keyed = codes != NO_KEY
     both = (keyed[:, None] & keyed[None]).sum(axis=2)
     same = ((codes[:, None] == codes[None]) & keyed[:, None]).sum(axis=2)
@@ -166,7 +166,7 @@ def _panels(fit: Fit) -> list[tuple[int, ...]]:
 
 
 def _expected(codes: Integers, panel: Sequence[int], posterior: Floats) -> Floats:
-    """(questions,): how probably the panel's vote is right. Of a tie, the first member's answer counts."""
+    """(questions,): the probability that the panel's vote is right. In a tie the first member's answer counts."""
     chosen = codes[list(panel)]
     votes = ((chosen[:, None] == chosen[None]) & (chosen != NO_KEY)[:, None]).sum(axis=1)
     winner = np.take_along_axis(chosen, votes.argmax(axis=0)[None], axis=0)[0]

@@ -1,4 +1,4 @@
-"""Reliability from agreement alone, for people."""
+"""Prints the reliability that was estimated from agreement."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.tables import aligned, percent, points
 
 LIMITS = """\
-These are estimates, not measurements: nobody checked an answer. Errors that models share (one family, one trap in the
-question) pass for agreement and make them look better than they are. A few dozen labels settle more than hundreds of
-further questions: give some rows `answers`, and they are counted in."""
+These are estimates, not measurements: no answer was checked. Errors that models share (one family, one trap in the
+question) count as agreement and make the models look better than they are. A few dozen labels help more than hundreds
+of further questions: give some rows `answers`, and the estimate uses them."""
 
 
 ANCHORED = """\
-Both: Dawid and Skene's model, fitted to the agreement on all questions with the labelled answers held to what they are;
-intervals are 95 %. It may be any questions that are labelled, the disputed ones too. Labels take away
-only part of what shared errors do."""
+"By both" is Dawid and Skene's model, fitted to the agreement on all questions with the labelled answers fixed;
+intervals are 95 %. Any questions may be labelled, disputed ones included. Labels remove only part of the bias from
+shared errors."""
 
-FEW = 50  # questions: from fewer, next to nothing can be estimated
+FEW = 50  # questions: fewer allow hardly any estimate
 
 
 def truth(answers: Answers, found: Reliability) -> dict[str, float]:
-    """The accuracy of each model on the same questions, where it is known after all."""
+    """The true accuracy of each model on the same questions, for a task whose gold answers were withheld."""
     return {name: float(answers.right[answers.index(name), : found.questions].mean()) for name in found.models}
 
 
 def unlabelled_table(found: Reliability, known: dict[str, float] | None = None) -> str:
-    """Models by estimated reliability, with whom each agrees most and least, and the panel to try."""
+    """Models by estimated reliability, which model each agrees with most and least, and the panel to try."""
     order = sorted(range(len(found.models)), key=lambda m: -found.accuracy[m].value)
     rows = [_row(found, m, known) for m in order]
     head = ["model", "estimated right", *(["truly right"] if known else []), "agrees most with", "least with"]
@@ -36,12 +36,12 @@ def unlabelled_table(found: Reliability, known: dict[str, float] | None = None) 
     lines += suggestion(found)
     lines.append(f"Two wrong answers are the same about {100 * found.coincide:.0f} % of the time.")
     if found.left_out:
-        lines.append(f"Left out, since few of their replies state an answer to compare: {', '.join(found.left_out)}.")
+        lines.append(f"Left out, because few of their replies state an answer to compare: {', '.join(found.left_out)}.")
     return "\n".join([*lines, "", LIMITS, f"Label first: {', '.join(found.to_label)}"])
 
 
 def anchored_table(found: Reliability) -> str:
-    """Of a task with few labels: what they and agreement together say, and each of them alone."""
+    """The estimates for a task with few labels: from labels and agreement together, and from each alone."""
     order = sorted(range(len(found.models)), key=lambda m: -found.accuracy[m].value)
     rows = [anchored_row(found, m) for m in order]
     return "\n".join(
@@ -67,7 +67,7 @@ def anchored_row(found: Reliability, model: int) -> list[str]:
 
 
 def moved(found: Reliability) -> str:
-    """How much the labels changed."""
+    """How much the labels changed the estimates, in one sentence."""
     both, alone, counted = (np.array(each) * 100 for each in (found.accuracy, found.agreed, found.counted))
     widths = [float((each[:, 2] - each[:, 1]).mean()) for each in (both, alone, counted)]
     by = np.abs(both - alone)[:, 0].mean()
@@ -78,7 +78,7 @@ def moved(found: Reliability) -> str:
 
 
 def suggestion(found: Reliability) -> list[str]:
-    """Which panel to try, what its vote is worth, and whether that is clear of chance."""
+    """Which panel to try, what its vote is expected to gain, and whether that may be chance."""
     best = found.models[max(range(len(found.models)), key=lambda m: found.accuracy[m].value)]
     chance = found.gain.low <= 0 <= found.gain.high
     head = (
@@ -86,13 +86,14 @@ def suggestion(found: Reliability) -> list[str]:
     )
     lines = [
         f"{head}: {', '.join(found.panel)}. Its vote is expected to be right on {percent(found.vote)} %.",
-        f"Against {best} alone that is {points(found.gain)} points{', not clear of chance' if chance else ''}.",
+        f"Against {best} alone that is {points(found.gain)} points{', which may be chance' if chance else ''}.",
     ]
     if found.alternatives > 0:
         lines.append(f"Other panels of three that are as likely to be as good: {found.alternatives}.")
     if found.questions < FEW:
         lines.append(
-            f"From {found.questions} question(s) little follows, and intervals are too narrow: record {FEW} or more."
+            f"{found.questions} question(s) are too few for an estimate, and the intervals too narrow: "
+            f"record {FEW} or more."
         )
     return lines
 

@@ -1,7 +1,7 @@
-"""Who answers like whom where replies are prose: similarity of wording, by the product's built-in embedder.
+"""Which models write alike: the similarity of their prose, by the built-in embedder.
 
-Without answers that can be compared nothing is said of who is right. What can be told is which models
-say nearly the same, and so add little to one another, and whose reply tends to stand in the middle.
+Prose has no answers that can be compared, so this does not show which model is right. It shows which models say nearly
+the same, and so add little to each other, and whose reply is usually the medoid.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 LIMITS = """\
-Too few replies state an answer that can be compared, so nothing here says who is right. Similarity is that of wording
-(1: the same words), as `aggregator: consensus` sees it. Models that are nearly alike add little to one another; one
-that is unlike all others may be the only one that is right, or the only one that is wrong: `emerge score` tells."""
+Too few replies state an answer that can be compared, so this does not show which model is right. Similarity is that of
+wording (1: the same words), as `aggregator: consensus` measures it. Models that are nearly alike add little to each
+other. A model unlike all others may be the only right one, or the only wrong one: `emerge score` can decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alike:
+class WordingPair:
     """Two models. `similarity`: mean cosine of their usable replies (0 to 1); `same`: of the questions on which both
     state an answer that can be compared, the share with the same one, and `compared` how many those are."""
 
@@ -46,12 +46,12 @@ class Likeness:
     questions: int
     models: tuple[str, ...]
     usable: tuple[float, ...]  # share of each model's replies
-    middle: tuple[float, ...]  # of the questions, how often the model's reply is the one nearest to the others
-    pairs: tuple[Alike, ...]  # the least alike first
+    middle: tuple[float, ...]  # share of the questions on which the model's reply is the medoid
+    pairs: tuple[WordingPair, ...]  # the least alike first
 
 
 def likeness(answers: Answers, models: Sequence[str] | None = None, *, limit: int | None = None) -> Likeness:
-    """From the first `limit` questions; intervals are 95 % bootstraps over questions."""
+    """The similarity of the models on the first `limit` questions; intervals are 95 % bootstraps over questions."""
     answers = answers.only(np.arange(len(answers.questions))[:limit])
     names = tuple(models or answers.models)
     rows = [answers.index(name) for name in names]
@@ -67,7 +67,7 @@ def likeness(answers: Answers, models: Sequence[str] | None = None, *, limit: in
             keyed = (answers.codes[rows[a]] != NO_KEY) & (answers.codes[rows[b]] != NO_KEY)
             compared = int(keyed.sum())
             pairs.append(
-                Alike(
+                WordingPair(
                     a=names[b],
                     b=names[a],
                     similarity=_mean_where(draws, near[a, b].astype(np.float64), both),
@@ -92,7 +92,7 @@ def _mean_where(draws: Draws, values: Floats, kept: Booleans) -> Estimate:
 
 
 def likeness_table(found: Likeness) -> str:
-    """Models by how often they stand in the middle, and pairs, the least alike first."""
+    """Models by how often their reply is the medoid, and pairs, the least alike first."""
     order = sorted(range(len(found.models)), key=lambda m: -found.middle[m])
     models = [[found.models[m], f"{100 * found.usable[m]:.0f} %", f"{100 * found.middle[m]:.0f} %"] for m in order]
     pairs = [
@@ -105,7 +105,7 @@ def likeness_table(found: Likeness) -> str:
     ]
     return "\n".join(
         [
-            f"{found.task}: {found.questions} questions, who writes like whom",
+            f"{found.task}: {found.questions} questions: which models write alike",
             "",
             *aligned(["model", "usable replies", "nearest to the others"], models),
             "",
@@ -116,6 +116,6 @@ def likeness_table(found: Likeness) -> str:
     )
 
 
-def _similarity(pair: Alike) -> str:
+def _similarity(pair: WordingPair) -> str:
     value, low, high = pair.similarity
     return "" if np.isnan(value) else f"{value:.2f} ({low:.2f} to {high:.2f})"

@@ -45,9 +45,9 @@ class Scorer:
 
     @classmethod
     def of(cls, recordings: Recordings | Mixture, task: str, *, needed: bool = True) -> Scorer:
-        """Verdicts count where no rule can compare answers: those of people on short texts and on tool calls
-        without accepted answers, and those that `emerge score` wrote. Raises EmergeError if `needed` and the task
-        has nothing to score by."""
+        """The scorer of a recorded task. Recorded verdicts count if no rule can compare answers: those of people on
+        short texts and on tool calls without accepted answers, those that `emerge score` wrote, and grades. Raises
+        EmergeError if `needed` and the task has nothing to score by."""
         golds = recordings.golds(task)
         verdicts = _verdicts(recordings, task, golds)
         if needed and not (verdicts or any(gold.answers for gold in golds.values())):
@@ -106,7 +106,7 @@ class Scorer:
         return found
 
     def _calls_key(self, question: str, calls: Sequence[ToolCall]) -> str:
-        """What the calls say, however they are written; as written if they are no JSON."""
+        """The answer key of the calls, so that equal calls compare equal; the calls as written if they are not JSON."""
         if not calls:
             return ""
         key = self.extractor(question).key(Completion(tool_calls=tuple(calls), finish_reason="tool_calls"))

@@ -64,7 +64,7 @@ def test_the_command_says_what_is_possible(prose: Path, capsys: pytest.CaptureFi
     arguments = ["diversity", "--recordings", str(prose), "--task", "essays"]
     assert main([*arguments, "--limit", "5", "--json", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "essays: 5 questions, who writes like whom" in said
+    assert "essays: 5 questions: which models write alike" in said
     assert "nothing here says who is right" in said
     found = json.loads(out.read_text())
     assert found.keys() == set(Likeness.__dataclass_fields__)

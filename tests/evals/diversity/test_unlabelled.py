@@ -187,11 +187,11 @@ def test_few_questions_are_called_few(tmp_path: Path, capsys: pytest.CaptureFixt
     arguments = ["diversity", "--recordings", str(root), "--task", "own", "--html", str(page)]
     assert main([*arguments, "--limit", "1"]) == 0
     for said in (capsys.readouterr().out, page.read_text()):
-        assert "From 1 question(s) little follows" in said
+        assert "1 question(s) are too few for an estimate" in said
         assert "-1" not in said.replace(str(tmp_path), "")
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "little follows" not in said
+    assert "too few for an estimate" not in said
     assert f"report: {page}" in said
 
 
@@ -229,7 +229,7 @@ def test_withheld_gold_is_nearly_found(task: str, within: float) -> None:
 def test_sentences_without_keys_are_not_estimated() -> None:
     """On TriviaQA most replies are sentences: what they have in common is not seen."""
     answers = read_answers(Recordings(RECORDINGS), "triviaqa", gold=False)
-    with pytest.raises(EmergeError, match="reliability cannot be told from agreement"):
+    with pytest.raises(EmergeError, match="reliability cannot be estimated from agreement"):
         estimate(answers, limit=200)
     codes, alone = (partition(answers, rows, 200) for rows in (range(5), [0]))
     assert (codes[0] != NO_KEY).sum() == (alone[0] != NO_KEY).sum()
