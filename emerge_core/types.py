@@ -144,12 +144,14 @@ class TokenLogprob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallDelta:
     """A part of a tool call as it arrives. `index` counts the calls of the reply from 0; `id` and `name` come with
-    the first part of a call, `arguments` is a fragment of its JSON text."""
+    the first part of a call, `arguments` is a fragment of its JSON text, and `extra_content` is what the provider had
+    attached by then (see `ToolCall`)."""
 
     index: int
     id: str = ""
     name: str = ""
     arguments: str = ""
+    extra_content: JsonObject = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

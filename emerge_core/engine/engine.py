@@ -112,7 +112,7 @@ class Engine:
             live=live if request.n == 1 else None,
             breakers=self._breakers,
             progress=progress,
-            marks_state=bool(ensemble.escalate) or len({member.model for member in ensemble.members}) > 1,
+            marks_state=_several_models(served_by),
         )
         strategy = get_strategy(ensemble.strategy.name)
         traced = partial(_trace, name, served_by, request, fanout, began, request_id or uuid4().hex)
@@ -194,6 +194,13 @@ class Engine:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _several_models(served_by: Serving) -> bool:
+    """Whether other models take part in the conversation: the panel's, those asked later, and those of other routes."""
+    ensemble = served_by.ensemble
+    models = {member.model for member in ensemble.members}
+    return len(models) > 1 or bool(ensemble.escalate) or served_by.route is not None
 
 
 def preload(config: Config) -> None:

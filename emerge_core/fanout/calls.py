@@ -19,7 +19,7 @@ from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.capabilities import tailor, unfit
 from emerge_core.fanout.ledger import Ledger, PendingCall
 from emerge_core.providers import Provider
-from emerge_core.providers.state import for_maker, maker_of, marked
+from emerge_core.providers.state import DeltaMarks, for_maker, maker_of, marked
 from emerge_core.providers.tool_ids import CallIds, unique
 from emerge_core.providers.transport.trace_headers import trace_headers
 from emerge_core.telemetry.trace_context import headers_of_call
@@ -263,10 +263,14 @@ class FanOut:
         """One attempt at a chat completion, streamed to the caller if the call is live."""
 
         ids = CallIds(pending.request)
+        maker = maker_of(pending.attempts.provider, pending.model)
+        marks = DeltaMarks(maker) if self._marks_state_of(pending) else None
 
         def emit(delta: Delta) -> None:
             calls = tuple(map(ids.of_delta, delta.tool_calls)) if pending.live_calls else ()
             delta = replace(delta, tool_calls=calls)
+            if marks:
+                delta = marks.of(delta)
             pending.streamed += len(delta.text) + len(delta.refusal) + len(delta.reasoning) + (delta.native is not None)
             pending.streamed += sum(len(call.name) + len(call.arguments) for call in calls)
             if pending.streamed:
@@ -276,26 +280,27 @@ class FanOut:
 
         async def attempt(timeout_s: float) -> Completion:
             provider = self.connect(pending.model.provider)
-            name, maker = pending.model.model, maker_of(pending.attempts.provider, pending.model)
+            name = pending.model.model
             request = for_maker(pending.request, pending.attempts.provider, maker)
             if not pending.live:
                 completion = await provider.complete(name, request, timeout_s=timeout_s)
                 completion = replace(completion, tool_calls=unique(completion.tool_calls, request))
-                return marked(completion, maker) if self.marks_state else completion
+                return marked(completion, maker) if marks else completion
             try:
                 most_s = min(self.budget.left_to_end_s, LONGEST_STREAM_S)  # `attempts` bounds the silences
                 completion = await provider.stream(name, request, timeout_s=most_s, emit=emit)
             except UpstreamError as failure:
                 raise _final(failure) if pending.streamed else failure from None
             completion = replace(completion, tool_calls=ids.of_calls(completion.tool_calls))
-            if not self.marks_state:
-                return completion
-            made = marked(completion, maker)
-            # The ids were streamed before the whole state was known, so they stay.
-            kept = zip(made.tool_calls, completion.tool_calls, strict=True)
-            return replace(made, tool_calls=tuple(replace(call, id=sent.id) for call, sent in kept))
+            return marks.of_whole(completion) if marks else completion
 
         return attempt
+
+    def _marks_state_of(self, pending: PendingCall) -> bool:
+        """Whether the reply's state says who made it: if other models may read it, and if the client speaks another
+        provider's format, in which a call has no place for state but its id."""
+        native = pending.request.native
+        return self.marks_state or (native is not None and native.kind != pending.attempts.provider.kind)
 
     async def _run(self, pending: PendingCall, attempt: Attempt) -> Call:
         await self.connect.load(pending.model.provider)  # an import: our time, not the model's

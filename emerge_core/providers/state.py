@@ -5,7 +5,8 @@ that it goes back to the model that made it and to no other:
 
 - in the id of every tool call, which every client keeps: `call_1` becomes `call_1_emg0a1b2c3d`. A thought signature
   that is short enough rides there too, for clients that keep nothing else of a call;
-- in front of the signature of a thinking block, and beside a call's `extra_content`.
+- in front of the signature of a thinking block, and beside a call's `extra_content`. Reasoning of models that sign
+  nothing has an empty signature there.
 
 A single model's replies are not marked: they are passed on as they are, and state without a mark is taken for that of
 the model that is asked.
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 from emerge_core.config.schema import ModelConfig, ProviderConfig
 from emerge_core.provider_kinds import KINDS
-from emerge_core.types import ChatRequest, Completion, JsonObject, NativeRequest, ToolCall
+from emerge_core.types import ChatRequest, Completion, Delta, JsonObject, NativeRequest, ToolCall, ToolCallDelta
 
 MAKER = "emerge_maker"  # the key beside state that has no place for a mark of its own
 LONGEST_IN_ID = 700  # characters of a signature that ride in a call's id
@@ -54,6 +55,70 @@ def marked(completion: Completion, maker: str) -> Completion:
         tool_calls=tuple(_marked_call(call, maker) for call in completion.tool_calls),
         native=None,  # its ids and signatures have no marks
     )
+
+
+def marked_id(call_id: str, maker: str, signature: str | None = None) -> str:
+    tail = ""
+    if signature and len(signature) <= LONGEST_IN_ID:
+        tail = "_" + urlsafe_b64encode(signature.encode()).decode().rstrip("=")
+    return f"{call_id}_emg{maker}{tail}"
+
+
+class DeltaMarks:
+    """The same for a reply that is sent on as it arrives. Whether it will have state is not known yet, so the id of
+    every call is marked; a signature rides in it if it came with the beginning of the call."""
+
+    def __init__(self, maker: str) -> None:
+        self._maker = maker
+        self._signed: set[Any] = set()  # the blocks whose signature has begun
+        self._ids: dict[int, str] = {}  # of the calls that were sent, by their index
+
+    def of(self, delta: Delta) -> Delta:
+        calls = tuple(map(self._call, delta.tool_calls))
+        return replace(delta, tool_calls=calls, native=self._event(delta.native))
+
+    def of_whole(self, completion: Completion) -> Completion:
+        """The whole reply, with the ids that were sent."""
+        made = marked(completion, self._maker)
+        ids = (self._ids.get(index, call.id) for index, call in enumerate(made.tool_calls))
+        calls = (replace(call, id=sent) for call, sent in zip(made.tool_calls, ids, strict=True))
+        return replace(made, tool_calls=tuple(calls))
+
+    def _call(self, part: ToolCallDelta) -> ToolCallDelta:
+        if not part.id:
+            return part
+        self._ids[part.index] = marked_id(part.id, self._maker, signature_of(part.extra_content))
+        return replace(part, id=self._ids[part.index])
+
+    def _event(self, event: JsonObject | None) -> JsonObject | None:
+        if event is None:
+            return None
+        block, part, index = event.get("content_block"), event.get("delta"), event.get("index")
+        if isinstance(block, Mapping) and block.get("type") == "tool_use":
+            return {**event, "content_block": {**block, "id": marked_id(str(block.get("id")), self._maker)}}
+        if isinstance(block, Mapping) and block.get("type") in _SIGNED and block.get(_SIGNED[str(block["type"])]):
+            self._signed.add(index)
+            return {**event, "content_block": _marked_block(block, self._maker)}
+        if isinstance(part, Mapping) and part.get("type") == "signature_delta" and index not in self._signed:
+            self._signed.add(index)
+            return {**event, "delta": {**part, "signature": _mark(part.get("signature"), self._maker)}}
+        return event
+
+
+def reasoning_block(text: str, maker: str | None) -> JsonObject:
+    """The reasoning of a model that signs nothing, as a block of Anthropic's."""
+    return {"type": "thinking", "thinking": text, "signature": _mark("", maker) if maker else ""}
+
+
+def read_reasoning(block: JsonObject) -> tuple[str, str | None] | None:
+    """The text of such a block, and its maker if it is marked; None for a block with a signature."""
+    if block.get("type") != "thinking":
+        return None
+    signature = block.get("signature") or ""
+    found = _MARKED.fullmatch(signature) if isinstance(signature, str) else None
+    if found["value"] if found else signature:
+        return None
+    return str(block.get("thinking") or ""), found["maker"] if found else None
 
 
 def for_maker(request: ChatRequest, provider: ProviderConfig, maker: str) -> ChatRequest:
@@ -93,12 +158,8 @@ def read_id(call_id: Any) -> MarkedId | None:
 
 
 def _marked_call(call: ToolCall, maker: str) -> ToolCall:
-    signature = signature_of(call.extra_content)
-    tail = ""
-    if signature and len(signature) <= LONGEST_IN_ID:
-        tail = "_" + urlsafe_b64encode(signature.encode()).decode().rstrip("=")
     extra = {**call.extra_content, MAKER: maker} if call.extra_content else {}
-    return replace(call, id=f"{call.id}_emg{maker}{tail}", extra_content=extra)
+    return replace(call, id=marked_id(call.id, maker, signature_of(call.extra_content)), extra_content=extra)
 
 
 def signature_of(extra_content: Any) -> str | None:
@@ -111,8 +172,12 @@ def signature_of(extra_content: Any) -> str | None:
 def _marked_block(block: JsonObject, maker: str) -> JsonObject:
     field = _SIGNED.get(str(block.get("type")))
     if field and isinstance(block.get(field), str):
-        return {**block, field: f"emg.{maker}.{block[field]}"}
+        return {**block, field: _mark(block[field], maker)}
     return {**block, MAKER: maker}
+
+
+def _mark(signature: Any, maker: str) -> str:
+    return f"emg.{maker}.{signature}"
 
 
 def _message(message: JsonObject, makes: frozenset[str], maker: str) -> JsonObject:
@@ -201,7 +266,8 @@ def _native_turn(turn: Any, maker: str) -> Any:
     kept: list[Any] = []
     for block in content:
         if isinstance(block, Mapping) and block.get("type") in _SIGNED:
-            kept += own_blocks([block], maker, untagged=not makers or makers == {maker})
+            if read_reasoning(block) is None:  # else another provider's: one without a signature is refused
+                kept += own_blocks([block], maker, untagged=not makers or makers == {maker})
         elif found := read_id(_id_of(block)):
             kept.append({**block, ("id" if "id" in block else "tool_use_id"): found.id})
         else:

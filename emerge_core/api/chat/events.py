@@ -123,13 +123,10 @@ class ChunkStream(EventStream):
             if index not in self._arguments:
                 yield from _whole_call(index, call)
                 continue
-            part: dict[str, Any] = {}
-            if rest := _remainder(call["function"]["arguments"], self._arguments[index]):
-                part["function"] = {"arguments": rest}
-            if "extra_content" in call:
-                part["extra_content"] = call["extra_content"]
-            if part:
-                yield {"tool_calls": [{"index": index, **part}]}, None
+            rest = _remainder(call["function"]["arguments"], self._arguments[index])
+            extra = {"extra_content": call["extra_content"]} if "extra_content" in call else {}
+            if rest or extra:  # with a function in any case: the official client asserts that there is one
+                yield {"tool_calls": [{"index": index, "function": {"arguments": rest}, **extra}]}, None
 
 
 def _whole_call(index: int, call: dict[str, Any]) -> Iterator[tuple[dict[str, Any], None]]:

@@ -10,6 +10,7 @@ from typing import Any
 from emerge_core.api.choices import choices, selected_calls
 from emerge_core.api.messages.parse import KIND, MessageParams
 from emerge_core.api.trace_object import TraceLevel, emerge_object
+from emerge_core.providers.state import reasoning_block
 from emerge_core.types import Completion, Decision, ToolCall, Trace, Usage
 
 Json = dict[str, Any]
@@ -64,7 +65,7 @@ def thinking_of(completion: Completion) -> list[Json]:
     if completion.thinking_blocks:
         return [dict(block) for block in completion.thinking_blocks]
     if completion.reasoning_content:
-        return [{"type": "thinking", "thinking": completion.reasoning_content, "signature": ""}]
+        return [dict(reasoning_block(completion.reasoning_content, completion.maker))]
     return []
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
+from emerge_core.providers.state import MAKER, read_reasoning
 
 _ROLES = ("user", "assistant", "system")
 _THINKING = ("thinking", "redacted_thinking")
@@ -72,14 +73,13 @@ def _assistant(content: list[Any], place: str, called: set[str]) -> Iterator[Mes
     message: Message = {"role": "assistant", "content": _joined(parts)}
     if calls:
         message["tool_calls"] = calls
-    if thinking:
-        message["thinking_blocks"] = thinking
-        unsigned = [block for block in thinking if block["type"] == "thinking" and not block.get("signature")]
-        if unsigned:  # another provider's reasoning, as `encode` writes it
-            message["reasoning_content"] = "".join(str(block.get("thinking", "")) for block in unsigned)
-            message["thinking_blocks"] = [block for block in thinking if block not in unsigned]
-            if not message["thinking_blocks"]:
-                del message["thinking_blocks"]
+    reasoning = [found for block in thinking if (found := read_reasoning(block))]
+    if reasoning:  # another provider's, as `encode` writes it
+        message["reasoning_content"] = "".join(said for said, _ in reasoning)
+        if maker := reasoning[0][1]:
+            message[MAKER] = maker
+    if signed := [block for block in thinking if not read_reasoning(block)]:
+        message["thinking_blocks"] = signed
     if parts or calls:
         yield message
 

@@ -107,10 +107,12 @@ class Anthropic:
             wire = to_wire(model, request, refused, self._billing)
             return wire, wire.sent
 
+        streamed: list[str] = []  # the arguments of the calls
+
         async def send(wire: Wire) -> Reply:
             if emit is None:
                 return await post(self._client, _PATH, wire.body, scrub=self._scrub, headers=wire.headers)
-            assembly = Assembly(on_loop(emit), self._scrub)
+            assembly = Assembly(on_loop(emit), self._scrub, native=request.native is not None)
             body = {**wire.body, "stream": True}
             limits = await stream(
                 self._client,
@@ -120,11 +122,15 @@ class Anthropic:
                 headers=wire.headers,
                 into=assembly,
             )
-            return Reply(assembly.reply(), limits, assembly.content.logprobs >= SOME)
+            reply = assembly.reply()
+            streamed[:] = assembly.arguments()
+            return Reply(reply, limits, assembly.content.logprobs >= SOME)
 
         wire, reply, attempts = await self.refusals.ask(model, prepare, send)
         completion = await off_loop(reply.large, lambda: from_wire(reply.body, wire, attempts=attempts))
-        return replace(completion, rate_limits=reply.rate_limits)
+        calls = zip(completion.tool_calls, streamed, strict=False)
+        as_streamed = tuple(replace(call, arguments=text) if text else call for call, text in calls)
+        return replace(completion, rate_limits=reply.rate_limits, tool_calls=as_streamed or completion.tool_calls)
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         raise unsupported("Anthropic has no embeddings")

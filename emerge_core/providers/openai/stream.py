@@ -106,10 +106,10 @@ class Assembly:
             check_calls(len(self._calls))
         arguments = call.take(function_of(fragment))
         self.content.add(arguments)
-        if part := call.delta(self._calls.index(call), arguments):
-            self._emit(Delta(tool_calls=(part,)))
         if isinstance(fragment.get("extra_content"), Mapping):
             call.extra_content = {**call.extra_content, **fragment["extra_content"]}
+        if part := call.delta(self._calls.index(call), arguments):
+            self._emit(Delta(tool_calls=(part,)))
 
 
 class _Call:
@@ -139,7 +139,13 @@ class _Call:
             return None
         self._announced = True
         call_id = self.id if isinstance(self.id, str) else ""
-        return ToolCallDelta(index=index, id=call_id, name=self._name, arguments="".join(self._arguments))
+        return ToolCallDelta(
+            index=index,
+            id=call_id,
+            name=self._name,
+            arguments="".join(self._arguments),
+            extra_content=self.extra_content,
+        )
 
     def whole(self) -> dict[str, Any]:
         extra = {"extra_content": self.extra_content} if self.extra_content else {}
