@@ -27,6 +27,7 @@ class ProviderKind:
     in_process: bool = False  # answers without a network, at no cost
     embeddings: bool = True
     logprobs: bool = True
+    counts_tokens: bool = False  # it counts the tokens of a request, at no cost: see providers.TokenCounter
     catalogue: str | None = None  # its id in the price catalogue
     settings: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
@@ -69,6 +70,7 @@ KINDS: dict[str, ProviderKind] = {
         base_url="https://api.anthropic.com",
         embeddings=False,
         logprobs=False,
+        counts_tokens=True,
         catalogue="anthropic",
         state=frozenset(("thinking_blocks",)),
         chat_path="/v1/messages",

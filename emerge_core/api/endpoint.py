@@ -17,6 +17,7 @@ from emerge_core.api.request_headers import limits_of, trace_level
 from emerge_core.api.trace_object import TraceLevel, emerge_object, response_headers
 from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Limits
+from emerge_core.engine.token_count import TokenCount
 from emerge_core.errors import CLIENT_LEFT, RequestError
 from emerge_core.strategies.routing import serving
 from emerge_core.types import ChatRequest, Decision, EmbeddingRequest, Sink, Trace
@@ -41,6 +42,8 @@ class Engine(Protocol):
     async def embed(
         self, request: EmbeddingRequest, name: str, *, limits: Limits | None = None, request_id: str | None = None
     ) -> tuple[Trace, list[list[float]]]: ...
+
+    async def count_tokens(self, request: ChatRequest, name: str) -> TokenCount | None: ...
 
     def breakers(self) -> Mapping[str, Any]: ...
 

@@ -21,6 +21,7 @@ from emerge_core.config import KeyResolver, ensemble_of, resolve_key
 from emerge_core.config.schema import Config, EnsembleConfig, MemberConfig
 from emerge_core.engine.baseline import baseline_cost
 from emerge_core.engine.final_error import failure_of
+from emerge_core.engine.token_count import TokenCount, count_tokens
 from emerge_core.errors import CLIENT_LEFT, INTERNAL, RequestError
 from emerge_core.fanout import Breakers, Budget, FanOut
 from emerge_core.providers import load_adapters
@@ -149,6 +150,12 @@ class Engine:
 
         trace = await self._recorded(chat, fanout, traced, embedding())
         return trace, found
+
+    async def count_tokens(self, request: ChatRequest, name: str) -> TokenCount | None:
+        """The tokens of the request's input as a member counts them, at no cost; None if none of them can, or if
+        nothing is called `name`."""
+        served_by = serving(self.config, name, request)
+        return None if served_by is None else await count_tokens(self.config, self._pool, served_by, request)
 
     async def _recorded(
         self,

@@ -20,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Engine
+from emerge_core.engine.token_count import TokenCount
 from emerge_core.errors import ConfigError
 from emerge_core.types import ChatRequest, EmbeddingRequest, Trace
 
@@ -124,6 +125,10 @@ class ReloadingEngine(Generic[FoundT]):
     async def embed(self, request: EmbeddingRequest, name: str, **options: Any) -> tuple[Trace, list[list[float]]]:
         async with self._opened() as engine:
             return await engine.embed(request, name, **options)
+
+    async def count_tokens(self, request: ChatRequest, name: str) -> TokenCount | None:
+        async with self._opened() as engine:
+            return await engine.count_tokens(request, name)
 
     async def aclose(self) -> None:
         await self.end()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from emerge_core.types import ChatRequest, Completion, EmbeddingRequest, RateLimits, Sink, Usage
 
@@ -34,4 +34,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Closes the connections."""
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """A provider that counts the tokens of a request without answering it (see `KINDS`)."""
+
+    async def count_tokens(self, model: str, request: ChatRequest, *, timeout_s: float) -> int:
+        """The tokens of the request's input. Raises `UpstreamError`."""
         ...

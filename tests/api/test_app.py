@@ -385,6 +385,7 @@ def test_without_a_config_health_is_degraded_and_all_else_a_503() -> None:
             raise AssertionError("not reached")
 
         embed = run
+        count_tokens = run
 
         def breakers(self) -> Any:
             raise AssertionError("not reached")

@@ -176,6 +176,9 @@ class Scripted:
     async def embed(self, request: Any, name: str, **_: Any) -> tuple[Trace, list[list[float]]]:
         raise AssertionError("nothing here asks for embeddings")
 
+    async def count_tokens(self, request: ChatRequest, name: str) -> None:
+        return None
+
     def breakers(self) -> dict[str, Any]:
         return {"mini": {"state": "open"}}
 

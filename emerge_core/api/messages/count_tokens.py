@@ -9,13 +9,15 @@ from emerge_core import pricing
 from emerge_core.api.body import check_content_type, parse_body, receive_body
 from emerge_core.api.endpoint import Engine, unknown_model
 from emerge_core.api.errors import json_response
+from emerge_core.api.messages.endpoint import with_headers
 from emerge_core.api.messages.parse import read_message
 from emerge_core.api.request_headers import read_limits
 from emerge_core.strategies.routing import serving
 
 
 class CountTokensEndpoint:
-    """Estimates the count from the length of the request, and says so in `emerge.estimated`."""
+    """The count of an Anthropic member, which costs nothing; without one, or if it fails, an estimate from the length
+    of the request. `emerge.estimated` says which."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -27,5 +29,9 @@ class CountTokensEndpoint:
         config = self.engine.config
         if serving(config, params.model, params.request) is None:
             raise unknown_model(config, params.model)
+        counted = await self.engine.count_tokens(with_headers(params, http).request, params.model)
+        if counted is not None:
+            emerge = {"estimated": False, "model": counted.model}
+            return json_response({"input_tokens": counted.input_tokens, "emerge": emerge})
         estimate = pricing.estimate_input_tokens(params.request)
         return json_response({"input_tokens": estimate, "emerge": {"estimated": True}})

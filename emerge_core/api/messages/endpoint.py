@@ -22,17 +22,21 @@ from emerge_core.types import Decision, Trace
 _PASSED_ON = ("anthropic-beta", "anthropic-version")
 
 
+def with_headers(params: MessageParams, http: Request) -> MessageParams:
+    """The parameters with the headers that Anthropic members get, beside the body as it came."""
+    native = params.request.native
+    headers = {name: http.headers[name] for name in _PASSED_ON if name in http.headers}
+    if native is None or not headers:
+        return params
+    return params._replace(request=replace(params.request, native=replace(native, headers=headers)))
+
+
 class MessagesEndpoint(Endpoint[MessageParams]):
     def parse(self, body: Body) -> MessageParams:
         return read_message(body)
 
     def prepare(self, params: MessageParams, http: Request) -> MessageParams:
-        """Anthropic members get the request as it came, with these headers of it."""
-        native = params.request.native
-        headers = {name: http.headers[name] for name in _PASSED_ON if name in http.headers}
-        if native is None or not headers:
-            return params
-        return params._replace(request=replace(params.request, native=replace(native, headers=headers)))
+        return with_headers(params, http)
 
     def reply(self, trace: Trace, decision: Decision, params: MessageParams, level: TraceLevel) -> Response:
         message = message_json(message_id(), trace, decision, params, level)

@@ -46,6 +46,10 @@ from emerge_core.types import (
 
 _URL = str(KINDS["anthropic"].base_url)
 _PATH = "/v1/messages"
+_COUNT_PATH = "/v1/messages/count_tokens"
+_OF_REPLY = frozenset(
+    ["max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "metadata"]
+)  # not counted, so refused
 _VERSION = "2026-10-21"  # of the API
 _SAMPLING_VERSION = "2023-06-01"  # the last one that takes sampling parameters
 _LATER = re.compile(r"claude-(?!instant|[23]|4-(opus|sonnet|haiku)|(opus|sonnet|haiku)-4(?![-.]([7-9]|\d\d)(?!\d)))")
@@ -131,6 +135,19 @@ class Anthropic:
         calls = zip(completion.tool_calls, streamed, strict=False)
         as_streamed = tuple(replace(call, arguments=text) if text else call for call, text in calls)
         return replace(completion, rate_limits=reply.rate_limits, tool_calls=as_streamed or completion.tool_calls)
+
+    async def count_tokens(self, model: str, request: ChatRequest, *, timeout_s: float) -> int:
+        wire = to_wire(model, request, self.refusals.known(model), self._billing)
+        body = {name: value for name, value in wire.body.items() if name not in _OF_REPLY}
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await post(self._client, _COUNT_PATH, body, scrub=self._scrub, headers=wire.headers)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+        counted = reply.body.get("input_tokens")
+        if isinstance(counted, bool) or not isinstance(counted, int):
+            raise bad_response("the upstream's count of tokens is no number")
+        return counted
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         raise unsupported("Anthropic has no embeddings")
