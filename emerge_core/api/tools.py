@@ -11,14 +11,17 @@ from emerge_core.api.fields import Body, boolean, items, mapping, one_of, shown,
 from emerge_core.api.json_schemas import PatternCheck, why_invalid
 from emerge_core.api.limits import MAX_TOOLS, bound_schema
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+LONGEST_NAME = 64  # characters of a name, as OpenAI documents it
 
 
 def read_tools(value: Any) -> tuple[Body, ...]:
     return tuple(tool for tool, _ in functions(value, _nested))
 
 
-def functions(value: Any, find: Callable[[Body, str], tuple[Body, str] | None]) -> Iterator[tuple[Body, Body]]:
+def functions(
+    value: Any, find: Callable[[Body, str], tuple[Body, str] | None], *, longest_name: int = LONGEST_NAME
+) -> Iterator[tuple[Body, Body]]:
     """Each of the tools with its function. `find` returns the function's part of a tool and its place, which differ
     between the surfaces, or None for a tool that is no function."""
     if value is None:
@@ -30,7 +33,7 @@ def functions(value: Any, find: Callable[[Body, str], tuple[Body, str] | None]) 
         if found is None:
             continue
         function, place = found
-        _check_function(function, place, names, patterns)
+        _check_function(function, place, names, patterns, longest_name)
         yield tool, function
 
 
@@ -40,9 +43,9 @@ def _nested(tool: Body, place: str) -> tuple[Body, str]:
     return mapping(tool, "function", place), place
 
 
-def _check_function(function: Body, place: str, names: set[str], patterns: PatternCheck) -> None:
+def _check_function(function: Body, place: str, names: set[str], patterns: PatternCheck, longest_name: int) -> None:
     """`names` holds the names of the functions before this one, whose name is added."""
-    name = _name(function, place)
+    name = read_name(function, place, longest_name)
     if name in names:
         raise invalid(f"{place}.name", f"`{place}.name` {shown(name)} is taken by an earlier tool: rename one.")
     names.add(name)
@@ -95,17 +98,17 @@ def read_response_format(value: Any) -> Body | None:
 
 
 def check_json_schema(wanted: Body, place: str) -> None:
-    _name(wanted, place)
+    read_name(wanted, place)
     boolean(wanted, "strict", f"{place}.strict")
     _check_schema(wanted, "schema", f"{place}.schema", PatternCheck())
 
 
-def _name(body: Body, place: str) -> str:
+def read_name(body: Body, place: str, longest: int = LONGEST_NAME) -> str:
     name = text(body, "name", f"{place}.name")
-    if not _NAME.fullmatch(name):
+    if len(name) > longest or not _NAME.fullmatch(name):
         raise invalid(
             f"{place}.name",
-            f"`{place}.name` must be 1 to 64 letters, digits, underscores or dashes, not {shown(name)}.",
+            f"`{place}.name` must be 1 to {longest} letters, digits, underscores or dashes, not {shown(name)}.",
         )
     return name
 

@@ -18,9 +18,11 @@ from emerge_core.fanout.attempts import Attempt, Attempts, Budget
 from emerge_core.fanout.breaker import Breakers
 from emerge_core.fanout.capabilities import tailor, unfit
 from emerge_core.fanout.ledger import Ledger, PendingCall
+from emerge_core.provider_kinds import KINDS
 from emerge_core.providers import Provider
 from emerge_core.providers.state import DeltaMarks, for_maker, maker_of, marked
 from emerge_core.providers.tool_ids import CallIds, unique
+from emerge_core.providers.tool_names import ToolNames
 from emerge_core.providers.transport.trace_headers import trace_headers
 from emerge_core.telemetry.trace_context import headers_of_call
 from emerge_core.types import (
@@ -263,12 +265,13 @@ class FanOut:
         """One attempt at a chat completion, streamed to the caller if the call is live."""
 
         ids = CallIds(pending.request)
+        names = ToolNames(pending.request, KINDS[pending.attempts.provider.kind].longest_tool_name)
         maker = maker_of(pending.attempts.provider, pending.model)
         marks = DeltaMarks(maker) if self._marks_state_of(pending) else None
 
         def emit(delta: Delta) -> None:
             calls = tuple(map(ids.of_delta, delta.tool_calls)) if pending.live_calls else ()
-            delta = replace(delta, tool_calls=calls)
+            delta = names.restore_delta(replace(delta, tool_calls=calls))
             if marks:
                 delta = marks.of(delta)
             pending.streamed += len(delta.text) + len(delta.refusal) + len(delta.reasoning) + (delta.native is not None)
@@ -281,9 +284,9 @@ class FanOut:
         async def attempt(timeout_s: float) -> Completion:
             provider = self.connect(pending.model.provider)
             name = pending.model.model
-            request = for_maker(pending.request, pending.attempts.provider, maker)
+            request = names.shorten(for_maker(pending.request, pending.attempts.provider, maker))
             if not pending.live:
-                completion = await provider.complete(name, request, timeout_s=timeout_s)
+                completion = names.restore(await provider.complete(name, request, timeout_s=timeout_s))
                 completion = replace(completion, tool_calls=unique(completion.tool_calls, request))
                 return marked(completion, maker) if marks else completion
             try:
@@ -291,7 +294,7 @@ class FanOut:
                 completion = await provider.stream(name, request, timeout_s=most_s, emit=emit)
             except UpstreamError as failure:
                 raise _final(failure) if pending.streamed else failure from None
-            completion = replace(completion, tool_calls=ids.of_calls(completion.tool_calls))
+            completion = replace(completion, tool_calls=ids.of_calls(names.restore(completion).tool_calls))
             return marks.of_whole(completion) if marks else completion
 
         return attempt

@@ -8,6 +8,7 @@ from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, mapping, one_of, shown
 from emerge_core.api.tools import functions
 
+_LONGEST_NAME = 128  # characters of a tool's name, as Anthropic has it
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -21,7 +22,7 @@ def read_tools(value: Any, choice: Any) -> OfferedTools:
     """Tools that Anthropic itself runs or defines (they have a `type` of their own) are offered to its members only.
     An empty list is none. Raises RequestError."""
     tools: list[Body] = []
-    for tool, function in functions(value, _function):
+    for tool, function in functions(value, _function, longest_name=_LONGEST_NAME):
         marks = {"cache_control": tool["cache_control"]} if tool.get("cache_control") is not None else {}
         tools.append({"type": "function", "function": function, **marks})
     wanted = _choice(choice, {tool["function"]["name"] for tool in tools}, some=bool(value))

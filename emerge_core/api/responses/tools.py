@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from emerge_core.api.errors import invalid
-from emerge_core.api.fields import Body, items, one_of, shown, text
+from emerge_core.api.fields import Body, items, one_of, shown
 from emerge_core.api.limits import MAX_TOOLS
-from emerge_core.api.tools import chosen_tool, functions, read_tool_choice
+from emerge_core.api.tools import LONGEST_NAME, chosen_tool, functions, read_name, read_tool_choice
 from emerge_core.types import ToolCall
 
 ADDITIONAL_TOOLS = "additional_tools"  # the type of an input item
+_LONGEST_NAME = 2 * LONGEST_NAME + 2  # characters of a flat name: a namespace's and a tool's
 _OF_FUNCTION = ("name", "description", "parameters", "strict")
 _FREE_TEXT = {
     "type": "object",
@@ -71,7 +72,7 @@ def read_tools(value: Any, input_: Any = None) -> Tools:
         for tool in _flattened(tools, place, custom, namespaces, dropped):
             added[tool["function"].get("name")] = tool
     flat = [tool for tool in flat if tool["function"].get("name") not in added] + [*added.values()]
-    named = functions(flat, lambda tool, _: (tool["function"], tool["place"]))
+    named = functions(flat, lambda tool, _: (tool["function"], tool["place"]), longest_name=_LONGEST_NAME)
     offered = tuple({"type": "function", "function": _given(function)} for _, function in named)
     if dropped and not offered:
         place = "tools[0].type"
@@ -104,17 +105,18 @@ def _flattened(
         if not isinstance(kind, str):
             one_of(kind, ("function",), f"{place}.type")
         if kind == "function":
+            read_name(tool, place)
             yield {"function": tool, "place": place}
         elif kind == "custom":
-            custom.add(text(tool, "name", f"{place}.name"))
+            custom.add(read_name(tool, place))
             yield {"function": _taking_text(tool), "place": place}
         elif kind == "namespace":
-            namespace = text(tool, "name", f"{place}.name")
+            namespace = read_name(tool, place)
             for spot, inner in items(tool.get("tools"), f"{place}.tools", at_most=MAX_TOOLS):
                 if inner.get("type") not in ("function", "custom"):
                     dropped.append(f"{namespace}.{str(inner.get('type'))[:60]}")
                     continue
-                name = text(inner, "name", f"{spot}.name")
+                name = read_name(inner, spot)
                 flat = flat_name(namespace, name)
                 namespaces[flat] = namespace, name
                 if inner["type"] == "custom":

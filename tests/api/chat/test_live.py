@@ -195,7 +195,7 @@ def test_tool_calls_are_streamed_as_they_are_written(http: httpx.Client, engine:
         {"index": 0, "id": "c1", "type": "function", "function": {"name": "add", "arguments": ""}},
         {"index": 0, "function": {"arguments": '{"a"'}},
         {"index": 0, "function": {"arguments": ": 1}"}},
-        {"index": 0, "extra_content": {"google": {"thought_signature": "s"}}},
+        {"index": 0, "function": {"arguments": ""}, "extra_content": {"google": {"thought_signature": "s"}}},
         {"index": 1, "id": "c2", "type": "function", "function": {"name": "sub", "arguments": ""}},
         {"index": 1, "function": {"arguments": "{}"}},
     ]

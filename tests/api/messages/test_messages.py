@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import anthropic
@@ -480,3 +481,23 @@ def test_images_in_results_follow_the_last_of_them(client: anthropic.Anthropic, 
     messages = engine.requests[0].messages
     assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool", "user"]
     assert [part["type"] for part in messages[4]["content"]] == ["image_url", "text"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_names_longer_than_a_provider_takes_are_cut_for_it(
+    through: Any, upstream: Any, says: Any, *, streamed: bool
+) -> None:
+    long = "mcp__server__" + "x" * 100
+    cut = f"{long[:55]}_{sha256(long.encode()).hexdigest()[:8]}"
+    upstream.script = {name: says(None, tool_calls=[(cut, {"a": 1})]) for name in ("a", "b")}
+    url = through("{alone: {members: [a]}, both: {members: [a, b]}}").removesuffix("/v1")
+    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as client:
+        for name in ("alone", "both"):
+            asked: Any = {"model": name, "max_tokens": 50, "messages": [USER], "tools": [{**TOOL, "name": long}]}
+            if streamed:
+                with client.messages.stream(**asked) as stream:
+                    message: Any = stream.get_final_message()
+            else:
+                message = client.messages.create(**asked)
+            assert [(block.name, block.input) for block in message.content] == [(long, {"a": 1})]
+    assert {body["tools"][0]["function"]["name"] for body in upstream.bodies} == {cut}

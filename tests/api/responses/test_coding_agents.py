@@ -187,3 +187,16 @@ def test_images_in_outputs_follow_the_last_of_them(http: httpx.Client, engine: A
         messages = engine.requests[-1].messages
         assert [message["role"] for message in messages[1:5]] == ["assistant", "tool", "tool", "user"]
         assert messages[4]["content"] == [{"type": "image_url", "image_url": {"url": picture["image_url"]}}]
+
+
+def test_a_namespace_and_a_name_may_be_longer_together(http: httpx.Client, engine: Any) -> None:
+    space, name = "s" * 64, "n" * 64
+    assert post(http, tools=[{**GITHUB, "name": space, "tools": [{**RUN, "name": name}]}]).status_code == 200
+    assert engine.requests[0].tools[0]["function"]["name"] == f"{space}__{name}"
+    for tools, param in (
+        ([{**RUN, "name": name + "n"}], "tools[0].name"),
+        ([{**GITHUB, "name": space + "s"}], "tools[0].name"),
+        ([{**GITHUB, "tools": [{**RUN, "name": "a.b"}]}], "tools[0].tools[0].name"),
+    ):
+        reply = post(http, tools=tools)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
