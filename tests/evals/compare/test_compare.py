@@ -172,6 +172,13 @@ def test_what_cannot_be_compared_is_said(recordings: Path) -> None:
         run(recordings, CONFIG, "sum")
 
 
+def test_the_panel_for_function_calls_asks_on_its_disputes_alone() -> None:
+    config = load_config(CONFIGS / "bfcl_tools.yaml")
+    (step,) = config.ensembles["escalating"].escalate
+    assert (step.to, step.below_agreement, step.final) == ("gpt-4o", 0.6, "replace")
+    assert config.ensembles["escalating"].members == config.ensembles["vote"].members
+
+
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings in {RECORDINGS}")
 @pytest.mark.parametrize("task", ["gsm8k", "math_l5", "crux", "mmlu_pro"])
 def test_measured_panels_beat_their_best_member(task: str) -> None:
