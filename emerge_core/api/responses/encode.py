@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from emerge_core.api.choices import choices, logprobs_of, selected_calls
+from emerge_core.api.responses import compaction
 from emerge_core.api.responses.parse import ResponseParams
 from emerge_core.api.responses.state import reasoning_item
 from emerge_core.api.trace_object import TraceLevel, emerge_object
 from emerge_core.errors import RequestError
 from emerge_core.types import Completion, Decision, Trace, Usage
 
-Key = str | int  # of an output item: "reasoning", "message", or the number of a call
+Key = str | int  # of an output item: "reasoning", "message", "compaction", or the number of a call
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -28,7 +29,8 @@ class Frame(NamedTuple):
 
     def item_id(self, key: Key) -> str:
         mark = self.id.removeprefix("resp_")
-        return {"reasoning": f"rs_{mark}", "message": f"msg_{mark}"}.get(str(key)) or f"fc_{mark}{key}"
+        named = {"reasoning": f"rs_{mark}", "message": f"msg_{mark}", "compaction": f"cmp_{mark}"}
+        return named.get(str(key)) or f"fc_{mark}{key}"
 
 
 def frame_of(params: ResponseParams) -> Frame:
@@ -91,6 +93,8 @@ def usage_json(usage: Usage) -> dict[str, Any]:
 
 def _output(frame: Frame, completion: Completion, status: str, streamed: Sequence[Key]) -> list[dict[str, Any]]:
     """The items: those that were streamed in their order, then the others in theirs."""
+    if frame.params.compacts:
+        return [compaction.item(completion, frame.item_id("compaction"))]
     items: dict[Key, dict[str, Any]] = {}
     if reasoning := reasoning_item(completion, frame.item_id("reasoning")):
         items["reasoning"] = reasoning

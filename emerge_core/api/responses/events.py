@@ -43,6 +43,8 @@ class ResponseStream(EventStream):
         return self._opening
 
     def delta_events(self, delta: Delta) -> Iterator[bytes]:
+        if self._frame.params.compacts:
+            return  # the text is packed into an item, whole
         if delta.reasoning:
             yield from self._reasoning_delta(delta.reasoning)
         if delta.text:
@@ -60,6 +62,9 @@ class ResponseStream(EventStream):
                 yield from self._message(item)
             elif item["type"] == "reasoning":
                 yield from self._reasoning(item)
+            elif item["type"] == "compaction":
+                yield from self._open_item("compaction", item)
+                yield self._done(item)
             else:
                 yield from self._call(item)
         yield self._event(f"response.{response['status']}", response=response)

@@ -13,6 +13,7 @@ from emerge_core.api.chat.input import check_audio, check_file, image_url
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, items, mapping, one_of, shown, string, text
 from emerge_core.api.limits import MAX_MESSAGES, MAX_PARTS
+from emerge_core.api.responses import compaction
 from emerge_core.api.responses.state import state_in
 from emerge_core.api.responses.tools import ADDITIONAL_TOOLS, flat_name
 
@@ -28,9 +29,9 @@ _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 # Of tools that ran at another provider, which only its models can read, and what is no message.
 _LEFT_OUT = frozenset(
-    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "compaction"}
+    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", compaction.COMPACTION}
     | {"mcp_list_tools", "mcp_call", "tool_search_call", "tool_search_output"}
-    | {"context_compaction", "configuration_update", ADDITIONAL_TOOLS}
+    | {"context_compaction", "configuration_update", ADDITIONAL_TOOLS, compaction.TRIGGER}
 )
 _ITEMS = ("message", *_CALLS, *_OUTPUTS, "reasoning")
 
@@ -63,11 +64,15 @@ def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
             pictures += images
         elif kind == "reasoning":
             state = state_in(item)
+        elif kind == compaction.COMPACTION and (summary := compaction.summary_message(item)):
+            messages.append(summary)
         if state and messages and messages[-1]["role"] == "assistant":
             messages[-1].update({name: value for name, value in state.items() if name not in messages[-1]})
             state = {}
     if pictures:
         messages.append({"role": "user", "content": pictures})
+    if compaction.is_asked(value):
+        messages.append(compaction.request_message())
     if not any(message["role"] != "system" for message in messages):
         raise invalid("input", "`input` holds no message to answer: send at least one.")
     return tuple(messages)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from emerge_core.api.chat.parse import MAX_TOKENS
 from emerge_core.api.errors import invalid
 from emerge_core.api.fields import Body, boolean, integer, mapping, number, one_of, shown, string, text
+from emerge_core.api.responses.compaction import is_asked
 from emerge_core.api.responses.input import read_input
 from emerge_core.api.responses.tools import Tools, read_choice, read_tools
 from emerge_core.api.tools import check_json_schema
@@ -37,13 +38,15 @@ _OF_SCHEMA = ("name", "description", "schema", "strict")
 
 
 class ResponseParams(NamedTuple):
-    """A parsed body of responses. `repeated` are the settings that the reply repeats."""
+    """A parsed body of responses. `repeated` are the settings that the reply repeats; `compacts` says that the reply is
+    a summary of the conversation."""
 
     model: str
     request: ChatRequest
     stream: bool
     repeated: dict[str, Any]
     tools: Tools
+    compacts: bool = False
 
 
 def read_response(body: Body) -> ResponseParams:
@@ -55,6 +58,9 @@ def read_response(body: Body) -> ResponseParams:
     effort, verbosity = _reasoning_effort(body), _verbosity(body)
     offered = read_tools(body.get("tools"), body.get("input"))
     tools, choice = read_choice(body.get("tool_choice"), offered)
+    compacts = is_asked(body.get("input"))
+    if compacts and tools:
+        choice = "none"  # the tools stay, for prompt caches
     top_logprobs = integer(body, "top_logprobs", 0, 20)
     extra = {name: value for name, value in body.items() if name not in _CONSUMED and value is not None}
     if effort is not None:
@@ -75,7 +81,7 @@ def read_response(body: Body) -> ResponseParams:
         top_logprobs=top_logprobs,
         extra=extra,
     )
-    return ResponseParams(model, request, stream, _repeated(body, effort), offered)
+    return ResponseParams(model, request, stream, _repeated(body, effort), offered, compacts)
 
 
 def _refuse_foreign_fields(body: Body) -> None:

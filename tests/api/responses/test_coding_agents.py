@@ -200,3 +200,30 @@ def test_a_namespace_and_a_name_may_be_longer_together(http: httpx.Client, engin
     ):
         reply = post(http, tools=tools)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_conversation_is_compacted_to_a_summary(url: str, engine: Any, make: Any, *, streamed: bool) -> None:
+    engine.says = [Delta(text="Edit "), Delta(text="a.py next.")]
+    engine.result = make.trace(make.reply("Edit a.py next."), keys=["x"])
+    user: Any = {"role": "user", "content": "Fix a.py"}
+    asked: Any = {"model": "emerge", "input": [user, {"type": "compaction_trigger"}], "tools": [RUN], "store": False}
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        if streamed:
+            with client.responses.stream(**asked) as stream:
+                kinds = [event.type for event in stream]
+                (item,) = stream.get_final_response().output
+            assert kinds[2:] == ["response.output_item.added", "response.output_item.done", "response.completed"]
+        else:
+            (item,) = client.responses.create(**asked).output
+        sent = engine.requests[0]
+        assert (len(sent.tools), sent.tool_choice) == (1, "none")
+        assert [message["role"] for message in sent.messages] == ["user", "user"]
+        assert "summary" in sent.messages[1]["content"]
+        kept: Any = [item.model_dump(exclude_none=True), user]
+        foreign: Any = {"type": "compaction", "encrypted_content": "gAAAA"}
+        engine.says = []
+        client.responses.create(model="emerge", input=[foreign, *kept])
+    first, second = engine.requests[1].messages
+    assert first == {"role": "user", "content": "A summary of the conversation before this point:\n\nEdit a.py next."}
+    assert second == user
