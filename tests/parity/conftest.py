@@ -39,11 +39,15 @@ def emerge(upstream: Any, server: Any) -> Iterator[openai.OpenAI]:
         kind: {"kind": kind, "base_url": upstream.url + ("/v1" if kind == "openai" else "")} for kind in KINDS
     }
     providers["bedrock"]["api_key"] = "env:BEDROCK_KEY"  # signatures have tests of their own
+    for kind in ("openai", "anthropic"):
+        providers[kind]["api_key"] = "env:UPSTREAM_KEY"  # that of the official clients
     models = {kind: {"provider": kind, "model": kind} for kind in KINDS}
     ensembles = {f"only-{kind}": {"members": [kind]} for kind in KINDS}
     ensembles["panel"] = {"members": list(PANEL), "aggregator": "vote", "early_decision": False}  # type: ignore[dict-item]
     config = {"providers": providers, "models": models, "ensembles": ensembles}
-    app = create_app(Engine(parse_config(json.dumps(config), source="test"), environ={"BEDROCK_KEY": "any"}))
+    app = create_app(
+        Engine(parse_config(json.dumps(config), source="test"), environ={"BEDROCK_KEY": "any", "UPSTREAM_KEY": "none"})
+    )
     with (
         server(app, lifespan="on") as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,

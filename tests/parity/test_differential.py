@@ -13,6 +13,8 @@ import httpx
 import openai
 import pytest
 
+from tests.support.wire_format_upstream import SentRequest
+
 KINDS = ("openai", "anthropic", "ollama", "bedrock")
 OPENAI = ("openai",)
 Json = dict[str, Any]
@@ -381,6 +383,7 @@ def test_through_emerge_it_is_the_same(
     upstream.says = {kind: said(**spoken)}
     fields: Any = {"messages": [user()], **shape.fields}
     upstream.bodies.clear()
+    upstream.requests.clear()
 
     expected = bare[kind](fields)
     got = whole(emerge.chat.completions.create(model=f"only-{kind}", **fields))
@@ -395,12 +398,23 @@ def test_through_emerge_it_is_the_same(
         )
     assert got == expected
     assert live == expected
+    if kind in ("openai", "anthropic"):
+        by_sdk, *ours = upstream.requests[kind]
+        assert [request._replace(body={}) for request in ours] == [head_of(by_sdk, ours[0].body)] * 2
     if kind == "openai":
         sent, passed_on, streaming = upstream.bodies["openai"]
         assert passed_on == expected_body(sent)
         assert {name: value for name, value in streaming.items() if not name.startswith("stream")} == expected_body(
             sent
         )
+
+
+def head_of(by_sdk: SentRequest, body: Json) -> SentRequest:
+    """The method, the URL and the headers with which the SDK would send the body."""
+    samples = "anthropic-version" in by_sdk.headers and not {"temperature", "top_p"}.isdisjoint(body)
+    older = {"anthropic-version": "2023-06-01"}  # the newest version knows no sampling parameters
+    headers = {**by_sdk.headers, **(older if samples and by_sdk.url.endswith("/messages") else {})}
+    return by_sdk._replace(headers=headers, body={})
 
 
 def expected_body(sent: Json) -> Json:

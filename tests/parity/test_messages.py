@@ -10,7 +10,7 @@ import anthropic
 import openai
 import pytest
 
-from tests.support.wire_format_upstream import Call, ModelReply, Upstream
+from tests.support.wire_format_upstream import Call, ModelReply, SentRequest, Upstream
 
 Json = dict[str, Any]
 
@@ -183,6 +183,7 @@ def seen(message: Any) -> Seen:
 def test_through_emerge_a_message_is_the_same(shape: Shape, clients: Any, upstream: Upstream) -> None:
     bare, proxied = clients
     upstream.says = {"anthropic": shape.said}
+    upstream.requests.clear()
     fields: Any = {"max_tokens": 1_000, "messages": [user()], **shape.fields}
     expected = seen(bare.messages.create(model="anthropic", **fields))
     assert seen(proxied.messages.create(model="only-anthropic", **fields)) == expected
@@ -194,6 +195,15 @@ def test_through_emerge_a_message_is_the_same(shape: Shape, clients: Any, upstre
         assert seen(stream.get_final_message()) == streamed
     edges = ("message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop")
     assert [kind for kind in got if kind in edges] == [kind for kind in events if kind in edges]
+    by_sdk, ours, streamed_by_sdk, ours_streamed = upstream.requests["anthropic"]
+    assert ours == expected_request(by_sdk)
+    assert ours_streamed == expected_request(streamed_by_sdk)
+
+
+def expected_request(sent: SentRequest) -> SentRequest:
+    """What our upstream gets: the client's own request, but for what says nothing and what chooses the bill."""
+    left_out = {"service_tier"} | ({"tools"} if not sent.body.get("tools") else set())
+    return sent._replace(body={name: value for name, value in sent.body.items() if name not in left_out})
 
 
 def test_a_refused_request_is_the_upstreams_error(clients: Any, upstream: Upstream) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -54,17 +54,33 @@ def _demand(holds: object, why: str) -> None:
         raise RefusedError(why)
 
 
+HEADERS = ("host", "authorization", "x-api-key", "anthropic-version", "anthropic-beta", "content-type")  # that matter
+
+
+class SentRequest(NamedTuple):
+    """A request as it arrived, with the headers that matter."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str | None]
+    body: Json
+
+
 @dataclass
 class Upstream:
-    """`says[model]` is a `ModelReply`, or a status to fail with. Bodies are kept by model."""
+    """`says[model]` is a `ModelReply`, or a status to fail with. Bodies and requests are kept by model."""
 
     says: dict[str, ModelReply | int] = field(default_factory=dict)
     bodies: dict[str, list[Json]] = field(default_factory=dict)
+    requests: dict[str, list[SentRequest]] = field(default_factory=dict)
     url: str = ""
 
     async def _said(self, request: Request, check: Callable[[Json], None]) -> tuple[Json, ModelReply]:
         body: Json = {"model": request.path_params.get("model"), **await request.json()}
         self.bodies.setdefault(body["model"], []).append(body)
+        self.requests.setdefault(body["model"], []).append(
+            SentRequest(request.method, str(request.url), {name: request.headers.get(name) for name in HEADERS}, body)
+        )
         check(body)
         said = self.says[body["model"]]
         if isinstance(said, int):
