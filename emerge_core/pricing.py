@@ -8,9 +8,11 @@ rate, or stays in it where it has none. The catalogue is a snapshot inside the p
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emerge_core.config.schema import Config, EmbedderConfig, ModelConfig, PriceConfig, ProviderConfig
@@ -18,6 +20,7 @@ from emerge_core.provider_kinds import KINDS
 from emerge_core.types import ChatRequest, Cost, Usage, text_of
 
 if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
     from genai_prices.types import ModelInfo, ModelPrice
 
 MILLION = 1_000_000
@@ -171,6 +174,23 @@ def _catalogued(kind: str, base_url: str | None, model: str, minute: int) -> Rat
     )
 
 
+@lru_cache(maxsize=1)
+def _snapshot() -> DataSnapshot:
+    """The catalogue, read without its package's `__init__`, which imports an HTTP client to fetch newer prices: a
+    third of the whole import, for what nothing here does."""
+    package = "genai_prices"
+    spec = find_spec(package) if package not in sys.modules else None
+    if spec is not None:
+        sys.modules[package] = module_from_spec(spec)
+    try:
+        from genai_prices.data_snapshot import get_snapshot
+
+        return get_snapshot()
+    finally:
+        if spec is not None:
+            del sys.modules[package]  # an import by anybody else runs the `__init__`
+
+
 @lru_cache(maxsize=256)
 def _find(kind: str, base_url: str | None, model: str) -> ModelInfo | None:
     """Finds a model by the address of its API, or by the kind if that is asked at its own address: the same model
@@ -178,11 +198,9 @@ def _find(kind: str, base_url: str | None, model: str) -> ModelInfo | None:
     row = KINDS[kind]
     if row.local or (base_url is None and row.catalogue is None):
         return None
-    from genai_prices.data_snapshot import get_snapshot
-
     provider_id = row.catalogue if base_url is None else None
     try:
-        return get_snapshot().find_provider_model(model.removeprefix("models/"), None, provider_id, base_url)[1]
+        return _snapshot().find_provider_model(model.removeprefix("models/"), None, provider_id, base_url)[1]
     except LookupError:
         return None
 

@@ -148,9 +148,26 @@ def test_the_price_of_the_hour_applies(monkeypatch: pytest.MonkeyPatch, hour: in
 )
 def test_the_catalogue_is_loaded_only_when_it_is_needed(code: str) -> None:
     loaded = subprocess.check_output(
-        [sys.executable, "-c", f"{code}; import sys; print('genai_prices' in sys.modules)"], text=True
+        [sys.executable, "-c", f"{code}; import sys; print([name for name in sys.modules if 'genai_prices' in name])"],
+        text=True,
     )
-    assert loaded.strip() == "False"
+    assert loaded.strip() == "[]"
+
+
+PRICED = """
+import sys
+from emerge_core import pricing
+from emerge_core.config.schema import ModelConfig, ProviderConfig
+price = pricing.list_price(ModelConfig(provider="p", model="gpt-4o"), ProviderConfig(kind="openai"))
+print(price.input > 0, sorted({"httpx2", "httpx", "genai_prices"} & set(sys.modules)))
+import genai_prices
+print(genai_prices.UpdatePrices.__name__)
+"""
+
+
+def test_the_catalogue_brings_no_http_client() -> None:
+    printed = subprocess.check_output([sys.executable, "-c", PRICED], text=True)
+    assert printed.splitlines() == ["True []", "UpdatePrices"]
 
 
 def test_the_catalogue_can_be_loaded_ahead() -> None:

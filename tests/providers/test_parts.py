@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from emerge_core.providers.parts import unfenced
+from emerge_core.providers.parts import unfenced, vectors_of
+from emerge_core.types import UpstreamError
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,28 @@ from emerge_core.providers.parts import unfenced
 )
 def test_a_fence_around_the_whole_is_taken_off(text: str, expected: str) -> None:
     assert unfenced(text) == expected
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1.0, float("nan")]],
+        [[1.0, float("inf")]],
+        [[float("inf"), float("-inf")]],
+        [[]],
+        [["x"]],
+        [None],
+        [[10**400]],
+        [[1.0], [2.0]],
+        None,
+    ],
+)
+def test_vectors_that_would_spoil_a_comparison_are_refused(rows: Any) -> None:
+    with pytest.raises(UpstreamError):
+        vectors_of(rows, 1)
+
+
+def test_vectors_whose_sum_overflows_are_finite() -> None:
+    assert vectors_of([[1.7e308, 1.7e308], [0, 1]], 2) == [[1.7e308, 1.7e308], [0.0, 1.0]]
+    with pytest.raises(UpstreamError):
+        vectors_of([[1.0, 2.0], [1.0]], 2)

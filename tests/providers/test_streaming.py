@@ -123,6 +123,13 @@ def test_a_stream_ends_in_what_a_whole_reply_would_be(exchange: Any, reply: Any,
     assert done.done.body["stream"] is True
 
 
+@pytest.mark.parametrize("size", [1, 10_000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_byte_order_mark_before_a_stream_is_skipped(exchange: Any, reply: Any, kind: str, size: int) -> None:
+    body = b"\xef\xbb\xbf" + WIRES[kind](TEXTS[:2])
+    assert Stream(exchange, kind, reply(reads=cut(body, size))).text == "".join(TEXTS[:2])
+
+
 def test_openai_is_asked_for_usage(exchange: Any, reply: Any) -> None:
     done = Stream(exchange, "openai", reply(reads=[openai(["Hi"])]))
     assert done.done.body["stream_options"] == {"include_usage": True}
