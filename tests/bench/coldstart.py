@@ -48,7 +48,12 @@ models:
   f: {{provider: aws, model: "qwen.qwen3-32b-v1:0", family: qwen}}
 ensembles: {{emerge: {{members: {members}, early_decision: false}}}}
 """
-PANELS = {"OpenAI alone": "[a, b]", "OpenAI, Anthropic, Ollama": "[a, c, d]", "Bedrock alone": "[e, f]"}
+PANELS = {
+    "OpenAI alone": "[a, b]",
+    "OpenAI, Anthropic, Ollama": "[a, c, d]",
+    "those and Bedrock": "[a, c, d, e]",
+    "Bedrock alone": "[e, f]",
+}
 
 
 class Providers(BaseHTTPRequestHandler):
@@ -135,9 +140,13 @@ async def main() -> None:
             "no bytecode": (plain, {}),
             "bytecode (as built)": (task, {}),
             "as built, in stream mode": (task, {"mode": "stream"}),
+            "as built, provisioned": (task, {"kind": "provisioned-concurrency"}),
+            "as built, provisioned, in stream mode": (task, {"mode": "stream", "kind": "provisioned-concurrency"}),
             "as built, from a primed snapshot": (task, {"kind": "snap-start"}),
         }
-        print("| panel | start | init, ms | first request, ms | in all, ms | later requests, ms |")
+        size = sum(file.stat().st_size for file in task.rglob("*") if file.is_file()) / 1e6
+        print(f"The artifact is {size:.0f} MB unzipped.")
+        print("| panel | start | init, ms | first request, ms | a client waits for, ms | later requests, ms |")
         print("|---|---|---|---|---|---|")
         for panel, members in PANELS.items():
             if sys.argv[2:] and panel != sys.argv[2]:
@@ -146,7 +155,7 @@ async def main() -> None:
             for name, (code, options) in variants.items():
                 runs = [await started(code, aws, **options) for _ in range(RUNS)]
                 init, first, later = (statistics.median(run[part] for run in runs) for part in range(3))
-                before = "0 (in the snapshot)" if options.get("kind") else f"{init:.0f}"
+                before = f"{init:.0f}, before any request" if options.get("kind") else f"{init:.0f}"
                 whole = first + (0 if options.get("kind") else init)
                 print(f"| {panel} | {name} | {before} | {first:.0f} | {whole:.0f} | {later:.1f} |", flush=True)
 

@@ -26,7 +26,7 @@ ENDING_S = 2.0  # after it, for their last bytes
 # Longer than clients keep an idle connection (httpx: 5 s), so that none is closed while it is being reused.
 KEEP_ALIVE_S = 75
 HEAD_S = 10.0
-GARBAGE_THRESHOLDS = (10_000, 20, 50)  # the first: objects, some requests' worth
+GARBAGE_THRESHOLDS = (5_000, 10, 20)  # the first: objects, some requests' worth
 UNREAD_S = 30.0
 
 

@@ -82,6 +82,9 @@ async def measure_overhead(
                 await _round(server, up[server.name], upstream, figures, scale)
         for server in compared:
             figures.add(server.name, "resident", up[server.name].resident_mb())
+        ours = next(server for server in compared if server.name == OURS)
+        for _ in range(rounds):
+            await _at_many(ours, up[OURS], figures, scale)
     _print(compared, figures)
     return _limits(figures)
 
@@ -134,12 +137,6 @@ async def _round(server: Server, process: Process, upstream: Process, figures: F
         busy = upstream.cpu_s()
         figures.add(name, "cpu", await _cpu_ms(process, connections, quick, size.quick))
         figures.add(name, "upstream cpu", (upstream.cpu_s() - busy) * 1000 / size.quick)
-        if name == OURS:
-            figures.add(name, "cpu at one", await _cpu_ms(process, alone, quick, size.quick // 2))
-            at_once = max(round(MANY * scale), AT_ONCE)
-            async with clients(process.port, at_once) as many:
-                await ask_many(many, quick, at_once)
-                figures.add(name, "cpu at many", await _cpu_ms(process, many, quick, 2 * at_once))
         await _arrivals(upstream)
         replies = await ask_many(alone, post(PATH, body(server.panel)), size.panel)
         figures.add(name, "panel", *(reply.last_s * 1000 for reply in replies))
@@ -156,6 +153,16 @@ async def _round(server: Server, process: Process, upstream: Process, figures: F
         cpu = await _cpu_ms(process, connections, streamed, size.streams)
         figures.add(name, "chunk", cpu * 1000 / CHUNKS)
     await _arrivals(upstream)
+
+
+async def _at_many(server: Server, process: Process, figures: Figures, scale: float) -> None:
+    """Last, because so many connections take memory that the other servers are not asked for."""
+    quick = post(PATH, body(server.quick))
+    at_once = max(round(MANY * scale), AT_ONCE)
+    async with clients(process.port, 1) as alone, clients(process.port, at_once) as many:
+        figures.add(OURS, "cpu at one", await _cpu_ms(process, alone, quick, at_once // 2))
+        await ask_many(many, quick, at_once)
+        figures.add(OURS, "cpu at many", await _cpu_ms(process, many, quick, 2 * at_once))
 
 
 async def _cpu_ms(process: Process, connections: Sequence[Client], request: bytes, count: int) -> float:
