@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             found.append(check)
             state = f"{check.state:<5}"
             style = STYLES.get(check.state)
-            output.print(f"{output.styled(state, style) if style else state} {check.about:<12} {check.said}")
+            output.print(f"{output.styled(state, style) if style else state} {check.about:<12} {check.finding}")
     output.print(", ".join(f"{states[state]} {state}" for state in ("ok", "warn", "fail", "skip") if states[state]))
     output.figures(found)
     return 1 if states["fail"] else 0

@@ -107,7 +107,7 @@ def differences(deployed: str, text: str, *, source: str) -> list[str]:
 
 
 def _mark(stack: Stack, client: Client) -> None:
-    """Leaves a parameter by which the function tells a deleted config from one that was never pushed."""
+    """Leaves a parameter by which the function can distinguish a deleted config from one that was never pushed."""
     ssm = client("ssm")
     with suppress(ssm.exceptions.ParameterAlreadyExists):
         ssm.put_parameter(

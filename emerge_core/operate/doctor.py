@@ -31,7 +31,7 @@ PROBE: dict[str, Any] = {"messages": [{"role": "user", "content": "Reply with OK
 class Check(NamedTuple):
     about: str
     state: Literal["ok", "warn", "fail", "skip"]
-    said: str
+    finding: str
 
 
 def examine(stack: Stack, client: Client, *, live: bool = True) -> Iterator[Check]:
@@ -75,8 +75,8 @@ def _checked(about: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
 def _stack(stack: Stack) -> Check:
     mode = "stream" if stack.streams else "buffered"
     mode += ", compute managed" if stack.managed else ""
-    said = f"{stack.name} is {stack.status}, {mode}, a request has at most {longest_s(stack):g} s"
-    return Check("stack", "ok" if stack.status in SETTLED else "warn", said)
+    finding = f"{stack.name} is {stack.status}, {mode}, a request has at most {longest_s(stack):g} s"
+    return Check("stack", "ok" if stack.status in SETTLED else "warn", finding)
 
 
 def _config(stack: Stack, client: Client) -> tuple[Config | None, list[Check]]:
@@ -146,13 +146,13 @@ def _function(stack: Stack, client: Client, replies: list[function.Reply]) -> It
     config = reply.body.get("config", {})
     mode, wanted = reply.body.get("response_mode"), "stream" if stack.streams else "buffered"
     if config.get("error"):
-        said = f"version {config.get('version')} serves on, because the last refresh failed: {config['error']}"
-        yield Check("function", "fail", said)
+        finding = f"version {config.get('version')} serves on, because the last refresh failed: {config['error']}"
+        yield Check("function", "fail", finding)
     elif mode != wanted:
         yield Check("function", "fail", f"it answers in mode {mode}, the stack says {wanted}: deploy again")
     elif stack.managed and reply.body.get("compute") != "managed":
-        said = "it answers, but not by the runtime loop: Lambda runs a process for each request (see infra/SCALE.md)"
-        yield Check("function", "fail", said)
+        finding = "it answers, but not by the runtime loop: Lambda runs a process for each request (see infra/SCALE.md)"
+        yield Check("function", "fail", finding)
     else:
         yield Check("function", "ok", f"it answers; config version {config.get('version')} serves")
 
@@ -199,12 +199,14 @@ def _concurrency(stack: Stack, client: Client, config: Config | None) -> Iterato
     slowest = max((each.deadline_s for each in config.ensembles.values()), default=25.0) if config else 25.0
     whose = "reserved for this function" if own is not None else "shared with the account's other functions"
     allows = f"{most / 2:g} requests/s of 2 s each, {most / slowest:.3g} of {slowest:g} s"
-    said = f"{most:g} requests at once ({whose}; the account's limit is {limits['ConcurrentExecutions']:g}): {allows}"
+    finding = (
+        f"{most:g} requests at once ({whose}; the account's limit is {limits['ConcurrentExecutions']:g}): {allows}"
+    )
     if most < FEW:
         fix = "raise ReservedConcurrency" if own is not None else "ask for more at Service Quotas (AWS Lambda)"
-        yield Check("concurrency", "warn", f"{said}; {fix}")
+        yield Check("concurrency", "warn", f"{finding}; {fix}")
     else:
-        yield Check("concurrency", "ok", said)
+        yield Check("concurrency", "ok", finding)
 
 
 def _capacity(stack: Stack, client: Client) -> Iterator[Check]:
@@ -221,14 +223,16 @@ def _capacity(stack: Stack, client: Client) -> Iterator[Check]:
     each = int(stack.parameters.get("ManagedConcurrency", "64"))
     vcpus = int(stack.parameters.get("ManagedMemorySize", "2048")) / 1024
     vcpus /= float(stack.parameters.get("ManagedMemoryPerVCpu", "2"))
-    said = f"{least} to {most} environments of {each} requests at once: {least * each} without scaling"
+    finding = f"{least} to {most} environments of {each} requests at once: {least * each} without scaling"
     if each > PER_VCPU * vcpus:
         advised = f"AWS advises at most {PER_VCPU} per vCPU, and an environment has {vcpus:g}"
-        yield Check("capacity", "warn", f"{said}; {advised}: lower ManagedConcurrency or raise ManagedMemorySize")
+        yield Check("capacity", "warn", f"{finding}; {advised}: lower ManagedConcurrency or raise ManagedMemorySize")
     elif least < ZONES:
-        yield Check("capacity", "warn", f"{said}; fewer than {ZONES} do not cover three zones: ManagedMinEnvironments")
+        yield Check(
+            "capacity", "warn", f"{finding}; fewer than {ZONES} do not cover three zones: ManagedMinEnvironments"
+        )
     else:
-        yield Check("capacity", "ok", said)
+        yield Check("capacity", "ok", finding)
 
 
 THROTTLES = {  # the metric of each reason, and what mends it

@@ -23,7 +23,7 @@ def handler(event: Mapping[str, Any], context: object) -> None:
     status = "Failed"
     try:
         status = "Succeeded" if answers(boto3.client("lambda"), os.environ["NEW_VERSION"]) else "Failed"
-    except Exception as fault:  # whatever it is, CodeDeploy must be told, or it waits for an hour
+    except Exception as fault:  # without a verdict CodeDeploy would wait for an hour
         _log("the check failed", error=type(fault).__name__)
     boto3.client("codedeploy").put_lifecycle_event_hook_execution_status(
         deploymentId=event["DeploymentId"],

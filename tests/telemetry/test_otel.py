@@ -305,3 +305,23 @@ def test_a_missing_package_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog:
     with caplog.at_level("WARNING", logger="emerge"):
         assert open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}) is None
     assert "emerge-llm[otel]" in caplog.text
+
+
+def test_a_judge_has_no_parameters_of_the_caller(panels: Any, upstream: Any, says: Any, receiver: Receiver) -> None:
+    upstream.script = {name: says(f"A long answer that says {name}. " * 30) for name in "ab"}
+    upstream.script["frontier"] = says('{"best": 1}')
+    exporter = open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
+    assert exporter
+    config = panels("{emerge: {members: [a, b], aggregator: {name: judge, judge: frontier}}}")
+
+    async def main() -> None:
+        async with Engine(config, record=exporter.recorder(config)) as engine:
+            await engine.run(ChatRequest.of("Describe the sea.", seed=7))
+
+    asyncio.run(main())
+    assert exporter.flush(30)
+    exporter.close()
+    judge, member = receiver.span("chat frontier"), receiver.span("chat a")
+    assert judge.attributes["emerge.call.role"] == "judge"
+    assert "gen_ai.request.seed" not in judge.attributes
+    assert member.attributes["gen_ai.request.seed"] == 7

@@ -1,6 +1,6 @@
 """How a Converse call can end: every stop reason and every error, each with what it means for us.
 
-The names are those of botocore's service model; a test fails when the model has one that stands here not.
+The names are those of botocore's service model. A test fails if the model has one that is missing here.
 """
 
 from __future__ import annotations

@@ -107,5 +107,7 @@ def _in_a_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
             loop.call_soon_threadsafe(settle, result, failed)
 
     threading.Thread(target=run, name="aws-credentials", daemon=True).start()
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+    future.add_done_callback(
+        lambda done: done.cancelled() or done.exception()
+    )  # marks its error as read: every waiter may have been cancelled
     return future

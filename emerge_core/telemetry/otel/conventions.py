@@ -81,7 +81,7 @@ def call_attributes(call: Call, request: ChatRequest, trace: Trace, config: Conf
     member = call.member
     found: Mapping[str, Any] = {
         **metric_attributes(call, config),
-        **(_parameters(request) if call.role != "embed" else {}),
+        **(_parameters(request) if call.role not in ("embed", "judge") else {}),  # those are asked with their own
         **({"gen_ai.request.temperature": member.temperature} if member and member.temperature is not None else {}),
         "gen_ai.response.finish_reasons": [done.finish_reason] if done.finish_reason else None,
         "gen_ai.usage.input_tokens": usage.input_tokens if usage else None,

@@ -45,7 +45,7 @@ from emerge_core.types import Call, ChatRequest, Trace
 log = logging.getLogger("emerge")
 
 CLOSE_S = 2.0  # for what is still queued when the process ends
-QUIET_S = 60.0  # after a flush that took too long: nobody waits for one
+QUIET_S = 60.0  # without flushes, after one that took too long
 
 _next_span_id: ContextVar[int | None] = ContextVar("next_span_id", default=None)
 _span: ContextVar[Span | None] = ContextVar("span", default=None)
