@@ -255,6 +255,25 @@ def test_what_protobuf_cannot_hold_costs_no_span(panels: Any, disputed: Any, rec
     assert messages[0]["parts"][0]["content"] == "What is ??"
 
 
+def test_no_part_of_an_address_that_may_be_secret_is_exported(panels: Any, disputed: Any, receiver: Receiver) -> None:
+    exporter = open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
+    assert exporter
+    config = panels(PANEL)
+    secret = disputed.url.replace("http://", "http://me:hidden@") + "?token=hidden"
+    up = config.providers["up"].model_copy(update={"base_url": secret, "headers": {"x-key": "hidden"}})
+    config = config.model_copy(update={"providers": {**config.providers, "up": up}})
+
+    async def main() -> None:
+        async with Engine(config, record=exporter.recorder(config)) as engine:
+            await engine.run(ChatRequest.of(PROMPT))
+
+    asyncio.run(main())
+    assert exporter.flush(30)
+    exporter.close()
+    assert receiver.span("chat frontier").attributes["server.address"] == "127.0.0.1"
+    assert "hidden" not in f"{receiver.spans}{receiver.metrics}{receiver.resource}"
+
+
 def test_an_engine_without_the_api_is_traced_too(panels: Any, disputed: Any, receiver: Receiver) -> None:
     exporter = open_telemetry({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
     assert exporter
