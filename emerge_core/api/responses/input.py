@@ -71,10 +71,10 @@ def read_input(value: Any, instructions: str | None) -> tuple[Body, ...]:
             state = {}
     if pictures:
         messages.append({"role": "user", "content": pictures})
-    if compaction.is_asked(value):
-        messages.append(compaction.request_message())
     if not any(message["role"] != "system" for message in messages):
         raise invalid("input", "`input` holds no message to answer: send at least one.")
+    if compaction.is_asked(value):
+        messages.append(compaction.request_message())
     return tuple(messages)
 
 

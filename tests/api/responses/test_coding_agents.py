@@ -227,3 +227,8 @@ def test_a_conversation_is_compacted_to_a_summary(url: str, engine: Any, make: A
     first, second = engine.requests[1].messages
     assert first == {"role": "user", "content": "A summary of the conversation before this point:\n\nEdit a.py next."}
     assert second == user
+
+
+def test_nothing_cannot_be_compacted(http: httpx.Client) -> None:
+    reply = post(http, input=[{"type": "compaction_trigger"}])
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "input")
