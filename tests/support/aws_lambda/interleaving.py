@@ -237,13 +237,24 @@ async def interleave(
     return outcome
 
 
+SIMULATED = """
+providers: {simulated: {kind: simulated}}
+models:
+  sim-a: {provider: simulated, model: sim-a, accuracy: 0.8}
+  sim-b: {provider: simulated, model: sim-b, accuracy: 0.8}
+  sim-c: {provider: simulated, model: sim-c, accuracy: 0.8}
+ensembles: {emerge: {members: [sim-a, sim-b, sim-c], early_decision: false}}
+"""
 QUESTIONS = ("What is {} times 7?", "Is {} even? Yes or no.", "A) {} B) 17. Which is larger?", "Say {} as JSON.")
 
 
 async def replies(folder: Path, count: int, *, mode: str, concurrency: int | None) -> list[Any]:
-    """What a process of the function with the default panel answers to `count` events, `concurrency` at once, or one
-    after the other as on default Lambda. Without what differs from run to run."""
-    environ = {"EMERGE_RESPONSE_MODE": mode}
+    """What a process of the function with a simulated panel answers to `count` events, `concurrency` at once, or one
+    after the other as on default Lambda. Without what differs from run to run: early decisions would, since which
+    call is cancelled depends on timing."""
+    path = folder / "simulated.yaml"
+    path.write_text(SIMULATED)
+    environ = {"EMERGE_CONFIG": str(path), "EMERGE_RESPONSE_MODE": mode}
     if concurrency:
         environ["AWS_LAMBDA_MAX_CONCURRENCY"] = str(concurrency)
     async with runtime(folder, environ=environ) as function:
@@ -258,16 +269,19 @@ async def replies(folder: Path, count: int, *, mode: str, concurrency: int | Non
         return [await one(number) for number in range(count)]
 
 
-VARYING = re.compile(
-    r'"(?:id|created|latency_ms|overhead_ms|x-request-id|openai-processing-ms)": ?(?:"[^"]*"|[\d.e-]+),?'
-)
+VARYING = re.compile(r'"(?:id|created|latency_ms|overhead_ms)": ?(?:"[^"]*"|[\d.e-]+),?')
 
 
 def _constant(taken: PostedReply) -> Any:
+    """Status, headers and the events of a reply, or its whole body."""
     assert taken.error is None
-    whole = [taken.prelude, taken.body.decode().replace('\\"', '"')]
-    events = VARYING.sub("", json.dumps(whole).replace('\\"', '"')).split("\\n\\n")
-    return [each for each in events if "keepalive" not in each]
+    reply = {**taken.prelude, "body": taken.body.decode()} if taken.prelude else taken.json
+    varying = ("x-request-id", "content-length", "openai-processing-ms")
+    headers = {name: value for name, value in reply["headers"].items() if name not in varying}
+    if headers["content-type"].startswith("text/event-stream"):  # those that are known when the first byte is sent
+        headers = {name: value for name, value in headers.items() if not name.startswith("x-emerge-")}
+    events = [each for each in reply["body"].split("\n\n") if each and not each.startswith(":")]
+    return reply["statusCode"], headers, [VARYING.sub("", each) for each in events]
 
 
 async def _change_configs(path: Path, url: str, pause_s: float, outcome: Outcome) -> None:
