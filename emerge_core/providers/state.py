@@ -96,7 +96,8 @@ class DeltaMarks:
         block, part, index = event.get("content_block"), event.get("delta"), event.get("index")
         if isinstance(block, Mapping) and block.get("type") == "tool_use":
             return {**event, "content_block": {**block, "id": marked_id(str(block.get("id")), self._maker)}}
-        if isinstance(block, Mapping) and block.get("type") in _SIGNED and block.get(_SIGNED[str(block["type"])]):
+        field = _SIGNED.get(str(block.get("type"))) if isinstance(block, Mapping) else None
+        if isinstance(block, Mapping) and field and block.get(field):
             self._signed.add(index)
             return {**event, "content_block": _marked_block(block, self._maker)}
         if isinstance(part, Mapping) and part.get("type") == "signature_delta" and index not in self._signed:

@@ -15,7 +15,8 @@ from emerge_core.api.choices import message_of
 from emerge_core.config import parse_config
 from emerge_core.engine.engine import Engine
 from emerge_core.providers import state
-from emerge_core.types import ChatRequest, Completion, ToolCall, Trace
+from emerge_core.providers.state import DeltaMarks
+from emerge_core.types import ChatRequest, Completion, Delta, ToolCall, Trace
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 STAND_IN = "skip_thought_signature_validator"
@@ -254,3 +255,24 @@ def test_the_longest_signature_rides_in_an_id() -> None:
     assert found is not None and found[:2] == ("call_1", "0a1b2c3d")
     assert found.signature is not None
     assert state.signature_of(state._from_id(found.signature)) == signature
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "content_block_start", "index": 0, "content_block": {"type": ["thinking"]}},
+        {"type": "content_block_start", "index": 0, "content_block": 3},
+        {"type": "content_block_delta", "index": 0, "delta": ["signature_delta"]},
+        {"type": "content_block_stop", "index": 0},
+    ],
+)
+def test_an_event_without_state_is_passed_on_as_it_is(event: Any) -> None:
+    assert DeltaMarks("0a1b2c3d").of(Delta(native=event)).native == event
+
+
+def test_live_state_is_marked_once() -> None:
+    marks = DeltaMarks("0a1b2c3d")
+    parts = [{"type": "signature_delta", "signature": piece} for piece in ("ab", "cd")]
+    events = [{"type": "content_block_delta", "index": 0, "delta": part} for part in parts]
+    sent: list[Any] = [marks.of(Delta(native=event)).native for event in events]
+    assert "".join(event["delta"]["signature"] for event in sent) == "emg.0a1b2c3d.abcd"
