@@ -14,7 +14,7 @@ from emerge_core.api.client_watch import ClientGoneError, ServerStoppingError, W
 from emerge_core.api.errors import INTERNAL, STOPPING, error_response, invalid
 from emerge_core.api.fields import Body
 from emerge_core.api.request_headers import limits_of, trace_level
-from emerge_core.api.trace_object import TraceLevel, emerge_object, response_headers
+from emerge_core.api.trace_object import TraceLevel, emerge_object, header_text, response_headers
 from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Limits
 from emerge_core.engine.token_count import TokenCount
@@ -100,7 +100,7 @@ class Endpoint(ABC, Generic[ParamsT]):
             return await self.engine.run(params.request, params.model, limits=limits, request_id=request_id, live=live)
 
         if params.stream:
-            return self.stream(work, params, level, {"x-emerge-ensemble": params.model})
+            return self.stream(work, params, level, {"x-emerge-ensemble": header_text(params.model)})
         return await respond(work, http, level, lambda trace, decision: self.reply(trace, decision, params, level))
 
 

@@ -7,10 +7,11 @@ clients send.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from emerge_core.api.errors import invalid
-from emerge_core.api.fields import Body
+from emerge_core.api.fields import Body, shown
 from emerge_core.errors import RequestError
 
 MAX_BODY = 4_500_000  # bytes: what fits through API Gateway and Lambda with room for the envelope
@@ -30,6 +31,8 @@ MAX_SCHEMA_DEPTH = 64
 MAX_SCHEMA_PARTS = 5_000  # objects and lists in one schema
 MAX_TOOLS_PARTS = 10_000  # objects and lists in all tools of a request
 
+# Unknown fields are passed on by name, named in upstreams' errors, and listed in replies and logs.
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _IMAGE = ("image_url", "input_image")
 
 
@@ -59,6 +62,9 @@ def too_large() -> RequestError:
 def bound_request(body: Body) -> None:
     """Raises RequestError, a 400 with `param`, at the first thing that is too many or too long, in chat
     completions' shape or in responses'. Values of a wrong type are ignored here: the parser refuses them."""
+    for name in body:
+        if not _FIELD.fullmatch(name):
+            raise invalid(None, f"{shown(name)} is not the name of a field: leave it out.")
     images = 0
     for name in ("messages", "input"):
         listed = _list(body.get(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import quote
 
 from emerge_core.answers.json_schema import unchecked_patterns
 from emerge_core.api.choices import Choice, selected_calls, tool_calls_json
@@ -11,10 +12,15 @@ from emerge_core.types import Call, Candidate, ChatRequest, Cost, Trace, Usage
 TraceLevel = Literal["off", "summary", "full"]
 
 
+def header_text(name: str) -> str:
+    """A name as a header's value: what is not plain ASCII is percent-encoded."""
+    return quote(name, safe=" !#$&'()*+,/:;=?@[]~")
+
+
 def response_headers(trace: Trace, picked: list[Choice] | None = None) -> dict[str, str]:
     """The `x-emerge-…` headers, for clients that do not read the body. Costs are US dollars, without exponent."""
     headers = {
-        "x-emerge-ensemble": trace.name,
+        "x-emerge-ensemble": header_text(trace.name),
         "x-emerge-cost-usd": f"{trace.cost.usd:.9f}",
         "x-emerge-degraded": "true" if trace.degraded else "false",
         **_rate_limits(trace),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig
 
+MAX_NAME = 256  # characters of a name that an alias may stand for: it comes back in headers and log lines
+
 
 def resolve_name(config: Config, name: str) -> str | None:
     """The ensemble or model that clients call by `name`; None if there is none.
@@ -13,6 +15,8 @@ def resolve_name(config: Config, name: str) -> str | None:
     """
     if name in config.ensembles or name in config.models:
         return name
+    if len(name) > MAX_NAME or not name.isprintable():
+        return None
     if "*" not in name and name in config.aliases:
         return config.aliases[name]
     matching = [pattern for pattern in config.aliases if "*" in pattern and _matches(pattern, name)]

@@ -52,6 +52,8 @@ _DEMANDS = {  # state of earlier turns that is missing, or that this model canno
     "reasoning_content": re.compile(r"reasoning_content", re.IGNORECASE),
     "thinking": re.compile(r"signature|thinking.{0,40}block|different conversation", re.IGNORECASE),
 }
+_ENVELOPES = ("body", "request", "params")  # what servers put before the name of a parameter
+_NESTED = {"output_config.effort": "effort", "output_config.format": "format"}
 _ROLE = re.compile(r"developer|\brole\b", re.IGNORECASE)
 _ROLE_UNKNOWN = re.compile(r"messages\[?\.?\d*\]?\.role: unknown variant|unexpected message role", re.IGNORECASE)
 
@@ -76,7 +78,9 @@ def refusal_of(error: CallError, sent: Collection[str]) -> Refusal:
             return Refusal(frozenset((name,)), lasting=False)
     if DEVELOPER in sent and _ROLE.search(message):
         return Refusal(frozenset((DEVELOPER,)), lasting=bool(_ROLE_UNKNOWN.match(message)))
-    named = frozenset(name for name in _unsupported(message) if name in sent)
+    named = frozenset(_top_level(name) for name in _unsupported(message))
+    if not named <= set(sent):
+        named = frozenset()  # a client can have made up one of them, commas and all
     param = _known(error.param, sent)
     if error.param is not None and param is None:
         return NONE
@@ -94,9 +98,18 @@ def refusal_of(error: CallError, sent: Collection[str]) -> Refusal:
 
 
 def _known(param: str | None, sent: Collection[str]) -> str | None:
-    """The parameter that an error names, by itself or with its whole path (body.verbosity)."""
-    names = (param, param.rpartition(".")[2]) if param else ()
-    return next((name for name in names if name in sent), None)
+    """The parameter that an error names."""
+    name = _top_level(param) if param else None
+    return name if name in sent else None
+
+
+def _top_level(path: str) -> str:
+    """The parameter at a path such as `body.verbosity`. What stands deeper is a client's own: `metadata.seed` is
+    returned as it is, and is no parameter."""
+    if path in _NESTED:
+        return _NESTED[path]
+    first, dot, rest = path.partition(".")
+    return rest if dot and first in _ENVELOPES else path
 
 
 def _unsupported(message: str) -> list[str]:
@@ -106,7 +119,7 @@ def _unsupported(message: str) -> list[str]:
     for form in _UNSUPPORTED:
         if found := form.match(message):
             names = re.findall(_NAME, found["names"])
-            return [name.strip("\"'`[]").rpartition(".")[2] for name in names if name != "and"]
+            return [name.strip("\"'`[]") for name in names if name != "and"]
     return []
 
 
@@ -117,7 +130,7 @@ def _forbidden(message: str) -> list[str]:
     except ValueError:
         return []
     places = [each.get("loc") for each in errors if isinstance(each, Mapping) and each.get("type") == "extra_forbidden"]
-    return [str(place[-1]) for place in places if isinstance(place, list) and place]
+    return [".".join(map(str, place)) for place in places if isinstance(place, list) and place]
 
 
 class Refusals:

@@ -2,7 +2,8 @@
 
 The upstreams are well, but do what a prompt can make a model or a provider do: refuse the request in words that quote
 it, and reply with arguments nested without end, with a million objects, with megabytes of text. No honest request may
-fail, be degraded, lose a member or a parameter, or take longer than `BOUND_S`, and the server's memory must be flat.
+fail, be degraded, lose a member or a parameter, or take much longer than at a server without such a client, and the
+server's memory must be flat.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +25,8 @@ from tests.fuzz.test_hostile_requests import REQUESTS, chat
 from tests.soak.soak import Account, at, halves, serving
 from tests.support.faults.upstream import BASE, FaultyUpstream, faulty_upstream
 
-BOUND_S = 5.0  # for an honest request, which takes 0.05 s alone
+BOUND_S = 3.0  # by which the slowest honest request may take longer than at a server without a hostile client
+CONTROLS = 2  # clients of that server: other processes may keep this machine busy, too
 PAUSE_S = (0.3, 1.2)  # between two requests of an honest client
 HOSTILE_PAUSE_S = 0.25
 LOST = {"error": {"message": "", "type": "invalid_request_error", "param": None, "code": None}}
@@ -119,10 +120,7 @@ async def honest(number: int, client: httpx.AsyncClient, account: Honest, ends: 
             fault = await ask(name, streams, client, account)
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             fault = repr(error)
-        took = time.monotonic() - began
-        account.seconds.append(took)
-        if fault is None and took > BOUND_S:
-            fault = f"it took {took:.1f} s"
+        account.seconds.append(time.monotonic() - began)
         if fault is not None:
             account.wrong.append(f"an honest request to {name}{' (streamed)' if streams else ''}: {fault}")
 
@@ -204,36 +202,43 @@ async def hostile(client: httpx.AsyncClient, ends: Counter[str], until: float) -
 
 async def main(minutes: float, clients: int) -> int:
     account = Account(warm_up_mb=24.0 if minutes >= 10 else 96.0)  # caches of schemas fill up to their bounds
-    seen, ends = Honest(), Counter[str]()
+    seen, control, ends = Honest(), Honest(), Counter[str]()
     status: dict[str, Any] = {}
     async with faulty_upstream() as upstream:
         upstream.provoked = provoked
-        async with serving(config(upstream), account) as (server, url):
-            async with (
-                httpx.AsyncClient(base_url=url, timeout=120) as enemy,
-                httpx.AsyncClient(base_url=url, timeout=120) as client,
-            ):
-                for name in MEMBERS:  # the first requests import what they need
-                    await ask(name, False, client, Honest())
-                until = time.monotonic() + 60 * minutes
-                await asyncio.gather(
-                    hostile(enemy, ends, until), *(honest(n, client, seen, until) for n in range(clients))
-                )
-                with suppress(httpx.HTTPError):
-                    status = (await client.get("/emerge/status")).json()
-            faults = [fault for fault in account.faults(server, counted=False) if "log:" not in fault]
-    faults += seen.wrong[:10]
+        async with (
+            serving(config(upstream), account) as (server, url),
+            serving(config(upstream), Account(warm_up_mb=0)) as (_, quiet),
+            httpx.AsyncClient(base_url=url, timeout=120) as enemy,
+            httpx.AsyncClient(base_url=url, timeout=120) as client,
+            httpx.AsyncClient(base_url=quiet, timeout=120) as apart,
+        ):
+            for name in MEMBERS:  # the first requests import what they need
+                for each in (client, apart):
+                    await ask(name, False, each, Honest())
+            until = time.monotonic() + 60 * minutes
+            await asyncio.gather(
+                hostile(enemy, ends, until),
+                *(honest(number, client, seen, until) for number in range(clients)),
+                *(honest(number, apart, control, until) for number in range(CONTROLS)),
+            )
+            with suppress(httpx.HTTPError):
+                status = (await client.get("/emerge/status")).json()
+            faults = account.faults(server, counted=False)
+    faults += [*seen.wrong[:10], *control.wrong[:10]]
+    seconds, apart_s = sorted(seen.seconds), sorted(control.seconds)
+    if seconds[-1] > apart_s[-1] + BOUND_S:
+        faults.append(f"an honest request took {seconds[-1]:.1f} s, and {apart_s[-1]:.1f} s without a hostile client")
     if any(status.get(name, "missing") for name in ("breakers", "refused_params")):
         faults.append(f"the hostile client changed what others get: {status}")
     if seen.dropped:
         faults.append(f"honest requests lost parameters: {seen.dropped}")
     if odd := [what for what in ends if what.startswith(("500", "no reply", "Remote", "Read"))]:
         faults.append(f"the hostile client got {odd}")
-    seconds = sorted(seen.seconds)
     print(f"soak: {minutes:g} minutes, {clients} honest clients and a hostile one")
     print(f"  honest requests {len(seconds)}, of which {len(seen.wrong)} went wrong")
-    print(f"  seconds: p50 {at(seconds, 0.5):.3f}, p99 {at(seconds, 0.99):.3f}, longest {seconds[-1]:.3f}")
-    print(f"  mean {statistics.fmean(seconds):.3f}")
+    for what, took in (("beside the hostile client", seconds), ("at a server of their own", apart_s)):
+        print(f"  seconds {what}: p50 {at(took, 0.5):.3f}, p99 {at(took, 0.99):.3f}, longest {took[-1]:.3f}")
     print(f"  hostile requests {sum(ends.values())}: {dict(ends.most_common())}")
     for what, samples in (("memory in MB", account.memory), ("open files", account.files)):
         before, after = halves(samples)
