@@ -88,6 +88,10 @@ def test_the_printed_line_works_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         assert f"config     {tmp_path / 'emerge.yaml'}" in served.said
         assert "ensemble   emerge: a + b + c (default)" in served.said
+        with pytest.raises(urllib.error.HTTPError) as rebound:  # a web page whose name now leads to this machine
+            served.get("/models", host="evil.test")
+        rebound.value.close()
+        assert rebound.value.code == 403
         line = re.findall(r"try\s+(.*)", served.said)[0]
         reply = subprocess.check_output([*shlex.split(line), "-sS", "--noproxy", "*"], text=True, timeout=60)
         answer = json.loads(reply)
