@@ -36,6 +36,13 @@ def content_text(content: Any) -> str | None:
     return None if content is None else text_of(content)
 
 
+def block_text(text: Any) -> str:
+    """The text of a block of content; "" if it has none. Raises UpstreamError if it is not text."""
+    if text is not None and not isinstance(text, str):
+        raise bad_response("the content of the upstream's message is not text")
+    return text or ""
+
+
 def unfenced(text: str) -> str:
     """JSON that was asked for, without the Markdown code fence that models without a JSON mode put
     around it; any other text as it is."""

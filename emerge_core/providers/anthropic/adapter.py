@@ -23,6 +23,7 @@ from emerge_core.providers.anthropic.stream import Assembly
 from emerge_core.providers.errors import Scrubber, bad_response, timed_out, unsupported
 from emerge_core.providers.parts import (
     BILLING_FIELDS,
+    block_text,
     check_calls,
     count,
     function_of,
@@ -357,7 +358,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, attempts: int) -> Completion:
     if not isinstance(content, list) or not all(isinstance(block, Mapping) for block in content):
         raise bad_response("the upstream's reply has no content")
     check_calls(len(content))
-    texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    texts = [block_text(block.get("text")) for block in content if block.get("type") == "text"]
     calls = tuple(_tool_call(block) for block in content if block.get("type") == "tool_use")
     stop_reason, named = reply.get("stop_reason"), reply.get("model")
     text, finish = "".join(texts) if texts else None, _FINISH.get(str(stop_reason), "stop")

@@ -8,7 +8,7 @@ from typing import Any
 
 from emerge_core.providers.anthropic.messages import tool_id
 from emerge_core.providers.errors import Scrubber, bad_response, http_failure, json_object, sent_in_stream
-from emerge_core.providers.parts import check_calls
+from emerge_core.providers.parts import block_text, check_calls
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink, ToolCallDelta
 
@@ -122,12 +122,12 @@ class Assembly:
             self._sink(Delta(text=text, tool_calls=(call,) if call else (), native=native))
 
     def _keep(self, index: Any, text: Any) -> str:
-        """Adds a piece to the block's text or JSON, and returns it; "" if it is none."""
-        if not isinstance(text, str) or not text:
-            return ""
-        self.content.add(text)
-        self._parts[index].append(text)
-        return text
+        """Adds a piece to the block's text or JSON, and returns it. Raises UpstreamError if it is not text."""
+        piece = block_text(text)
+        if piece:
+            self.content.add(piece)
+            self._parts[index].append(piece)
+        return piece
 
     def _take_signature(self, index: Any, text: Any) -> None:
         if isinstance(text, str) and index in self._signatures:

@@ -10,7 +10,7 @@ from emerge_core.providers.bedrock.converse import Wire
 from emerge_core.providers.bedrock.messages import thinking_blocks, tool_use_id
 from emerge_core.providers.bedrock.outcomes import STOP_REASONS, StopReason
 from emerge_core.providers.errors import bad_response
-from emerge_core.providers.parts import count, unfenced, whole_usage
+from emerge_core.providers.parts import block_text, count, unfenced, whole_usage
 from emerge_core.types import Completion, JsonObject, ToolCall, Usage
 
 
@@ -24,7 +24,7 @@ def from_wire(reply: JsonObject, wire: Wire, *, model: str, attempts: int) -> Co
     stop = STOP_REASONS.get(str(reply.get("stopReason")), StopReason("stop"))
     if stop.finish is None:
         raise bad_response(stop.what, provoked=True)
-    texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
+    texts = [block_text(block["text"]) for block in content if block.get("text") is not None]
     calls = tuple(_tool_call(block["toolUse"]) for block in content if "toolUse" in block)
     thoughts = thinking_blocks(content)
     text, finish = "".join(texts) if texts else None, stop.finish

@@ -10,7 +10,7 @@ from botocore.eventstream import EventStreamBuffer, ParserError
 
 from emerge_core.providers.bedrock.outcomes import failure, message_of
 from emerge_core.providers.errors import Scrubber, bad_response, sent_in_stream
-from emerge_core.providers.parts import check_calls
+from emerge_core.providers.parts import block_text, check_calls
 from emerge_core.providers.transport.content import Content
 from emerge_core.types import Delta, JsonObject, Sink
 
@@ -97,10 +97,11 @@ class Assembly:
         """Text comes without a start event, a tool call with one."""
         if not isinstance(delta, Mapping):
             return
-        if isinstance(delta.get("text"), str):
-            self._part(index, "text", delta["text"])
-            if delta["text"]:
-                self._emit(Delta(text=delta["text"]))
+        if delta.get("text") is not None:
+            text = block_text(delta["text"])
+            self._part(index, "text", text)
+            if text:
+                self._emit(Delta(text=text))
         elif isinstance(delta.get("toolUse"), Mapping):
             if "toolUse" not in self._blocks.get(index, {}):
                 raise bad_response("the upstream's stream continues a tool call that it did not start")
