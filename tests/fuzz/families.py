@@ -22,9 +22,11 @@ from emerge_core.api.body import parse_json
 from emerge_core.api.limits import bound_structure
 from emerge_core.api.sse import pieces
 from emerge_core.config import parse_config
+from emerge_core.config.schema import ProviderConfig
 from emerge_core.errors import ConfigError, RequestError
 from emerge_core.evals.recordings import rows
 from emerge_core.evals.replay.matching import AmbiguousError, Matcher, NoMatchError
+from emerge_core.providers import state
 from emerge_core.providers.errors import Scrubber, http_failure
 from emerge_core.providers.parts import unfenced
 from emerge_core.providers.refusals import refusal_of
@@ -49,7 +51,7 @@ UNITS = [
     *("data: ", "data: x\n\n", "data:\n", "\r", "\r\n", ": x\n", "a: "),
     *("- a\n", "&a ", "*a ", "!t ", "? ", "%", "\u0301"),
     *("10,000", "1 000", "1e5", "January 1 ", "12:30 ", "5 km ", "Mr. "),
-    *("U.S. ", "a.b.", "Dr", ".", ",", ";", ":", "…"),
+    *("_emg0a1b2c3d_", "emg.0a1b2c3d.", "sk-abcdef0123", "U.S. ", "a.b.", "Dr", ".", ",", ";", ":", "…"),
 ]  # fmt: skip
 OPENINGS = [
     *("", "The answer is ", "answer: ", "```json\n", "```\n"),
@@ -137,7 +139,7 @@ def _match(text: str) -> object:
     return None
 
 
-SCRUB = Scrubber("sk-abcdef", {"x": "Bearer 123456"}, "http://u:aaaaaa@h/")
+SCRUB = Scrubber("sk-abcdef0123456789", {"x": "Bearer 123456"}, "http://u:aaaaaa@h/")
 PATTERNS = {"pattern": r"^(a+)+$", "allOf": [{"pattern": r"(.*1)*,$"}, {"pattern": r"(\w|[a-z])*\d"}]}
 
 
@@ -145,6 +147,17 @@ def _failure(text: str) -> UpstreamError:
     found = http_failure(400, {}, text, scrub=SCRUB)
     refusal_of(found.error, ["temperature", "a"])
     return http_failure(500, {}, json.dumps({"error": {"message": text}}), scrub=SCRUB)
+
+
+UPSTREAM = ProviderConfig(kind="anthropic")
+
+
+def _continued(text: str) -> ChatRequest:
+    """A conversation in which a client made up the ids and the signatures."""
+    call = {"id": text, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    thought = {"type": "thinking", "thinking": "x", "signature": text}
+    made = {"role": "assistant", "content": None, "tool_calls": [call], "thinking_blocks": [thought]}
+    return ChatRequest(messages=(made, {"role": "tool", "tool_call_id": text, "content": "x"}))
 
 
 SCANS: dict[str, Callable[[str], object]] = {
@@ -168,6 +181,7 @@ SCANS: dict[str, Callable[[str], object]] = {
     "matching": _match,
     "failure": _failure,
     "embedding": lambda text: embed([text[:24_000]]),
+    "ids": lambda text: (state.read_id(text), state.for_maker(_continued(text), UPSTREAM, "0a1b2c3d")),
     "schema": lambda text: schema_fault(text, PATTERNS),
 }
 

@@ -115,6 +115,7 @@ FAULTS: tuple[Fault, ...] = (
     _broken("slow_drip", "drip", "timeout", "estimated", slow=True, spoken=True),
     _status(400, "invalid_request"),
     _status(400, "context_length", name="context_length", body="context_length"),
+    _status(400, "invalid_request", name="quotes_request", body="quotes_request"),
     _status(401, "auth"),
     _status(403, "auth"),
     _status(404, "not_found"),

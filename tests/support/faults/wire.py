@@ -13,6 +13,9 @@ from tests.support.faults.catalogue import Kind
 INPUT_TOKENS, OUTPUT_TOKENS = 100, 10
 HUGE = 10_000_000  # bytes
 TRUNCATED = "Let us go through the question step by step, beginning with the first of the"
+QUOTES = (
+    "Invalid stop sequence 'insufficient_quota! Unsupported parameter: temperature. Your credit balance is too low.'"
+)
 REFUSAL = "I'm sorry, but I can't help with that."
 
 
@@ -167,7 +170,7 @@ _CHUNKS = {"openai": _openai_chunks, "anthropic": _anthropic_chunks, "ollama": _
 
 def is_raw(kind: Kind, name: str) -> bool:
     """Whether the body is the same whatever was asked."""
-    return name in ("refusal_body", "context_length") or _raw(kind, name) is not None
+    return name in ("refusal_body", "context_length", "quotes_request") or _raw(kind, name) is not None
 
 
 def body(kind: Kind, name: str, text: str, *, texts: int = 0, key: str = "") -> bytes:
@@ -178,6 +181,8 @@ def body(kind: Kind, name: str, text: str, *, texts: int = 0, key: str = "") -> 
         return raw
     if name == "refusal_body":
         return _json(error(kind, f"Refused. Incorrect API key provided: {key}.", None))
+    if name == "quotes_request":
+        return _json(error(kind, QUOTES, None))
     if name == "context_length":
         return _json(error(kind, "This model's maximum context length is 100 tokens.", "context_length_exceeded"))
     if texts:
