@@ -4,8 +4,8 @@ uvicorn waits for ever for the rest of a request's head, and for a client to rea
 that closes only its sending side for one that is gone. Until the reply begins, both look the same from here; so a
 probe is sent, which a client skips if it is there and which resets the connection if it is not.
 
-A request beyond those that the process answers at once is refused here, before the application sees it: a refusal
-then costs a tenth of an answer, and the requests in progress keep their speed.
+A request beyond those that the process answers at once is refused here, before the application sees it, so that the
+requests in progress keep their speed.
 """
 
 from __future__ import annotations

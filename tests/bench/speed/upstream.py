@@ -57,7 +57,8 @@ def _chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
 
 REPLY = _whole(json.dumps(_REPLY).encode())
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-PIECE = _chunk({"content": " word"})
+WORD = b"word"  # each piece of a stream has it, and nothing else does
+PIECE = _chunk({"content": f" {WORD.decode()}"})
 END = _chunk({}, "stop") + _event(b"[DONE]") + b"0\r\n\r\n"
 
 arrivals: list[float] = []
