@@ -142,6 +142,11 @@ class Environment:
             if self._otel and not self._concurrency:  # before the environment is frozen
                 await asyncio.to_thread(self._otel.flush, min(FLUSH_S, invocation.left_s))
 
+    async def close(self) -> None:
+        """After the last request: sends what telemetry is left."""
+        if self._otel:
+            await asyncio.to_thread(self._otel.flush, FLUSH_S)
+
     @asynccontextmanager
     async def invocation(self, event: Any, context: Any) -> AsyncIterator[None]:
         self.enter(event, context)

@@ -363,6 +363,7 @@ async def main() -> None:
         await environment.warm()
     try:
         await loop.run()
+        await environment.close()
     except RuntimeApiError as error:  # Lambda starts the environment anew
         log.error("runtime ends", extra={"reason": str(error)})
         sys.exit(1)

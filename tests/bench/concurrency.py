@@ -106,6 +106,7 @@ async def measure(folder: Path, port: int, at_once: int, wait_s: float, seconds:
     }
     question = {"model": "emerge", "messages": [{"role": "user", "content": "What is 6 times 7?"}]}
     added: list[float] = []
+    answered = 0
     began = time.perf_counter()
     stub = RuntimeStub(concurrency=at_once, deadline_s=60)
     async with runtime(folder, stub, environ=environ) as function:
@@ -119,6 +120,7 @@ async def measure(folder: Path, port: int, at_once: int, wait_s: float, seconds:
         idle_mb = memory_mb(pid, "VmRSS")
 
         async def client(number: int) -> None:
+            nonlocal answered
             await asyncio.sleep(wait_s * number / at_once)
             while time.perf_counter() < ends:
                 sent = time.perf_counter()
@@ -127,6 +129,7 @@ async def measure(folder: Path, port: int, at_once: int, wait_s: float, seconds:
                 reply = taken.json if mode == "stream" else json.loads(taken.json["body"])
                 assert reply["choices"][0]["message"]["content"] == "The answer is 42."
                 del stub.taken[taken.id]
+                answered += 1
                 if sent > warm:
                     added.append((took_s - wait_s) * 1000)
 
@@ -142,6 +145,7 @@ async def measure(folder: Path, port: int, at_once: int, wait_s: float, seconds:
             "idle_mb": idle_mb,
             "peak_mb": memory_mb(pid, "VmHWM"),
             "cpu_share": used / (time.perf_counter() - began),
+            "cpu_ms": 1000 * used / answered,
         }
 
 
@@ -178,7 +182,7 @@ def main() -> None:
     print(f"  {len(added)} requests, {given.mode}, at most {many['most_open']} open")
     print(f"  added: p50 {cuts[49]:.1f} ms, p95 {cuts[94]:.1f}, p99 {cuts[98]:.1f}, most {added[-1]:.1f}")
     print(f"  resident: {many['idle_mb']:.0f} MB before the first request, {many['peak_mb']:.0f} MB at most")
-    print(f"  processor: {100 * many['cpu_share']:.0f} % of the core")
+    print(f"  processor: {100 * many['cpu_share']:.0f} % of the core, {many['cpu_ms']:.1f} ms a request")
     processes = given.at_once * one["peak_mb"]
     print(
         f"a process for each, as the managed runtime: {one['peak_mb']:.0f} MB × {given.at_once} = {processes:,.0f} MB"
