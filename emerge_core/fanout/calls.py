@@ -264,9 +264,10 @@ class FanOut:
     def _answer(self, pending: PendingCall) -> Attempt:
         """One attempt at a chat completion, streamed to the caller if the call is live."""
 
-        ids = CallIds(pending.request)
         names = ToolNames(pending.request, KINDS[pending.attempts.provider.kind].longest_tool_name)
         maker = maker_of(pending.attempts.provider, pending.model)
+        own = for_maker(pending.request, pending.attempts.provider, maker)
+        ids = CallIds(own)  # which compares ids without marks, as providers make them
         marks = DeltaMarks(maker) if self._marks_state_of(pending) else None
 
         def emit(delta: Delta) -> None:
@@ -284,7 +285,7 @@ class FanOut:
         async def attempt(timeout_s: float) -> Completion:
             provider = self.connect(pending.model.provider)
             name = pending.model.model
-            request = names.shorten(for_maker(pending.request, pending.attempts.provider, maker))
+            request = names.shorten(own)
             if not pending.live:
                 completion = names.restore(await provider.complete(name, request, timeout_s=timeout_s))
                 completion = replace(completion, tool_calls=unique(completion.tool_calls, request))

@@ -178,6 +178,7 @@ def test_ten_turns_with_another_winner_each(surface: Loop, strategy: str, *, str
     winners = [next(call["model"] for call in turn["calls"] if call["id"] in turn["selected"]) for turn in turns]
     assert winners == [names[turn % len(names)] for turn in range(TURNS)]
     assert upstream.refusals == []
+    assert len(set(upstream.call_ids)) == len(upstream.call_ids)
     assert [call["attempts"] for turn in turns for call in turn["calls"]] == [1] * sum(len(t["calls"]) for t in turns)
     for model in upstream.models.values():
         asked = TURNS if strategy == "vote" else winners.count(model.name)

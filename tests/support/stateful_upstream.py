@@ -86,6 +86,15 @@ class Upstream:
             return _refused(model, {"type": "error", "error": error})
         return _streamed(_events(reply)) if body.get("stream") else JSONResponse(reply)
 
+    @property
+    def call_ids(self) -> list[str]:
+        """The ids of the calls in the longest conversation that was sent."""
+        longest = max((sent for model in self.models.values() for sent in model.sent), key=len)
+        calls = [call for message in longest if isinstance(message, dict) for call in message.get("tool_calls") or ()]
+        blocks = [block for turn in longest if isinstance(turn, dict) for block in turn.get("content") or ()]
+        uses = [block for block in blocks if isinstance(block, dict) and block.get("type") == "tool_use"]
+        return [each["id"] for each in (*calls, *uses)]
+
     def _model(self, body: Json) -> Model:
         return self.models[next(name for name, model in MODELS.items() if model == body["model"])]
 
