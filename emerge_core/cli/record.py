@@ -60,6 +60,14 @@ def add(parsers: Parsers) -> None:
         help="log lines of an emerge with `trace: full` and `log_content: true`: sends no request, costs nothing",
     )
     source.add_argument(
+        "--from",
+        dest="logs",
+        metavar="[MODEL=]FILE",
+        nargs="+",
+        help="logs of lm-evaluation-harness, inspect-ai, OpenAI or Anthropic batches, LiteLLM or promptfoo, joined on "
+        "the prompt: sends no request, costs nothing",
+    )
+    source.add_argument(
         "--disputes",
         action="store_true",
         help="ask the config's adjudicators for the disputed questions of the recording in --out",
@@ -116,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
 
     from emerge_core.config import find_config
 
+    if args.logs:
+        return _import_logs(args)
     config, _ = find_config(args.config, os.environ)
     if args.from_traces:
         return _read_traces(args, config)
@@ -147,6 +157,28 @@ def _read_traces(args: argparse.Namespace, config: Config) -> int:
             "member answers every request",
             file=sys.stderr,
         )
+    return 0
+
+
+def _import_logs(args: argparse.Namespace) -> int:
+    from emerge_core.evals.record.imports import import_logs
+    from emerge_core.evals.record.journal import Journal
+    from emerge_core.evals.record.log_formats import LogFile
+    from emerge_core.evals.record.questions import task_name
+
+    files = []
+    for each in args.logs:
+        model, _, path = each.rpartition("=")
+        known = Path(each).is_file()
+        files.append(LogFile(Path(each)) if known else LogFile(Path(path), model or None))
+    with Journal(args.out, task_name(args.task or "logs")) as journal:
+        found = import_logs(files, journal)
+        models = ", ".join(f"{name} {count}" for name, count in found.replies.items()) or "none"
+        print(f"{journal.folder}: {found.questions} questions ({', '.join(found.tools)})")
+        print(f"replies recorded: {models}; {found.known} known before")
+    for reason, times in found.skipped.items():
+        print(f"left out: {times} {reason}", file=sys.stderr)
+    print("models.json has no prices and tiers for these models: add them for costs, and for tune to escalate")
     return 0
 
 
@@ -187,7 +219,7 @@ def _ask(args: argparse.Namespace, config: Config) -> int:
                 report = asyncio.run(record(plan, journal, bar))
             except KeyboardInterrupt:
                 left = _missing(plan, journal)
-                print(f"interrupted: {left} of {missing} answers are missing; the same command goes on")
+                print(f"interrupted: {left} of {missing} answers are missing; the same command resumes")
                 raise
     status = _said(report, missing, plan)
     if not (status or report.stopped):
@@ -300,7 +332,7 @@ def _said(report: Report, missing: int, plan: RecordSettings) -> int:
     if report.stopped:
         print(
             f"stopped at the cost ceiling of {plan.max_cost_usd:g} USD: {missing - report.asked} answers are missing; "
-            f"the same command goes on. Of the next call, {report.stopped}"
+            f"the same command resumes. Of the next call, {report.stopped}"
             + ("" if plan.max_tokens else f" (at {ASSUMED_OUTPUT_TOKENS} output tokens: --max-tokens bounds them)")
         )
     return 1 if report.given_up else 0

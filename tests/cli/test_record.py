@@ -101,7 +101,7 @@ def test_an_interrupted_run_says_what_is_missing_and_goes_on(
     assert running.returncode == 130
     there = rows.read_text().count("\n")
     assert 2 <= there < 8
-    assert f"interrupted: {8 - there} of 8 answers are missing; the same command goes on" in said
+    assert f"interrupted: {8 - there} of 8 answers are missing; the same command resumes" in said
     assert "Traceback" not in faults
     assert main(arguments) == 0
     assert f"8 answers, {there} there, {8 - there} to ask" in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_errors_are_said(arguments: list[str], tmp_path: Path, capsys: pytest.Ca
     assert "sums.jsonl:1: needs `question`" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["record", "--out", str(tmp_path)])
-    assert "one of the arguments --questions --from-traces --disputes is required" in capsys.readouterr().err
+    assert "one of the arguments --questions --from-traces --from --disputes is required" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

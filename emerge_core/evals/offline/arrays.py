@@ -69,10 +69,10 @@ class Answers:
     usable: Booleans
     refused: Booleans  # the reply is a refusal, which a caller gets if nothing is usable
     score: Floats  # 1 right, 0 wrong; of graded replies anything between
-    confidence: Floats  # probability of the answer's tokens; NaN where none was recorded
+    confidence: Floats  # probability of the answer's tokens; NaN if none was recorded
     prompt_tokens: Integers
     tokens: Integers  # of the replies
-    latency_ms: Floats  # NaN where none was recorded
+    latency_ms: Floats  # NaN if none was recorded
     joined: Mapping[int, Booleans]  # by question: which models' short texts contain one another
     offers_tools: Booleans  # (questions,)
     called: Booleans  # usable replies that call tools

@@ -1,4 +1,4 @@
-"""A cascade that stops where two agree, over arrays: the rules of `strategies.cascade` with `order: config`."""
+"""The array form of `strategies.cascade` with `order: config` and `stop: agree`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cascaded(NamedTuple):
 
 
 def cascade(answers: Answers, order: Sequence[int], weights: Sequence[float]) -> Cascaded:
-    """The first two together, then one at a time until two agree; the vote where none do."""
+    """Ask the first two together, then one at a time until two agree; if no two do, vote."""
     rows, weight = np.array(order), np.array(weights)
     voted = vote(answers, order, weights)
     winner = np.where(voted.winner == NOBODY, NOBODY, rows[voted.winner])

@@ -27,7 +27,7 @@ WITH_TOOLS = ChatRequest(messages=({"role": "user", "content": ""},), tools=(TOO
 
 
 class _Said(NamedTuple):
-    """What one reply comes to."""
+    """What one reply says."""
 
     code: int
     tool: int = NO_KEY  # which tools it calls
@@ -55,8 +55,8 @@ def waited(answers: Answers, ensemble: Ensemble) -> Floats | None:
             for place, code in zip(order, _numbered([int(codes[place, question]) for place in order]), strict=True)
         ]
         offers = bool(answers.offers_tools[question])
-        heard = _decided_at(ensemble, kind, offers, tuple(int(place) for place in order), tuple(said))
-        times[question] = latency[order[heard - 1], question] + later[question]
+        landed = _decided_at(ensemble, kind, offers, tuple(int(place) for place in order), tuple(said))
+        times[question] = latency[order[landed - 1], question] + later[question]
     return np.where(np.isnan(latency).any(axis=0), np.nan, times)
 
 

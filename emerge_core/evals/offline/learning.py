@@ -1,8 +1,6 @@
-"""The numbers that an ensemble learns from its own questions: few, and in the config's own fields.
-
-Some hundreds of questions bear no more than a weight, a reliability and a short calibration per
-member. All are shrunk towards what is common, and rounded as they are written.
-"""
+"""The numbers that an ensemble learns from a task's questions: a weight, a reliability and a short calibration per
+member, which is all that some hundreds of questions support. They are shrunk towards the common value, and rounded as
+the config writes them."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ def log_odds(right: Floats, of: int) -> Floats:
 
 
 def reliability(right: Floats, of: int) -> tuple[float, ...]:
-    """Of each member the probability that a reply is right of which nothing else is known."""
+    """The probability that a reply of each member is right, if nothing else is known of the reply."""
     return tuple(np.round((right + 1) / (of + 2), 4).tolist())
 
 

@@ -1,7 +1,7 @@
-"""Who speaks for a panel by `aggregators.confidence`, `adaptive` and `consensus`, for all questions at once.
+"""The array form of `aggregators.confidence`, `adaptive` and `consensus`: whose reply is returned.
 
 As in `voting`, members are rows of the arrays in config order, and `confidence` is (members, questions),
-NaN where a candidate has none.
+NaN if a candidate has none.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def medoid(answers: Answers, members: Sequence[int], weights: Sequence[float], c
 
 def nearest(near: Singles, usable: Booleans, weight: Floats, confidence: Floats) -> Integers:
     """(questions,): the place of the usable reply that is on weighted average most similar to the others."""
-    heard = usable * weight[:, None]
+    voices = usable * weight[:, None]
     others = 1.0 - np.eye(len(weight))
-    company = others @ heard
-    means = np.einsum("ijq,ij,jq->iq", near.astype(np.float64), others, heard) / np.where(company > 0, company, 1.0)
+    company = others @ voices
+    means = np.einsum("ijq,ij,jq->iq", near.astype(np.float64), others, voices) / np.where(company > 0, company, 1.0)
     means[~usable] = -np.inf
     return strongest(usable & (means >= means.max(axis=0) - consensus.TOLERANCE), weight, confidence)
 
@@ -100,7 +100,7 @@ def _surest(among: Booleans, weight: Floats, confidence: Floats) -> Integers:
 
 
 def _decided(answers: Answers, members: Sequence[int], weight: Floats, place: Integers) -> Vote:
-    """That member's reply with the share of the weight that says the same; where no reply is usable, a refusal."""
+    """That member's reply with the share of the weight that says the same; if no reply is usable, a refusal."""
     rows = np.array(members)
     usable, keyed, refused = answers.usable[rows], answers.codes[rows] != NO_KEY, answers.refused[rows]
     own = np.take_along_axis(together(answers, members), place.clip(0)[None, None], axis=0)[0]

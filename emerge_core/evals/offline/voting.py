@@ -1,4 +1,4 @@
-"""A panel's vote over arrays: the rules of `aggregators.vote`, for all questions of a task at once."""
+"""The array form of `aggregators.vote`: a panel's vote on all questions of a task at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOBODY = -1
 
 class Vote(NamedTuple):
     """(questions,): the place in the panel of the member that speaks, or NOBODY; and the agreement, NaN
-    where there are no keys."""
+    if there are no keys."""
 
     winner: Integers
     agreement: Floats
@@ -85,8 +85,8 @@ def _vote_with_tools(answers: Answers, members: Sequence[int], weight: Floats, s
     said = np.take_along_axis(groups, winner.clip(0)[None, None], axis=0)[0]
     silent = ~by_call & answers.offers_tools & (texts & ~keyed).any(axis=0)
     agreed = np.where(silent, writing, weight @ said)
-    heard = keyed.any(axis=0) | silent
-    return Vote(winner, np.where(heard & (winner != NOBODY), agreed / weight.sum(), np.nan))
+    counted = keyed.any(axis=0) | silent
+    return Vote(winner, np.where(counted & (winner != NOBODY), agreed / weight.sum(), np.nan))
 
 
 def strongest(among: Booleans, weight: Floats, confidence: Floats) -> Integers:

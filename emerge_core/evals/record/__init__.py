@@ -1,1 +1,1 @@
-"""Making a recording."""
+"""Makes recordings: asks models, asks adjudicators, reads logs."""

@@ -1,7 +1,7 @@
-"""The models of a config as a recording knows them: under which name, in which tier, how they are asked.
+"""The models of a config as a recording knows them: their names, tiers and temperatures.
 
-The tier says what a search may do with a model: small ones are members of panels, frontier ones are
-asked where a panel disagrees.
+The tier says what a search may do with a model: small ones are members of panels, frontier ones are asked if a panel
+disagrees.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def models_of(config: Config, names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def tiers_of(config: Config) -> dict[str, str]:
-    """By the model's place in the config: members are small; whom ensembles only escalate to, or have as
-    judge or merger, is frontier. A model in no ensemble has none."""
+    """By the model's place in the config: members are small; models that ensembles only escalate to, or have as
+    judge or merger, are frontier. A model in no ensemble has no tier."""
     found: dict[str, str] = {}
     for each in config.ensembles.values():
         asked = (*each.targets, each.aggregator.judge, each.aggregator.merger)
@@ -64,12 +64,12 @@ def upstream_names(config: Config, names: Sequence[str], among: Collection[str])
     """Raises EmergeError for a name that is not `among` the models to record."""
     for name in names:
         if name not in among:
-            raise EmergeError(f"--frontier: {name!r} is none of the models to record: {', '.join(among)}")
+            raise EmergeError(f"--frontier: {name!r} is not one of the models to record: {', '.join(among)}")
     return {config.models[name].model for name in names}
 
 
 def temperature_of(config: Config, name: str) -> float | None:
-    """At which ensembles ask a member. Raises EmergeError where they differ."""
+    """The temperature at which the ensembles ask a member. Raises EmergeError if they differ."""
     found = {
         member.temperature
         for each in config.ensembles.values()

@@ -1,4 +1,4 @@
-"""How fast one provider is asked: calls at once, calls per second, and a pause when it says so."""
+"""The pace at which one provider is asked: concurrent calls, calls per second, and pauses that it asks for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class Gate:
-    """One provider's. Calls start in the order in which they come."""
+    """The gate of one provider. Calls start in the order in which they come."""
 
     def __init__(self, concurrency: int, per_second: float | None = None) -> None:
         self.concurrency = concurrency
@@ -19,7 +19,7 @@ class Gate:
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[None]:
-        """Held for one attempt."""
+        """Hold the gate for one attempt."""
         async with self._slots:
             async with self._turn:
                 await self._wait()
@@ -27,7 +27,7 @@ class Gate:
             yield
 
     def pause(self, seconds: float) -> None:
-        """Start nothing for so long, as after a 429."""
+        """Start no call for so many seconds, as after a 429."""
         self._next = max(self._next, asyncio.get_running_loop().time() + seconds)
 
     async def _wait(self) -> None:

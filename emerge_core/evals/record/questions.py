@@ -1,4 +1,4 @@
-"""Question files: what a user has, as the question rows of a recording.
+"""Reads a user's question file as the question rows of a recording.
 
 JSONL (packed or not) whose rows are questions (`question`, optional `answers`, `choices`, `id`), rows of
 a recording, or requests of one's own application: bodies of chat completions, bare or as `body` or
@@ -20,7 +20,7 @@ from emerge_core.api.chat.parse import read_chat
 from emerge_core.errors import EmergeError, RequestError
 from emerge_core.evals.recordings.recording import Question, prompt_of, read_rows
 
-# What is not part of what a request asks, or may name a person.
+# Fields that do not change what a request asks, or that may name a person.
 _LEFT_OUT = frozenset({"model", "stream", "stream_options", "n", "user", "metadata", "store", "safety_identifier"})
 _ASKED = ("messages", "tools", "tool_choice", "response_format")
 _NUMBER = re.compile(r"[-+]?[$€£]?\d[\d,]*(?:\.\d+)?%?")
@@ -84,7 +84,7 @@ def question_row(place: str, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def request_id(request: Mapping[str, Any]) -> str:
-    """The same for requests that ask the same: parameters of sampling do not count."""
+    """Equal for requests that ask the same: sampling parameters do not count."""
     return f"r-{_hash({name: request[name] for name in _ASKED if name in request})}"
 
 

@@ -273,8 +273,8 @@ def reply_fields(call: Call) -> dict[str, Any]:
     if done.cost.known:
         measured["cost_usd"] = done.cost.usd
     if done.error:
-        told = {"kind": done.error.kind, "status": done.error.status, "message": done.error.message}
-        return {"error": {name: value for name, value in told.items() if value is not None}, **measured}
+        fields_of_error = {"kind": done.error.kind, "status": done.error.status, "message": done.error.message}
+        return {"error": {name: value for name, value in fields_of_error.items() if value is not None}, **measured}
     fields: dict[str, Any] = {"response_text": done.text or "", "finish_reason": done.finish_reason}
     if done.tool_calls:
         calls = [{"id": each.id, "name": each.name, "arguments": each.arguments} for each in done.tool_calls]

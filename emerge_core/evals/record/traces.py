@@ -1,8 +1,8 @@
-"""From the log of a deployed emerge to a recording, without asking anybody again.
+"""Makes a recording of the log of a deployed emerge, without any further call.
 
-With `trace: full` and `log_content: true` the log says what was asked (a `request` line) and what every
-member answered (`call` lines). Read are the lines of the local server and of Lambda, as files: JSON
-lines, with or without a prefix (`aws logs tail`), or the JSON of `aws logs filter-log-events`.
+With `trace: full` and `log_content: true` the log holds each request (a `request` line) and what every member answered
+(`call` lines). The files are logs of the local server or of Lambda: JSON lines, with or without a prefix
+(`aws logs tail`), or the JSON of `aws logs filter-log-events`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ROLES = ("member", "escalation")
 
 @dataclass(slots=True)
 class Found:
-    """What a log held. `mute` are requests whose content was not logged; `cut` are calls that were given
-    up, because the others had decided."""
+    """What a log holds. `mute` counts requests whose content was not logged; `cut` counts calls that were cancelled,
+    because the decision no longer depended on them."""
 
     requests: int = 0
     answers: int = 0
@@ -46,8 +46,8 @@ class _Trace:
 
 
 def keep_traces(paths: Sequence[Path], config: Config, journal: Journal) -> Found:
-    """Append what the logs hold and the journal has not. Models have the config's upstream names. Raises
-    EmergeError where no request was logged with its content."""
+    """Append the replies that the logs hold and the journal does not. Models get the config's upstream names. Raises
+    EmergeError if no request was logged with its content."""
     traces = _traces(paths)
     found = Found(mute=sum(each.seen and each.request is None for each in traces.values()))
     questions = {
@@ -81,7 +81,7 @@ def keep_traces(paths: Sequence[Path], config: Config, journal: Journal) -> Foun
     if not found.requests:
         why = f"{found.mute} requests were logged without their content" if found.mute else "no request was logged"
         raise EmergeError(
-            f"{', '.join(map(str, paths))}: nothing to record: {why}; content is logged where the config says "
+            f"{', '.join(map(str, paths))}: nothing to record: {why}; content is logged if the config says "
             "`trace: full` and `log_content: true`, and by a local server under `emerge serve --log`"
         )
     return found
@@ -107,7 +107,7 @@ def _traces(paths: Iterable[Path]) -> dict[str, _Trace]:
 
 
 def _fields(call: Line) -> dict[str, Any] | None:
-    """The call's part of a row; None where it says nothing of the model: given up, never made, not logged."""
+    """The call's part of a row; None if it says nothing of the model: cancelled, never made, or not logged."""
     measured = {"latency_ms": call.get("latency_ms")}
     if call.get("cost_known"):
         measured["cost_usd"] = call.get("cost_usd")

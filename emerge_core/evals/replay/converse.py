@@ -96,8 +96,8 @@ def _messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     parts += [_image(block["image"]) for block in content if "image" in block]
     calls = [_call(block["toolUse"]) for block in content if "toolUse" in block]
     if parts or calls:
-        told: dict[str, Any] = {"role": message.get("role"), "content": parts}
-        yield told | ({"tool_calls": calls} if calls else {})
+        turn: dict[str, Any] = {"role": message.get("role"), "content": parts}
+        yield turn | ({"tool_calls": calls} if calls else {})
 
 
 def _call(use: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Is a message more than a question?
+"""Whether a message is more than a question.
 
 Benchmark prompts wrap instructions and worked examples around a question, and the recorded answers
 still answer them. A judge's, merger's or reviewer's prompt shows candidate answers beside the
@@ -36,7 +36,7 @@ _LINE_LABEL = re.compile(r"^\W*(?:[^:]{0,40}:|[A-Za-z0-9]{1,2}[.)])?\s*")
 
 
 def normalised(text: str) -> str:
-    """White space does not distinguish prompts."""
+    """The text with single spaces: white space does not distinguish prompts."""
     return " ".join(text.split())
 
 
@@ -63,12 +63,12 @@ def surplus(before: str, after: str, choices: Sequence[str], replies: Iterable[s
 
 
 def shows_answers(text: str) -> bool:
-    """Whether the text presents answers for somebody to judge, compare or merge."""
+    """Whether the text presents answers to be judged, compared or merged."""
     return _JUDGING.search(text) is not None or _labels(text) > 1
 
 
 def system_surplus(system: str, replies: Iterable[str]) -> str | None:
-    """The same for a system prompt, which may say anything, but show no answers."""
+    """What makes a system prompt more than instructions, or None: it may say anything but show answers."""
     if _labels(system) > 1 or re.search(r"\bcandidates?\b|\b(?:impartial|fair) judge\b", system, re.IGNORECASE):
         return "its system prompt shows or announces answers to be judged"
     if _quotes(normalised(system), [normalised(reply) for reply in replies]):
@@ -81,7 +81,7 @@ def _labels(text: str) -> int:
 
 
 def _quotes(text: str, replies: Sequence[str]) -> bool:
-    """Whether the text holds a reply, or a long reply's end, where the answer usually stands."""
+    """Whether the text holds a reply, or the end of a long one, which usually states the answer."""
     if len(text) < QUOTE:
         return False
     return any(

@@ -1,8 +1,8 @@
-"""Which recorded question does a conversation ask?
+"""Finds the recorded question that a conversation asks.
 
-First the whole prompt, then the longest question inside a longer one. A message that is *more* than
-a question has no recorded answer (see `surplus`); one that fits several has no single one. A question
-that is a whole request is known by its fingerprint, and by nothing less.
+The whole prompt is compared first, then the longest question inside a longer message. A message that is *more* than a
+question has no recorded answer (see `surplus`), and one that fits several questions is ambiguous. A question that is a
+whole request is matched by its fingerprint alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ANCHOR = 16  # characters of a question's beginning by which it is looked up
 
 
 class NoMatchError(Exception):
-    """No recorded question is asked; the text says why."""
+    """No recorded question is asked; the message says why."""
 
 
 class AmbiguousError(Exception):
@@ -48,7 +48,7 @@ class _Request(NamedTuple):
 
 
 class Matcher:
-    """Finds the question. `replies(id)` gives the recorded replies to one, to know quotations by."""
+    """Finds the question. `replies(id)` returns the recorded replies to one, so that quotations are recognised."""
 
     def __init__(self, questions: Iterable[Question], replies: Callable[[str], Iterable[str]] = lambda _: ()) -> None:
         self._replies = replies

@@ -1,7 +1,6 @@
 """The replay server: recorded answers behind OpenAI's, Anthropic's, Ollama's and Bedrock's APIs.
 
-It knows questions and replies, never gold answers: those are not even read. One task is served at
-the root, several under `/t/<task>/`.
+It reads questions and replies, never gold answers. One task is served at the root, several under `/t/<task>/`.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ def replay_app(
 
 
 def simulated_latency_s(reply: Reply) -> float:
-    """As recorded, or what so many tokens would have taken."""
+    """As recorded, or else what so many tokens would have taken."""
     if reply.details and reply.details.latency_ms is not None:
         return reply.details.latency_ms / 1000
     return FIRST_TOKEN_S + reply.tokens * TOKEN_S
@@ -180,7 +179,7 @@ async def _json(request: Request) -> Any:
         return json.loads(await request.body())
     except ValueError as error:
         raise RefusedError(400, f"the body is not JSON: {error}", "invalid_json") from error
-    except ClientDisconnect as error:  # a cancelled call: nobody reads the answer
+    except ClientDisconnect as error:  # a cancelled call: the answer would not be read
         raise RefusedError(400, "the client left", "client_left") from error
 
 

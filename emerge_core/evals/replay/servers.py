@@ -1,7 +1,5 @@
-"""Servers for a measurement: the replayed upstreams in a process of their own, the proxy in ours.
-
-Two processes, because on two cores the upstreams' work would otherwise slow what is measured.
-"""
+"""Servers for a measurement: the replayed upstreams in a process of their own, the proxy in this one, so that the
+upstreams' work does not slow what is measured."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ def replaying(directory: Path, *tasks: str, models: Collection[str], speed: floa
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """The URL of an app served on this event loop, gone when the block ends."""
+    """Yields the URL of an app served on this event loop, which ends with the block."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each reply waits for an ACK
         server = _Quiet(_config(app))
@@ -69,7 +67,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
 
 
 class _Quiet(uvicorn.Server):
-    """Leaves signals to whoever runs the measurement."""
+    """Leaves signals to the process that runs the measurement."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -91,7 +89,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 def _replay(
     pipe: Connection[Any, Any], directory: Path, tasks: tuple[str, ...], models: list[str], speed: float
 ) -> None:
-    """The other process: tells its port, or why it has none, and ends with the pipe."""
+    """The other process: sends its port, or why it has none, and ends with the pipe."""
     from emerge_core.evals.recordings.mixture import Mixture
     from emerge_core.evals.recordings.recording import Recordings
     from emerge_core.evals.replay.server import replay_app

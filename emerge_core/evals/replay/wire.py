@@ -272,7 +272,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
 
 
 def _logprobs(answer: Answer) -> list[tuple[str, float]] | None:
-    """The tokens with their log probabilities, where they are asked for and were recorded. Of a letter's
+    """The tokens with their log probabilities, if they are asked for and were recorded. Of a letter's
     sentence the letter alone carries its confidence: the rest of the sentence is certain."""
     details = answer.reply.details
     if answer.wants_logprobs and details and details.logprobs:

@@ -1,6 +1,5 @@
-"""What every plot is drawn on. Colours of Okabe and Ito, and cividis, are told apart by colour-blind people;
-shape or text says again whatever a colour says. The off-screen canvas is used, so no display is needed.
-"""
+"""The canvas of every plot. Colour-blind people can distinguish its colours (those of Okabe and Ito, and cividis), and
+shape or text repeats what a colour says. It is drawn off screen, so no display is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report shows of a scored task, gathered from the arrays before anything is drawn."""
+"""The contents of the report on a scored task, gathered from the arrays before anything is drawn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Curve(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A question on which everybody fails, and how many of them with the same answer."""
+    """A question that every model gets wrong, and how many of them give the same answer."""
 
     question: str
     together: int
@@ -58,7 +58,7 @@ class Contents:
     hidden: int  # models that are not shown
     models: tuple[Spot, ...]
     trios: tuple[Trio, ...]
-    frontier: tuple[Spot, ...]  # panels of three that nothing cheaper beats
+    frontier: tuple[Spot, ...]  # panels of three that no cheaper one beats
     curves: tuple[Curve, ...]
     shared_failures: int
     examples: tuple[Example, ...]
@@ -120,7 +120,7 @@ def _frontier(answers: Answers, trios: Sequence[Trio]) -> tuple[Spot, ...]:
 
 
 def _curve(answers: Answers, row: int) -> Curve | None:
-    """None where hardly any confidence was recorded. Bins hold about equally many questions."""
+    """None if hardly any confidence was recorded. The bins hold about equally many questions."""
     known = ~np.isnan(answers.confidence[row])
     if known.sum() < 5 * BINS:
         return None

@@ -30,8 +30,8 @@ READ = {
     "cost": (
         "What accuracy costs",
         "Each model alone, by its number in the list, and votes of three that no cheaper vote of three beats. Bars "
-        "are 95 % intervals: where two "
-        "overlap widely, this recording does not tell them apart. The votes were picked on these same questions, so "
+        "are 95 % intervals: if two "
+        "overlap widely, this recording does not distinguish them. The votes were picked on these same questions, so "
         "they look a little better than they are.",
     ),
     "gain": (
@@ -46,9 +46,9 @@ READ = {
     ),
     "reliability": (
         "How reliable each model seems",
-        "Nobody checked an answer: the figures follow from who agrees with whom.",
+        "No answer was checked: the figures follow from which models agree.",
     ),
-    "agreement": ("Who agrees with whom", "Of the questions that both answer, the share with the same answer."),
+    "agreement": ("Which models agree", "Of the questions that both answer, the share with the same answer."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Models and panels by cost and accuracy: points with their intervals, numbered beside the points and named apart."""
+"""Models and panels by cost and accuracy: numbered points with their intervals, and a list of names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Spot(NamedTuple):
 
 
 def draw(axes: Any, spots: Iterable[Spot], colour: str, mark: str, label: str, size: float = 6) -> None:
-    """Those of known cost, with their intervals."""
+    """Draw the spots whose cost is known, with their intervals."""
     for spot in spots:
         if isnan(spot.cost):
             continue
@@ -46,8 +46,8 @@ def scale(axes: Any, spots: Iterable[Spot]) -> None:
 def number(
     figure: Any, axes: Any, spots: Sequence[Spot], others: Iterable[Spot], colour: str, *, lowest: bool = False
 ) -> None:
-    """A number beside each spot, where no point and no other number is; beside the axes (at their foot, if
-    `lowest`), whose number it is."""
+    """Put a number beside each spot, clear of points and other numbers, and beside the axes (at their foot, if
+    `lowest`) the list of names."""
     figure.canvas.draw()
     marks = [(spot.cost, 100 * spot.accuracy.value) for spot in (*spots, *others) if not isnan(spot.cost)]
     taken = [axes.transData.transform(mark) for mark in marks]
@@ -69,5 +69,5 @@ def number(
 
 
 def _room(at: Any, taken: Sequence[Any]) -> float:
-    """Pixels to the nearest of what is there."""
+    """The distance in pixels to the nearest of `taken`."""
     return float(min(np.hypot(*(at - other)) for other in taken))

@@ -51,7 +51,7 @@ def tuning_page(tuned: Tuned) -> str:
 
 _READ = (
     "Accuracy on questions that did not choose, by what 1,000 questions cost. Bars are 95 % intervals: if two overlap "
-    "widely, this recording does not tell them apart."
+    "widely, this recording does not distinguish them."
 )
 _METHOD = (
     "The best candidate within each budget, cheapest first. Nested cross-validation, {} folds, {} partitions: each "

@@ -1,4 +1,4 @@
-"""The plot of a tuning: what each budget buys, beside every frontier model and the best member alone."""
+"""The plot of a tuning: what each budget buys, beside the frontier models and the best member alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tuned_plot(tuned: Tuned) -> bytes:
     scatter.draw(axes, points, BLUE, "o", "tuned ensembles (on unseen questions)")
     chosen = tuned.choice
     scatter.draw(axes, [_spot("", chosen.cost, chosen.accuracy)], RED, "*", "the chosen one", size=15)
-    scatter.draw(axes, [_spot("", panel.cost, panel.accuracy)], GREEN, "s", "best panel that asks nobody else")
+    scatter.draw(axes, [_spot("", panel.cost, panel.accuracy)], GREEN, "s", "best panel without a stronger model")
     if again:
         label = f"{again.model} asked {again.times} times"
         scatter.draw(axes, [_spot("", again.cost, again.accuracy)], ORANGE, "^", label)

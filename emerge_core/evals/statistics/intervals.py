@@ -1,7 +1,7 @@
 """95 % intervals of an accuracy, of the difference of two on the same questions, and of means of graded replies.
 
 Small samples decide here: at 30 questions a percentile bootstrap of a paired difference covers 58 to 95 % instead
-of 95, and has no width where two models never differ. So differences of right and wrong use the adjusted interval
+of 95, and has no width if two models never differ. So differences of right and wrong use the adjusted interval
 of D. Bonett and R. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on
 paired data", Journal of Educational and Behavioral Statistics 37, 2012 (one win and one loss are added), with a t
 quantile. Accuracies use Wilson's interval.

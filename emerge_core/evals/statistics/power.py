@@ -1,4 +1,4 @@
-"""How many questions tell two ensembles apart, and what that costs.
+"""How many questions it takes to detect a difference between two ensembles, and what that costs.
 
 Two ensembles answer the same questions; only those on which exactly one of them is right speak for either.
 With d the difference of their accuracies and s the share of such questions, the number needed for a
@@ -43,7 +43,7 @@ def questions_needed(difference: float, disagreement: float, *, alpha: float = A
 
 
 def detectable(questions: int, disagreement: float, *, alpha: float = ALPHA, power: float = POWER) -> float:
-    """The smallest difference that so many questions tell with that power; NaN where they tell none."""
+    """The smallest difference that so many questions detect with that power; NaN if there is none."""
     low, high = 0.0, disagreement
     if questions_needed(high, disagreement, alpha=alpha, power=power).questions > questions:
         return math.nan

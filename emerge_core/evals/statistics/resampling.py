@@ -14,7 +14,7 @@ SEED = 0
 
 
 class Estimate(NamedTuple):
-    """A figure with its 95 % interval; NaN where it is not defined (a model without errors has no phi)."""
+    """A figure with its 95 % interval; NaN if it is not defined (a model without errors has no phi)."""
 
     value: float
     low: float

@@ -83,7 +83,7 @@ def dispute_rules(answers: Answers, candidates: Candidates) -> DisputeRules | No
 def _rules(answers: Answers, settled: list[Design]) -> Iterator[tuple[str, Design]]:
     """The panel alone, and of each kind of rule the one that asks about most disputes."""
     members, size = settled[0].members, len(settled[0].members)
-    yield "nobody: the panel's vote stands", Design(members, ordered_members=True)
+    yield "no model: the panel's vote stands", Design(members, ordered_members=True)
     targets = sorted({design.target for design in settled if design.target is not None})
     for target in targets:
         for final in BLIND:

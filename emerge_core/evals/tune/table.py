@@ -42,7 +42,7 @@ def asks_of(point: Point) -> str:
     """Who is asked after the first round, when, how often, and what becomes of the answer."""
     ensemble = point.ensemble
     if not point.asks:
-        return "nobody else"
+        return "no other model"
     often = f"({100 * point.asked:.1f} %)"
     if ensemble.rule == "cascade":
         return f"{', then '.join(point.to)} if no two agree {often}"
@@ -172,7 +172,9 @@ def controls_rows(tuned: Tuned) -> list[list[str]]:
         what = f"vote of {repeat.model} asked {repeat.times} times"
         rows.append([what, percent(repeat.accuracy), dollars(repeat.cost)])
     panel = controls.panel
-    rows.append([f"best panel that asks nobody else: {name_of(panel)}", percent(panel.accuracy), dollars(panel.cost)])
+    rows.append(
+        [f"best panel without a stronger model: {name_of(panel)}", percent(panel.accuracy), dollars(panel.cost)]
+    )
     rows += [
         [f"frontier model {name}", percent(found), dollars(controls.frontier_cost[name])]
         for name, found in sorted(controls.frontier.items(), key=lambda each: -each[1].value)

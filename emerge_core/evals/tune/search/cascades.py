@@ -1,7 +1,7 @@
-"""Cascades that stop where two agree: members, and behind them the stronger models of a reserve.
+"""Cascades that stop as soon as two agree: members, and after them the stronger models of a reserve.
 
-Two members are asked together, then one model at a time. Where no two agree, the one of greatest
-weight speaks. Only models of known cost take part: a cascade is about nothing else.
+Two members are asked together, then one model at a time. If no two agree, the one of greatest weight speaks. Only
+models of known cost take part, since cost is what a cascade saves.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _of_panel(answers: Answers, facts: Facts, rows: list[int], targets: list[int
                 continue
             later = outcomes.calls - len(rows)
             if not (later % len(rows) == 1 if design.target is not None else later > 0).any():
-                continue  # nobody, or not the target, is ever asked
+                continue  # the later step is never reached
             found = True
             family = Family(
                 np.array([order]), "vote", design.target, design.trusted, design.final, (), design.panel_trusted

@@ -77,8 +77,8 @@ def _outweighed(chunk: Chunk, weights: Floats, voted: Bits, target: int) -> Bits
             ]
         )
 
-    nobody = facts.keyed[target] & ~(with_a | with_b | with_c)
-    apart = with_a | (with_b & heavier(b + mean)) | (with_c & heavier(c + mean)) | (nobody & heavier(mean))
+    alone = facts.keyed[target] & ~(with_a | with_b | with_c)
+    apart = with_a | (with_b & heavier(b + mean)) | (with_c & heavier(c + mean)) | (alone & heavier(mean))
     taken = (
         (apart & ~chunk.grouped[2])
         | (pairs[1, 2] & with_a & ~pairs[0, 1] & mask(a + mean >= b + c))
@@ -161,7 +161,7 @@ class Chunk:
         return outcome
 
     def surest(self) -> list[Bits]:
-        """Of each member, where it is the most confident; the first of several."""
+        """For each member the questions on which it is the most confident; of several the first."""
         surer = self.facts.surer
         left = np.full_like(self.keyed[0], np.iinfo(np.uint64).max)
         wins = []
@@ -177,7 +177,7 @@ class Chunk:
     def escalated(
         self, rule: Rule, trusted: int, right: Bits, asked: Bits, vote: Callable[[int], Bits]
     ) -> Iterator[Scored]:
-        """Every target, by both finals. `vote` gives where the final vote with a target is right."""
+        """Every target, by both finals. `vote` returns the questions on which the final vote with a target is right."""
         facts = self.facts
         flags = facts.blocks.unpack(asked).astype(np.float32)
         spent = flags @ facts.costs[facts.targets].T.astype(np.float32) / facts.blocks.questions

@@ -60,7 +60,7 @@ class Candidates:
 
     @property
     def escalate(self) -> Booleans:
-        """Which of them may ask somebody after the first round: a stronger model, or the panel again."""
+        """Which of them may make calls after the first round, to a stronger model or to the panel again."""
         asks = [each.target is not None or bool(each.reserve) or each.panel_trusted > 0 for each in self.families]
         return np.repeat(asks, self._sizes())
 
