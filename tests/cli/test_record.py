@@ -243,4 +243,4 @@ def test_tiers_are_kept_until_another_is_named(tmp_path: Path, capsys: pytest.Ca
     assert main([*recording, "--frontier", "blue"]) == 0
     assert tiers(tmp_path) == {"sim-red": "mid", "sim-green": "small", "sim-blue": "frontier", "sim-sage": "small"}
     assert main([*recording, "--models", "red", "--frontier", "sage"]) == 2
-    assert "--frontier: 'sage' is none of the models to record: red" in capsys.readouterr().err
+    assert "--frontier: 'sage' is not one of the models to record: red" in capsys.readouterr().err

@@ -83,10 +83,9 @@ class Answers:
     left_out: int = 0  # questions that some of the models did not answer
     sparse: tuple[str, ...] = ()  # models that answered too few questions to be compared
 
-    def equal(self, a: int, b: int, codes: Codes | None = None) -> Booleans:
-        """(questions,): whether two models state the same answer, by `codes` (default: the arrays' own)."""
-        codes = self.codes if codes is None else codes
-        found: Booleans = (codes[a] == codes[b]) & (codes[a] != NO_KEY)
+    def equal(self, a: int, b: int) -> Booleans:
+        """(questions,): whether two models state the same answer."""
+        found: Booleans = (self.codes[a] == self.codes[b]) & (self.codes[a] != NO_KEY)
         for question, matrix in self.joined.items():
             found[question] |= matrix[a, b]
         return found

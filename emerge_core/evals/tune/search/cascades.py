@@ -77,7 +77,7 @@ def _heaviest(facts: Facts, asked: Integers) -> Bits:
 
 
 def _equal(facts: Facts, asked: Integers, a: int, b: int) -> Bits:
-    equal: Bits = facts.equal[asked[:, a], asked[:, b]]
+    equal: Bits = facts.agree[asked[:, a], asked[:, b]]
     return equal
 
 

@@ -1,4 +1,4 @@
-"""What is known of single models and of pairs, as bits: all that the scoring of panels needs."""
+"""Single models and pairs of models as bits: all that the scoring of panels needs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ class Facts:
         self.usable = blocks.pack(answers.usable[self.rows])
         self.right = blocks.pack((answers.right & keyed)[self.rows])
         self.right_replies = blocks.pack(answers.right[self.rows])  # what replaces a panel may be prose
-        count = len(self.rows)
-        self.equal = np.zeros((count, count, self.keyed.shape[1]), dtype=np.uint64)
-        for a, b in combinations(range(count), 2):
-            equal = answers.equal(int(self.rows[a]), int(self.rows[b]), codes)
-            self.equal[a, b] = self.equal[b, a] = blocks.pack(equal[None])[0]
+        self.agree = self._agree(answers)
+        # Where tools are offered, texts agree that no call is to be made if one of the panel's has no key, and never
+        # in a cascade: that depends on the panel, so it is kept which replies are texts, with a key or without.
+        texts = answers.offers_tools & answers.usable & ~answers.called
+        self.stated = blocks.pack((answers.codes != NO_KEY)[self.rows])
+        self.texts = blocks.pack(texts[self.rows])
+        self.keyless_texts = blocks.pack((texts & (answers.codes == NO_KEY))[self.rows])
         self.costs = np.array([answers.costs(int(row)) for row in self.rows])
         self.latency = answers.latency_ms[self.rows]
         self.worthy = self._worthy()
@@ -53,6 +55,15 @@ class Facts:
         everyone = fit(answers, Design(space.members, "confidence"), np.arange(len(answers.questions)))
         sure = np.nan_to_num(confidences(answers, everyone), nan=-1.0)
         self.surer: Bits = np.array([blocks.pack(one[None] >= sure) for one in sure])  # [a, b]: a at least as sure as b
+
+    def _agree(self, answers: Answers) -> Bits:
+        """(models, models, words): where two replies state the same answer."""
+        count = len(self.rows)
+        found = np.zeros((count, count, self.keyed.shape[1]), dtype=np.uint64)
+        for a, b in combinations(range(count), 2):
+            equal = answers.equal(int(self.rows[a]), int(self.rows[b]))
+            found[a, b] = found[b, a] = self.blocks.pack(equal[None])[0]
+        return found
 
     def block_sums(self, scores: Floats) -> Counts | Floats:
         """(n, blocks): sums of (n, questions); whole numbers, unless replies are graded."""

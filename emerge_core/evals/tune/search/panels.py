@@ -118,9 +118,14 @@ class Chunk:
         self.panels = panels
         self.size = panels.shape[1]
         columns = panels.T
-        self.keyed = [facts.keyed[column] for column in columns]
+        self._silent = any_of([facts.keyless_texts[column] for column in columns])  # no call is one answer there
+        self.keyed = [facts.stated[column] | (facts.texts[column] & self._silent) for column in columns]
         self.right = [facts.right[column] for column in columns]
-        self.pairs = {(i, j): facts.equal[columns[i], columns[j]] for i, j in combinations(range(self.size), 2)}
+        self.pairs = {
+            (i, j): facts.agree[columns[i], columns[j]]
+            | (facts.texts[columns[i]] & facts.texts[columns[j]] & self._silent)
+            for i, j in combinations(range(self.size), 2)
+        }
         self.spoken = any_of([facts.usable[column] for column in columns])
         self.ask = any_of(self.keyed) | ~self.spoken  # prose alone has no agreement, and is not escalated
         self._groups = {
@@ -137,7 +142,9 @@ class Chunk:
 
     def joins(self, target: int) -> list[Bits]:
         """Where the target says what a member says."""
-        return [self.facts.equal[target, column] for column in self.panels.T]
+        facts = self.facts
+        silent = facts.texts[target] & (self._silent | facts.keyless_texts[target])
+        return [facts.agree[target, column] | (facts.texts[column] & silent) for column in self.panels.T]
 
     def plurality(self, target: int | None = None) -> Bits:
         """Where the vote is right; of the members, or of them and the target, which stands last."""
