@@ -272,7 +272,7 @@ def test_the_front_page_is_short() -> None:
 
 def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
     """The README assumes real models; here they are simulated."""
-    asking, reading = [line for line in commands(EVALS) if "emerge record" in line]
+    asking, reading, importing, settling = [line for line in commands(EVALS) if "emerge record" in line]
     panel = json.loads((folder / "panel.yaml").read_text()) | {"providers": {"up": {"kind": "simulated"}}}
     (folder / "panel.yaml").write_text(json.dumps(panel))
     (folder / "questions.jsonl").write_text('{"question": "What is 17 * 23?", "answer": 391}\n')
@@ -289,10 +289,21 @@ def test_one_s_own_questions_are_recorded_and_so_is_a_log(folder: Path) -> None:
         {"event": "request", "request_id": "1", "request": {"messages": [{"role": "user", "content": "Hello"}]}},
     ]
     (folder / "emerge.log").write_text("\n".join(map(json.dumps, said)))
-    for line, task in ((asking, "questions"), (reading, "traces")):
+    (folder / "logs").mkdir()
+    for name, number in (("a", 391), ("b", 390)):
+        sample = {"doc_id": 0, "arguments": [["What is 17 * 23?", {}]], "resps": [[f"The answer is {number}."]]}
+        (folder / "logs" / f"samples_{name}.jsonl").write_text(json.dumps(sample))
+    price = {"input": 0, "output": 0}
+    models = {name: {"provider": "up", "model": name, "price": price} for name in ("small", "large", "sage")}
+    escalate = {"to": "sage", "final": "adjudicate"}
+    disputed = {"members": ["small", "large"], "aggregator": "vote", "escalate": escalate}
+    config = {"providers": {"up": {"kind": "simulated"}}, "models": models, "ensembles": {"disputed": disputed}}
+    (folder / "disputed.yaml").write_text(json.dumps(config))
+    for line, task in ((asking, "questions"), (reading, "traces"), (importing, "mine"), (settling, "mine")):
         done = subprocess.run(line.split(), cwd=folder, env=ENVIRON, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert (folder / "recordings" / task / "responses.jsonl").is_file()
+    assert "disputed: 1 questions, 1 disputed" in done.stdout
 
 
 def test_reliability_is_estimated_and_a_comparison_planned(folder: Path) -> None:
