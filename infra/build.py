@@ -38,6 +38,12 @@ UNUSED = (
     "numpy/f2py",
     "numpy/_core/include",
     "numpy/_core/lib",
+    "numpy/fft",
+    "numpy/ma",
+    "numpy/polynomial",
+    "numpy/random",
+    "numpy/testing",
+    "boto3/data",
     "boto3/examples",
     "bin",
 )
