@@ -228,9 +228,6 @@ async def interleave(
                         break
                     await asyncio.sleep(0.05)
                 outcome.most_open = stub.most_open
-                # Of a reply that was cut, the worker may hear before the stub has closed its books.
-                cut = outcome.kinds["leaving"] + outcome.kinds["late"]
-                outcome.expect(stub.excess <= cut, "invocations over the limit", Sent(-1, "all"), stub.excess)
                 assert function.process.returncode is None, function.log.read_text()[-2000:]
                 _check_log(function.log, outcome)
     _check_traces(documents, outcome)

@@ -57,7 +57,7 @@ class PostedReply:
 @dataclass
 class RuntimeStub:
     """`faults` decide, per event's `fault`, what goes wrong on Lambda's side. `concurrency` is the most invocations
-    that may be asked for or open at once; more is recorded in `excess`."""
+    that may be asked for or open at once; more is counted in `excess`, also if a reply that was cut is not yet read."""
 
     deadline_s: float = 30.0
     concurrency: int | None = None
