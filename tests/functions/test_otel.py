@@ -36,7 +36,7 @@ def variables(receiver: Receiver) -> dict[str, str]:
 
 
 def check(receiver: Receiver) -> None:
-    request = receiver.span("invoke_workflow emerge")
+    request = receiver.span("invoke_workflow emerge-panel")
     assert (request.trace_id, request.parent_id) == (TRACE, CALLER)
     calls = [span for span in receiver.spans if span.parent_id == request.span_id]
     assert {span.name for span in calls} == {"chat sim-a", "chat sim-b", "chat sim-c"}

@@ -579,7 +579,12 @@ def test_outputs_are_what_the_commands_read(deployed: Any) -> None:
     assert outputs["UsagePlanId"] == {"Ref": "UsagePlan"}
     sources = " ".join(path.read_text() for path in (ROOT / "emerge_core").rglob("*.py"))
     read = set(re.findall(r'outputs(?:\.get\(|\[)"(\w+)"', sources))
-    assert {"UsagePlanId", "ProxyAlias", "BaseUrl"} <= read <= set(outputs)
+    assert {"UsagePlanId", "ProxyAlias", "BaseUrl"} <= read
+    assert read - set(outputs) == {"CapacityProviderName"}  # of managed instances alone
+    assert (
+        "CapacityProviderName"
+        in deployed(Compute="managed", CapacityProviderArn="arn:aws:lambda:us-east-1:1:capacity-provider:a")["Outputs"]
+    )
 
 
 def test_parameters_are_what_the_commands_read(translated: Any) -> None:
