@@ -36,7 +36,8 @@ def main() -> int:
         )
         print(f"{outcome.configs:,} config changes, {outcome.lines:,} log lines, {outcome.traces:,} traces")
         print(f"ended by the loop because the app did not in time: {overdue}")
-        print(f"{len(outcome.wrong)} wrong" + "".join(f"\n  {each}" for each in outcome.wrong[:20]))
+        most = "at least " if len(outcome.wrong) == 100 else ""
+        print(f"{most}{len(outcome.wrong)} wrong" + "".join(f"\n  {each}" for each in outcome.wrong[:20]))
         one = None if given.mode == "stream" else 1
         single, many = (
             asyncio.run(replies(Path(folder), given.events, mode=given.mode, concurrency=each))
