@@ -205,7 +205,7 @@ async def interleave(
             }
             stub = RuntimeStub(concurrency=concurrency)
             async with runtime(folder, stub, environ=environ) as function:
-                changing = asyncio.create_task(_change_configs(path, url, pause_s, outcome))
+                changing = asyncio.create_task(_change_configs(path, url, pause_s, outcome, stub))
                 places = asyncio.Semaphore(concurrency + concurrency // 2)
 
                 async def one(sent: Sent) -> None:
@@ -281,8 +281,11 @@ def _constant(taken: PostedReply) -> Any:
     return reply["statusCode"], headers, [VARYING.sub("", each) for each in events]
 
 
-async def _change_configs(path: Path, url: str, pause_s: float, outcome: Outcome) -> None:
-    """Switches the price, and now and then leaves a file that is no config."""
+async def _change_configs(path: Path, url: str, pause_s: float, outcome: Outcome, stub: RuntimeStub) -> None:
+    """Switches the price, and now and then leaves a file that is no config; from the time when the process has read
+    the first one and asks for an invocation."""
+    while not stub.asked:
+        await asyncio.sleep(0.01)
     while True:
         await asyncio.sleep(pause_s)
         outcome.configs += 1
