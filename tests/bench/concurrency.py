@@ -2,9 +2,10 @@
 
     python -m tests.bench.concurrency [--at-once 256] [--wait 2] [--seconds 20] [--mode stream|buffered]
 
-The function is bound to one core, the stub of the Runtime API and the upstream to another. `--at-once` ensembles of
-three are always in flight; each upstream call takes `--wait` seconds. Printed: milliseconds added to that wait, from
-the event's arrival at the stub to the end of the reply, and the resident memory. The managed runtime of Python
+The function is bound to one core, the stub of the Runtime API and the upstream to another. Requests arrive at random
+(a Poisson process) at the rate at which `--at-once` ensembles of three are in flight on average; each upstream call
+takes `--wait` seconds. Printed: milliseconds added to that wait, from the event's arrival at the stub to the end of
+the reply, and the resident memory. The managed runtime of Python
 answers each request at once in a process of its own: its memory is one process's, measured here, times as many.
 """
 
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
@@ -97,50 +99,56 @@ def cpu_s(pid: int) -> float:
 async def measure(folder: Path, port: int, at_once: int, wait_s: float, seconds: float, mode: str) -> dict[str, Any]:
     path = folder / "emerge.json"
     path.write_text(config(port))
+    limit = at_once + at_once // 4  # that what is in flight may vary around its mean
     environ = {
         "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
-        "AWS_LAMBDA_MAX_CONCURRENCY": str(at_once),
+        "AWS_LAMBDA_MAX_CONCURRENCY": str(limit),
         "EMERGE_CONFIG": str(path),
         "EMERGE_RESPONSE_MODE": mode,
         "UP_KEY": "sk-x",
     }
     question = {"model": "emerge", "messages": [{"role": "user", "content": "What is 6 times 7?"}]}
     added: list[float] = []
+    in_flight: list[int] = []
     answered = 0
     began = time.perf_counter()
-    stub = RuntimeStub(concurrency=at_once, deadline_s=60)
+    stub = RuntimeStub(concurrency=limit, deadline_s=60)
     async with runtime(folder, stub, environ=environ) as function:
         pid = function.process.pid
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) > 1:
             os.sched_setaffinity(pid, {cores[0]})
             os.sched_setaffinity(0, set(cores[1:]))
-        while stub.asking < at_once:
+        while stub.asking < limit:
             await asyncio.sleep(0.01)
         idle_mb = memory_mb(pid, "VmRSS")
 
-        async def client(number: int) -> None:
+        async def ask() -> None:
             nonlocal answered
-            await asyncio.sleep(wait_s * number / at_once)
-            while time.perf_counter() < ends:
-                sent = time.perf_counter()
-                taken = await stub.call(event("POST", "/v1/chat/completions", question))
-                took_s = time.perf_counter() - sent
-                reply = taken.json if mode == "stream" else json.loads(taken.json["body"])
-                assert reply["choices"][0]["message"]["content"] == "The answer is 42."
-                del stub.taken[taken.id]
-                answered += 1
-                if sent > warm:
-                    added.append((took_s - wait_s) * 1000)
+            sent = time.perf_counter()
+            taken = await stub.call(event("POST", "/v1/chat/completions", question))
+            took_s = time.perf_counter() - sent
+            reply = taken.json if mode == "stream" else json.loads(taken.json["body"])
+            assert reply["choices"][0]["message"]["content"] == "The answer is 42."
+            del stub.taken[taken.id]
+            answered += 1
+            if sent > warm:
+                added.append((took_s - wait_s) * 1000)
+                in_flight.append(stub.open)
 
+        chance = random.Random(1)
         began = time.perf_counter()
-        warm, ends = began + 2 * wait_s, began + 2 * wait_s + seconds
-        used = cpu_s(pid)
-        await asyncio.gather(*map(client, range(at_once)))
+        warm, ends = began + 3 * wait_s, began + 3 * wait_s + seconds
+        used, due = cpu_s(pid), began
+        async with asyncio.TaskGroup() as group:
+            while due < ends:
+                await asyncio.sleep(max(due - time.perf_counter(), 0))
+                group.create_task(ask())
+                due += chance.expovariate(at_once / wait_s)
         used = cpu_s(pid) - used
-        assert stub.most_open <= at_once
         return {
             "added": sorted(added),
+            "in_flight": statistics.fmean(in_flight) if in_flight else 0.0,
             "most_open": stub.most_open,
             "idle_mb": idle_mb,
             "peak_mb": memory_mb(pid, "VmHWM"),
@@ -172,14 +180,15 @@ def main() -> None:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(upstream.pid, set(cores[1:] or cores))
         try:
-            one = asyncio.run(measure(Path(folder), port, 1, given.wait, 0.1, given.mode))
+            one = asyncio.run(measure(Path(folder), port, 1, given.wait, 1.0, given.mode))
             many = asyncio.run(measure(Path(folder), port, given.at_once, given.wait, given.seconds, given.mode))
         finally:
             upstream.terminate()
     added = many["added"]
     cuts = statistics.quantiles(added, n=100)
     print(f"{given.at_once} ensembles of three at once in one process on one core, upstreams of {given.wait:g} s")
-    print(f"  {len(added)} requests, {given.mode}, at most {many['most_open']} open")
+    flight = f"{many['in_flight']:.0f} in flight on average, at most {many['most_open']}"
+    print(f"  {len(added)} requests, {given.mode}, {flight}")
     print(f"  added: p50 {cuts[49]:.1f} ms, p95 {cuts[94]:.1f}, p99 {cuts[98]:.1f}, most {added[-1]:.1f}")
     print(f"  resident: {many['idle_mb']:.0f} MB before the first request, {many['peak_mb']:.0f} MB at most")
     print(f"  processor: {100 * many['cpu_share']:.0f} % of the core, {many['cpu_ms']:.1f} ms a request")

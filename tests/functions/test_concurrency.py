@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import random
 import sys
@@ -248,3 +249,14 @@ def test_how_many_at_once(given: str | None, found: int | None) -> None:
 def test_a_concurrency_that_is_no_positive_number(given: str) -> None:
     with pytest.raises(ValueError, match=r"many|CONCURRENCY"):
         concurrency_of({"AWS_LAMBDA_MAX_CONCURRENCY": given})
+
+
+def test_the_collector_leaves_what_existed_before_the_first_request() -> None:
+    before = gc.get_threshold()
+    try:
+        runtime_loop.collect_garbage_less_often()
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
