@@ -269,7 +269,7 @@ def test_the_library_example(folder: Path) -> None:
 
 
 def test_the_front_page_is_short() -> None:
-    assert len(FRONT.splitlines()) <= 145
+    assert len(FRONT.splitlines()) <= 146
     assert max(len(line) for line in FRONT.splitlines() if not line.startswith("|")) <= 160
 
 
