@@ -137,7 +137,7 @@ def _call_json(
         "provider": call.provider,
         "status": call.status,
         "usable": candidate.usable if candidate else call.status == "ok",
-        "error": _error_line(call, candidate),
+        "error": error_line(call, candidate),
         "finish_reason": completion.finish_reason,
         "attempts": completion.attempts,
         "latency_ms": round(completion.latency_ms, 3),
@@ -158,7 +158,7 @@ def _call_json(
     return fields
 
 
-def _error_line(call: Call, candidate: Candidate | None) -> str | None:
+def error_line(call: Call, candidate: Candidate | None) -> str | None:
     """One line: the upstream's error, else why the reply was not usable."""
     error = call.completion.error
     if error is not None:

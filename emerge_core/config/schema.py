@@ -28,6 +28,7 @@ from pydantic_core.core_schema import no_info_after_validator_function
 from emerge_core.aggregators.registry import AGGREGATORS
 from emerge_core.provider_kinds import KINDS
 from emerge_core.strategies.registry import STRATEGIES
+from emerge_core.types import Form
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -342,6 +343,10 @@ class EnsembleConfig(Section):
     """for JSON answers: the JSON pointers that are the vote; else every short leaf"""
     usage: UsagePolicy | None = None
     """as `usage` of the config, for this ensemble"""
+
+    def route(self, form: Form) -> str:
+        """The ensemble or model that serves requests of this form. Of an ensemble with routes."""
+        return self.routes.get(form) or next(iter(self.routes.values()))
 
     @property
     def targets(self) -> tuple[str, ...]:

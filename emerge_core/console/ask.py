@@ -25,7 +25,7 @@ from emerge_core.api.choices import tool_calls_json
 from emerge_core.api.endpoint import check_panel
 from emerge_core.api.errors import encode_json, invalid
 from emerge_core.api.request_headers import limits_of
-from emerge_core.api.trace_object import usage_json
+from emerge_core.api.trace_object import error_line, rounded, usage_json
 from emerge_core.strategies.routing import Serving, serving
 from emerge_core.types import Call, Decision, Delta, JsonObject, Member, Role, Sink, Trace
 
@@ -94,7 +94,7 @@ class _Watch:
             provider=call.provider,
             status=call.status,
             usable=found.usable,
-            error=done.error.line if done.error else str(found.why_unusable) if found.why_unusable else None,
+            error=error_line(call, found),
             key=found.key.value if found.key else None,
             text=done.text if done.text is not None else done.refusal,
             tool_calls=tool_calls_json(done) or None,
@@ -102,7 +102,7 @@ class _Watch:
             began_ms=round(call.began_ms, 2),
             latency_ms=round(done.latency_ms, 2),
             usage=usage_json(done.usage) if done.usage else None,
-            cost_usd=round(done.cost.usd, 9),
+            cost_usd=rounded(done.cost.usd),
             cost_known=done.cost.known,
             cost_estimated=done.cost.estimated,
         )

@@ -35,8 +35,7 @@ def config_json(config: Config, *, warnings: Sequence[str]) -> dict[str, Any]:
 
 def _ensemble(name: str, ensemble: EnsembleConfig) -> dict[str, Any]:
     if ensemble.routes:
-        first = next(iter(ensemble.routes.values()))
-        return {"name": name, "routes": {form: ensemble.routes.get(form, first) for form in FORMS}}
+        return {"name": name, "routes": {form: ensemble.route(form) for form in FORMS}}
     options = ensemble.aggregator.model_dump(mode="json", exclude_unset=True, exclude={"name"})
     return {
         "name": name,

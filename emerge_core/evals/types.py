@@ -15,7 +15,6 @@ Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]  # similarities and sums where half the memory matters
 Integers = NDArray[np.int64]  # numbers of questions, models or members
-SmallIntegers = NDArray[np.int8]  # -1, 0, 1
 Codes = NDArray[np.int16]  # answers, numbered per question
 Bits = NDArray[np.uint64]  # (n, words): 64 questions per word
 Counts = NDArray[np.unsignedinteger]  # of set bits

@@ -28,7 +28,7 @@ def serving(config: Config, name: str, request: ChatRequest) -> Serving | None:
     if not ensemble.routes:
         return Serving(name=resolved, ensemble=ensemble)
     form = form_of(request)
-    target = ensemble.routes.get(form) or next(iter(ensemble.routes.values()))
+    target = ensemble.route(form)
     served_by = ensemble_of(config, target)
     if served_by is None or served_by.routes:
         raise AssertionError("routes lead to ensembles with members or to models: the config's checks hold that")

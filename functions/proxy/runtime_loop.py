@@ -16,15 +16,13 @@ their own, so the deadline is enforced here. SIGTERM ends the asking, and the wo
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import os
-import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
 from math import inf
 from typing import Any, Protocol
@@ -43,7 +41,9 @@ MAX_CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY"  # Lambda sets it on Managed Inst
 MARGIN_S = 0.5  # before Lambda's deadline: what still runs then is cancelled
 ENDING_S = 0.7  # for reporting a failure, at least
 LEAST_S = 0.25  # for any invocation: the app itself refuses a request that has no time left
-GARBAGE_THRESHOLDS = (50_000, 10, 20)  # the first: objects, a tenth of what hundreds of open requests hold
+# New objects before the collector looks for cycles: a tenth of what hundreds of open requests hold. At the default it
+# looks at them again and again, and each look stops them all: 300 ms for one request in twenty.
+GARBAGE_OBJECTS = 50_000
 DRAIN_S = 1.2  # after SIGTERM; with ENDING_S less than the 2 s after which Lambda kills the process
 
 
@@ -181,17 +181,12 @@ class StreamedExchange:
         self._is_events = False
 
     def receiver(self, body: bytes) -> Receive:
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        return _receiver(body, self._wait_over)
 
-        async def receive() -> Message:
-            if messages:
-                return messages.pop()
-            await self._begun.wait()
-            if self._reply is not None:
-                await self._reply.wait_over()
-            return {"type": "http.disconnect"}
-
-        return receive
+    async def _wait_over(self) -> None:
+        await self._begun.wait()
+        if self._reply is not None:
+            await self._reply.wait_over()
 
     async def send(self, message: Message) -> None:
         """Raises ReplyRefusedError, an OSError as ASGI requires it, if the client has gone."""
@@ -218,15 +213,11 @@ class StreamedExchange:
             return
         _log_failure(self._invocation, error, late=late)
         fault = Fault(kind, _MESSAGES[late])
-        try:
-            async with asyncio.timeout(_ending_s(self._invocation, late=late)):
-                if self._reply is None:
-                    await self._api.fail(self._invocation, fault)
-                elif not self._reply.ended:
-                    await self._reply.end(_event(fault, late) if self._is_events else b"", fault)
-        except (OSError, EOFError, ValueError, RuntimeApiError) as failure:
-            named = _named(self._invocation)
-            log.warning("the error could not be reported", extra={**named, "reason": type(failure).__name__})
+        async with _reporting(self._invocation, late=late):
+            if self._reply is None:
+                await self._api.fail(self._invocation, fault)
+            elif not self._reply.ended:
+                await self._reply.end(_event(fault, late) if self._is_events else b"", fault)
 
     def close(self) -> None:
         if self._reply is not None:
@@ -245,15 +236,7 @@ class BufferedExchange:
         self._ended = False
 
     def receiver(self, body: bytes) -> Receive:
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> Message:
-            if messages:
-                return messages.pop()
-            await self._over.wait()
-            return {"type": "http.disconnect"}
-
-        return receive
+        return _receiver(body, self._over.wait)
 
     async def send(self, message: Message) -> None:
         from buffered import encode_result, result_of
@@ -279,13 +262,9 @@ class BufferedExchange:
         _log_failure(self._invocation, error, late=late)
         if self._ended:
             return
-        try:
-            async with asyncio.timeout(_ending_s(self._invocation, late=late)):
-                fault = Fault("Timeout" if late else type(error).__name__, _MESSAGES[late])
-                await self._api.fail(self._invocation, fault)
-        except (OSError, EOFError, ValueError, RuntimeApiError) as failure:
-            named = _named(self._invocation)
-            log.warning("the error could not be reported", extra={**named, "reason": type(failure).__name__})
+        async with _reporting(self._invocation, late=late):
+            fault = Fault("Timeout" if late else type(error).__name__, _MESSAGES[late])
+            await self._api.fail(self._invocation, fault)
 
     def close(self) -> None:
         self._over.set()
@@ -294,9 +273,30 @@ class BufferedExchange:
 _MESSAGES = {True: "The function ran out of time.", False: "The function failed."}
 
 
-def _ending_s(invocation: Invocation, *, late: bool) -> float:
-    """Seconds for reporting a failure: a busy process may need longer than a moment, and has it unless it is late."""
-    return ENDING_S if late else max(invocation.get_remaining_time_in_millis() / 1000, ENDING_S)
+def _receiver(body: bytes, wait_over: Callable[[], Awaitable[object]]) -> Receive:
+    """The app's `receive`: the whole body, then a disconnect once `wait_over` returns."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await wait_over()
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+@asynccontextmanager
+async def _reporting(invocation: Invocation, *, late: bool) -> AsyncIterator[None]:
+    """Bounds the time for reporting a failure, and logs a report that fails. A busy process may need longer than a
+    moment, and has it unless it is late."""
+    limit_s = ENDING_S if late else max(invocation.get_remaining_time_in_millis() / 1000, ENDING_S)
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except (OSError, EOFError, ValueError, RuntimeApiError) as failure:
+        extra = {**_named(invocation), "reason": type(failure).__name__}
+        log.warning("the error could not be reported", extra=extra)
 
 
 def _named(invocation: Invocation) -> dict[str, str]:
@@ -333,22 +333,6 @@ def concurrency_of(environ: Mapping[str, str]) -> int | None:
     return found
 
 
-def raise_file_limit() -> None:
-    """An open request holds a connection to the Runtime API and one to each upstream: together more than the usual
-    soft limit of open files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def collect_garbage_less_often() -> None:
-    """For a process with hundreds of open requests. At the default threshold the collector looks at what they hold
-    again and again, and each look stops them all: 300 ms for one request in twenty."""
-    gc.collect()
-    gc.freeze()  # what exists before the first request lives as long as the process
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
-
-
 async def main() -> None:
     import logs
 
@@ -368,10 +352,13 @@ async def main() -> None:
         api, environment.application, environment.invocation, exchange=exchange, concurrency=concurrency or 1
     )
     if concurrency:
+        from emerge_core.api.process import collect_garbage_less_often, raise_file_limit
+
+        # An open request holds a connection to the Runtime API and one to each upstream.
         raise_file_limit()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, loop.stop)
         await environment.warm()
-        collect_garbage_less_often()
+        collect_garbage_less_often(GARBAGE_OBJECTS)
     try:
         await loop.run()
         await environment.close()

@@ -21,7 +21,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from emerge_core.api import create_app
-from emerge_core.api.server.server import collect_garbage_less_often
+from emerge_core.api.process import collect_garbage_less_often
+from emerge_core.cli.serve import GARBAGE_OBJECTS
 from emerge_core.config.schema import Config
 from emerge_core.engine.engine import Engine, preload
 
@@ -196,7 +197,7 @@ async def main(port: int) -> int:
         }
     )
     preload(config)
-    collect_garbage_less_often()  # as `emerge serve` does
+    collect_garbage_less_often(GARBAGE_OBJECTS)  # as `emerge serve` does
     missed = 0
     print(f"| reply | status, size | longest turn, ms (limit {LIMIT_MS}) |\n|---|---|---|")
     async with Engine(config) as engine:

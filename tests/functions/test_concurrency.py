@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from emerge_core.api.process import collect_garbage_less_often
 from tests.functions.test_runtime_loop import App, asked_and_checked, asking, body, echo, nothing, read, start
 from tests.support.aws_lambda.function import event
 from tests.support.aws_lambda.runtime_stub import RuntimeStub
@@ -254,7 +255,7 @@ def test_a_concurrency_that_is_no_positive_number(given: str) -> None:
 def test_the_collector_leaves_what_existed_before_the_first_request() -> None:
     before = gc.get_threshold()
     try:
-        runtime_loop.collect_garbage_less_often()
+        collect_garbage_less_often(runtime_loop.GARBAGE_OBJECTS)
         assert gc.get_freeze_count() > 0
         assert gc.get_threshold()[0] > before[0]
     finally:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 from typing import NamedTuple
 
 FILES = 64  # descriptors for everything that is no connection
-MOST = 1 << 20  # if the system names no limit
 
 
 class Capacity(NamedTuple):
@@ -16,19 +14,6 @@ class Capacity(NamedTuple):
     requests: int
     served: int
     accepted: int
-
-
-def raise_limit() -> int:
-    """Raises the soft limit of this process to the hard one and returns it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST if hard == resource.RLIM_INFINITY else hard
-    if soft == resource.RLIM_INFINITY or soft >= most:
-        return soft if soft != resource.RLIM_INFINITY else MOST
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (ValueError, OSError):  # macOS allows less than it names
-        return soft
-    return most
 
 
 def capacity(descriptors: int, *, panel: int, max_requests: int | None = None) -> Capacity:

@@ -7,7 +7,6 @@ streams with an error event, other requests with a 503.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -26,7 +25,6 @@ ENDING_S = 2.0  # after it, for their last bytes
 # Longer than clients keep an idle connection (httpx: 5 s), so that none is closed while it is being reused.
 KEEP_ALIVE_S = 75
 HEAD_S = 10.0
-GARBAGE_THRESHOLDS = (5_000, 10, 20)  # the first: objects, some requests' worth
 UNREAD_S = 30.0
 
 
@@ -149,12 +147,3 @@ class Server(uvicorn.Server):
         task = asyncio.get_running_loop().create_task(run())
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
-
-
-def collect_garbage_less_often() -> None:
-    """For a process that only serves. What exists at the start lives as long as the process, so the collector need
-    not look at it again. A request makes thousands of objects and next to no cycles among them: at the default
-    threshold, looking for those takes a sixth of the processor time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)

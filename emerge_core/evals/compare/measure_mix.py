@@ -13,14 +13,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from math import isnan
 
 from emerge_core.answers import form_of
 from emerge_core.config import ensemble_of
 from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.compare.comparison import Comparison, measurable
-from emerge_core.evals.compare.measure import CompareSettings, Progress, best_frontier, replayed_proxy, with_against
+from emerge_core.evals.compare.measure import (
+    CompareSettings,
+    Progress,
+    best_frontier,
+    has_score,
+    replayed_proxy,
+    with_against,
+)
 from emerge_core.evals.compare.mix import MixComparison, MixedTask
 from emerge_core.evals.compare.proxy_client import Asker, Outcome, UnansweredError
 from emerge_core.evals.compare.redirect import Panel, check_recorded, panel_of
@@ -126,7 +132,7 @@ class _Answered:
         ensemble = self._config.ensembles.get(name)
         if ensemble is None or not ensemble.routes:
             return name
-        return ensemble.routes.get(form) or next(iter(ensemble.routes.values()))
+        return ensemble.route(form)
 
     def by(self, name: str, question: Question) -> bool:
         """Whether every model that `name` may ask has an answer to the question, and a grade if the task is graded."""
@@ -141,8 +147,7 @@ class _Answered:
         if reply is None:
             return False
         task, id_ = split_id(question.id)
-        scorer = self._scorers[task]
-        return not scorer.graded or not isnan(scorer.score(id_, reply.completion()))
+        return has_score(self._scorers[task], id_, reply)
 
 
 def _routes_of(config: Config) -> str:

@@ -17,9 +17,7 @@ from emerge_core.config.schema import Config
 from emerge_core.errors import EmergeError
 from emerge_core.evals.record.journal import Journal, Place
 from emerge_core.evals.record.questions import question_row
-from emerge_core.evals.recordings.log_lines import log_lines
-
-Line = Mapping[str, Any]
+from emerge_core.evals.recordings.log_lines import Line, log_lines
 
 ROLES = ("member", "escalation")
 

@@ -21,17 +21,21 @@ from tests.support.simulated_answers import World, simulate
 Write = Callable[[Path, Sequence[Any]], None]
 
 
-def test_frontier_models_and_the_choice_are_in_the_picture(
-    tmp_path: Path, write_rows: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn: list[Any] = []
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures that are made into pictures."""
+    figures: list[Any] = []
     real = canvas.png
 
     def kept(figure: Any) -> bytes:
-        drawn.append(figure)
+        figures.append(figure)
         return real(figure)
 
     monkeypatch.setattr(canvas, "png", kept)
+    return figures
+
+
+def test_frontier_models_and_the_choice_are_in_the_picture(tmp_path: Path, write_rows: Write, drawn: list[Any]) -> None:
     tuned = tune(TuneSettings(recordings=make(tmp_path, write_rows, samples=3), task="made", seeds=1))
     assert tuned_plot(tuned).startswith(b"\x89PNG")
     (axes,) = drawn[0].axes
@@ -75,15 +79,7 @@ def test_the_page_answers_first_and_agrees_with_the_terminal() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_without_prices_accuracies_alone_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    real = canvas.png
-
-    def kept(figure: Any) -> bytes:
-        drawn.append(figure)
-        return real(figure)
-
-    monkeypatch.setattr(canvas, "png", kept)
+def test_without_prices_accuracies_alone_are_drawn(drawn: list[Any]) -> None:
     answers = simulate(World(target=0.85), 60, 1)
     known = {name: replace(each, price=None) for name, each in answers.known.items()}
     tuned = tune_answers(replace(answers, known=known), TuneSettings(task="simulated", seeds=1))
