@@ -82,7 +82,8 @@ def create_app(
         if serving:
             state = {kind: list(getattr(serving, kind)) for kind in ("ensembles", "models", "embedders")}
             state["breakers"] = engine.breakers()
-            state["refused_params"] = engine.refusals()
+            state["refusals"] = engine.refusals()
+            state["refused_params"] = _names_of(state["refusals"])
         return json_response({"status": "ok" if serving else "degraded", **state, **details()})
 
     app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
@@ -120,6 +121,14 @@ def _as_function(endpoint: Handler) -> Handler:
         return await endpoint(request)
 
     return handle
+
+
+def _names_of(refusals: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[str]]]:
+    """The refused parameters by provider and model."""
+    names: dict[str, dict[str, list[str]]] = {}
+    for each in refusals:
+        names.setdefault(each["provider"], {}).setdefault(each["model"], []).append(each["param"])
+    return names
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from starlette.requests import Request
@@ -47,7 +47,7 @@ class Engine(Protocol):
 
     def breakers(self) -> Mapping[str, Any]: ...
 
-    def refusals(self) -> Mapping[str, Any]: ...
+    def refusals(self) -> Sequence[Mapping[str, Any]]: ...
 
     async def aclose(self) -> None: ...
 

@@ -91,7 +91,7 @@ class Console:
                 "count": self.history.count,
                 "entries": [entry_json(entry) for entry in entries],
                 "breakers": self.engine.breakers(),
-                "refused_params": self.engine.refusals(),
+                "refusals": self.engine.refusals(),
             }
         )
 

@@ -188,8 +188,9 @@ class Engine:
         """The models that failed lately, by name, with the state of their breaker: closed, open or half-open."""
         return self._breakers.status()
 
-    def refusals(self) -> dict[str, dict[str, list[str]]]:
-        """The optional parameters that are left out now because a model refused them, by provider and model."""
+    def refusals(self) -> list[dict[str, Any]]:
+        """The optional parameters that are left out now because a model refused them: `provider`, `model`, `param`, the
+        `reason` in words that quote no request, the HTTP `status`, and `forgotten_in_s`."""
         return self._pool.refusals()
 
     async def aclose(self) -> None:

@@ -139,7 +139,7 @@ class ReloadingEngine(Generic[FoundT]):
         """Those of the engine that serves: a new config starts with none."""
         return self._current().engine.breakers()
 
-    def refusals(self) -> dict[str, Any]:
+    def refusals(self) -> list[dict[str, Any]]:
         """Those of the engine that serves: a new config starts with none."""
         return self._current().engine.refusals()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 from emerge_core.config import KeyResolver
 from emerge_core.config.keys import with_headers
@@ -43,10 +44,15 @@ class Pool:
             with suppress(ImportError):  # raised again when the provider is made
                 await asyncio.to_thread(load_adapter, kind)
 
-    def refusals(self) -> dict[str, dict[str, list[str]]]:
-        """The optional parameters that are left out now because a model refused them, by provider and model."""
-        found = {name: getattr(provider, "refusals", None) for name, provider in self._made.items()}
-        return {name: shown for name, each in found.items() if isinstance(each, Refusals) and (shown := each.status())}
+    def refusals(self) -> list[dict[str, Any]]:
+        """The optional parameters that are left out now because a model refused them, and why."""
+        made = {name: getattr(provider, "refusals", None) for name, provider in self._made.items()}
+        return [
+            {"provider": name, **learnt._asdict()}
+            for name, refusals in made.items()
+            if isinstance(refusals, Refusals)
+            for learnt in refusals.status()
+        ]
 
     async def aclose(self) -> None:
         """Close every provider's connections."""

@@ -3,6 +3,10 @@
 A refusal is remembered for an hour, and for every client, only if the provider names the parameter as one that the
 model does not have. That a *value* is refused, or any other 400 that mentions a parameter, concerns that one request:
 a client can provoke it, and must not be able to switch a parameter off for others.
+
+Why a parameter is left out is shown in words that are known here: the part of the provider's message that one of the
+forms below matched, whose only names are those of parameters that were sent. The rest of the message could quote a
+request, and is not kept.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from emerge_core.providers.transport.resend import may_send_again
 from emerge_core.types import CallError, UpstreamError
 
 REMEMBERED_S = 3600.0  # one wasted request an hour
+MAX_REASON = 200
 DEVELOPER = "the role developer"  # which a model may refuse like a parameter
 LIMITS = frozenset(("max_tokens", "max_completion_tokens"))  # one stands in for the other; both are never dropped
 
@@ -28,17 +33,23 @@ _NAMES = rf"\[?(?P<names>{_NAME}(?:(?:, and |, | and ){_NAME})*)\]?"
 _THING = r"(?:parameter|field|argument|key|property|option|name)s?"
 _PREFIX = r"(?:[\w.]*(?:Error|Exception)?: )?"
 _UNSUPPORTED = tuple(
-    re.compile(_PREFIX + form, re.IGNORECASE)
-    for form in (
-        rf"un(?:supported|known|recogni[sz]ed|expected) (?:request )?{_THING}(?: supplied| provided)?:? {_NAMES}",
-        rf"(?:[\w.]+\(\) got an )?unexpected keyword arguments? {_NAMES}",
-        rf"Invalid JSON payload received\. Unknown name {_NAMES}: Cannot find field",
-        rf"(?:the )?(?:{_THING} )?{_NAMES} (?:is|are) "
-        r"(?:unsupported|deprecated|not (?:supported|permitted|allowed|recogni[sz]ed|available|accepted))",
-        rf"{_NAMES}: Extra (?:inputs|fields) (?:are )?not permitted",
-        rf"Extra (?:inputs|fields) (?:are )?not permitted: {_NAMES}",
-        rf"Additional properties are not allowed \({_NAMES} (?:was|were) unexpected\)",
-        rf"(?:this model|[\w./:-]+) (?:does not|doesn't) (?:accept|support) (?:the )?(?:{_THING}:? )?{_NAMES}",
+    re.compile(rf"{_PREFIX}{any_word}(?P<known>{form})", re.IGNORECASE)
+    for any_word, form in (
+        ("", rf"un(?:supported|known|recogni[sz]ed|expected) (?:request )?{_THING}(?: supplied| provided)?:? {_NAMES}"),
+        (r"(?:[\w.]+\(\) got an )?", rf"unexpected keyword arguments? {_NAMES}"),
+        ("", rf"Invalid JSON payload received\. Unknown name {_NAMES}: Cannot find field"),
+        (
+            "",
+            rf"(?:the )?(?:{_THING} )?{_NAMES} (?:is|are) "
+            r"(?:unsupported|deprecated|not (?:supported|permitted|allowed|recogni[sz]ed|available|accepted))",
+        ),
+        ("", rf"{_NAMES}: Extra (?:inputs|fields) (?:are )?not permitted"),
+        ("", rf"Extra (?:inputs|fields) (?:are )?not permitted: {_NAMES}"),
+        ("", rf"Additional properties are not allowed \({_NAMES} (?:was|were) unexpected\)"),
+        (
+            r"(?:this model|[\w./:-]+) ",
+            rf"(?:does not|doesn't) (?:accept|support) (?:the )?(?:{_THING}:? )?{_NAMES}",
+        ),
     )
 )
 _NOT_TAKEN = re.compile(
@@ -59,10 +70,24 @@ _ROLE_UNKNOWN = re.compile(r"messages\[?\.?\d*\]?\.role: unknown variant|unexpec
 
 
 class Refusal(NamedTuple):
-    """What a 400 says against: parameters that the model does not have (`lasting`), or this request's values."""
+    """What a 400 says against: parameters that the model does not have (`lasting`), or this request's values.
+
+    `reason` says why a lasting refusal was taken for one, in words that cannot be a client's.
+    """
 
     params: frozenset[str]
     lasting: bool
+    reason: str = ""
+
+
+class Learnt(NamedTuple):
+    """A parameter that is left out of requests to a model."""
+
+    model: str  # the upstream's name of it
+    param: str
+    reason: str
+    status: int | None  # of the reply that refused it
+    forgotten_in_s: float
 
 
 NONE = Refusal(frozenset(), lasting=False)
@@ -77,17 +102,20 @@ def refusal_of(error: CallError, sent: Collection[str]) -> Refusal:
         if name in sent and demand.search(message):
             return Refusal(frozenset((name,)), lasting=False)
     if DEVELOPER in sent and _ROLE.search(message):
-        return Refusal(frozenset((DEVELOPER,)), lasting=bool(_ROLE_UNKNOWN.match(message)))
-    named = frozenset(_top_level(name) for name in _unsupported(message))
+        unknown = _ROLE_UNKNOWN.match(message)
+        return Refusal(frozenset((DEVELOPER,)), lasting=bool(unknown), reason=unknown[0] if unknown else "")
+    names, reason = _unsupported(message)
+    named = frozenset(map(_top_level, names))
     if not named <= set(sent):
         named = frozenset()  # a client can have made up one of them, commas and all
     param = _known(error.param, sent)
     if error.param is not None and param is None:
         return NONE
     if param is not None and error.code in ("unsupported_parameter", "unknown_parameter"):
+        reason = reason if named else error.code
         named |= {param}
     if named and (param is None or param in named):
-        return Refusal(named, lasting=True)
+        return Refusal(named, lasting=True, reason=reason[:MAX_REASON])
     if not _NOT_TAKEN.search(f"{error.code} {message}"):
         return NONE
     if param is not None:
@@ -112,15 +140,16 @@ def _top_level(path: str) -> str:
     return rest if dot and first in _ENVELOPES else path
 
 
-def _unsupported(message: str) -> list[str]:
-    """The names that a provider's message lists as parameters that it does not have."""
+def _unsupported(message: str) -> tuple[list[str], str]:
+    """The names that a provider's message lists as parameters that it does not have, and the known words around them.
+    The words may be shown if every name is one that was sent."""
     if message.startswith("["):
-        return _forbidden(message)
+        return _forbidden(message), "extra_forbidden"
     for form in _UNSUPPORTED:
         if found := form.match(message):
             names = re.findall(_NAME, found["names"])
-            return [name.strip("\"'`[]") for name in names if name != "and"]
-    return []
+            return [name.strip("\"'`[]") for name in names if name != "and"], found["known"]
+    return [], ""
 
 
 def _forbidden(message: str) -> list[str]:
@@ -133,6 +162,12 @@ def _forbidden(message: str) -> list[str]:
     return [".".join(map(str, place)) for place in places if isinstance(place, list) and place]
 
 
+class _Memory(NamedTuple):
+    until: float
+    reason: str
+    status: int | None
+
+
 class Refusals:
     """What the models of one provider refused. `parts` names what goes when a parameter of several parts is refused."""
 
@@ -141,7 +176,7 @@ class Refusals:
     ) -> None:
         self._parts = parts or {}
         self._clock = clock or SteadyClock()
-        self._until: dict[str, dict[str, float]] = {}  # by model and parameter
+        self._learnt: dict[str, dict[str, _Memory]] = {}  # by model and parameter
 
     async def ask(
         self,
@@ -165,14 +200,20 @@ class Refusals:
                     raise
                 dropped |= params
                 if refusal.lasting:
-                    until = self._clock() + REMEMBERED_S
-                    self._until.setdefault(model, {}).update(dict.fromkeys(params, until))
+                    memory = _Memory(self._clock() + REMEMBERED_S, refusal.reason, failure.error.status)
+                    self._learnt.setdefault(model, {}).update(dict.fromkeys(params, memory))
 
     def known(self, model: str) -> frozenset[str]:
         """The parameters that are left out of requests to this model now."""
         now = self._clock()
-        return frozenset(param for param, until in self._until.get(model, {}).items() if until > now)
+        return frozenset(param for param, memory in self._learnt.get(model, {}).items() if memory.until > now)
 
-    def status(self) -> dict[str, list[str]]:
-        """For `/v1/emerge/status`: by the upstream's name of the model."""
-        return {model: sorted(params) for model in self._until if (params := self.known(model))}
+    def status(self) -> list[Learnt]:
+        """For `/v1/emerge/status`."""
+        now = self._clock()
+        return [
+            Learnt(model, param, memory.reason, memory.status, round(memory.until - now, 1))
+            for model, memories in self._learnt.items()
+            for param, memory in sorted(memories.items())
+            if memory.until > now
+        ]

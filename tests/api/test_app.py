@@ -390,8 +390,8 @@ def test_without_a_config_health_is_degraded_and_all_else_a_503() -> None:
         def breakers(self) -> Any:
             raise AssertionError("not reached")
 
-        def refusals(self) -> dict[str, Any]:
-            return {}
+        def refusals(self) -> list[dict[str, Any]]:
+            return []
 
         async def aclose(self) -> None: ...
 

@@ -224,6 +224,22 @@ def test_a_total_failure_is_told(show: Any, visit: Any, upstream: Any, says: Any
     assert "auth 401" in page.locator(".answer").inner_text()
 
 
+def test_a_refused_parameter_is_listed_with_its_reason(
+    show: Any, visit: Any, upstream: Any, says: Any, panels: Any
+) -> None:
+    refusal = "Unsupported parameter: 'temperature' is not supported by this model: What is 1 + 1?"
+    upstream.script = {"a": [says(status=400, error=refusal), says("2")]}
+    page = visit(show(panels('{"only": {"members": ["a"]}}')))
+    page.get_by_text("Options", exact=True).click()
+    page.locator("#temperature").fill("0.5")
+    ask(page, "What is 1 + 1?")
+    page.get_by_role("tab", name="Requests").click()
+    card = page.locator("article", has_text="Parameters that models refused")
+    card.locator("li").wait_for()
+    assert "HTTP 400: Unsupported parameter: 'temperature'; sent again in 60 min" in card.inner_text()
+    assert "1 + 1" not in card.inner_text()
+
+
 def test_a_wrong_key_is_asked_for_again(show: Any, visit: Any) -> None:
     page = visit(show(default_config(), keys=("right",)), ready=False)
     page.wait_for_selector("dialog[open]")

@@ -241,9 +241,12 @@ def test_a_refusal_is_forgotten_after_an_hour() -> None:
             raise UpstreamError(CallError(kind="invalid_request", message="seed is not supported", status=400))
         return Reply({}, ())
 
+    left = []
     for at_s in (0, 3599, 3601):
         now[0] = at_s
+        left += [each.forgotten_in_s for each in refusals.status()]
         asyncio.run(refusals.ask("m", prepare, send))
+    assert left == [1]
     assert asked_with == [{"seed"}, set(), set(), {"seed"}, set()]
 
 

@@ -182,8 +182,8 @@ class Scripted:
     def breakers(self) -> dict[str, Any]:
         return {"mini": {"state": "open"}}
 
-    def refusals(self) -> dict[str, Any]:
-        return {}
+    def refusals(self) -> list[dict[str, Any]]:
+        return []
 
     async def aclose(self) -> None:
         self.closed = True

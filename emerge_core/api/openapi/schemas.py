@@ -211,6 +211,18 @@ def schemas() -> dict[str, JsonSchema]:
                 "models": NAMES,
                 "embedders": NAMES,
                 "breakers": {"type": "object"},
+                "refused_params": {"type": "object"},
+                "refusals": {
+                    "type": "array",
+                    "items": record(
+                        provider=TEXT,
+                        model=TEXT,
+                        param=TEXT,
+                        reason=TEXT,
+                        status=nullable("integer"),
+                        forgotten_in_s={"type": "number"},
+                    ),
+                },
             },
         },
         "Health": record(status={"enum": ["ok", "degraded"]}),

@@ -15,7 +15,7 @@ export function requestsTab(root, config) {
   const filters = { ensemble: "", form: "", outcome: "" };
   let last = 0;
   let more = SHOWN;
-  let state = { count: 0, breakers: {}, refused_params: {} };
+  let state = { count: 0, breakers: {}, refusals: [] };
   let process = null;
   let timer = null;
 
@@ -175,7 +175,6 @@ export function requestsTab(root, config) {
     const total = [...answers.values()].reduce((sum, value) => sum + value, 0);
     const ranked = [...answers.entries()].sort((a, b) => b[1] - a[1]);
     const breakers = Object.entries(state.breakers);
-    const refusals = Object.entries(state.refused_params).flatMap(([provider, models]) => Object.entries(models).map(([model, params]) => [provider, model, params]));
     side.replaceChildren(h("div", { class: "cards wide" },
       h("article", { class: "card" }, h("h2", {}, "Whose answers were given"),
         ranked.length ? h("ul", { class: "shares" }, ranked.map(([name, number]) => h("li", {}, h("span", { class: "share-name" }, name), bar(number / total, "time"), h("span", { class: "figure" }, percent(number / total))))) : h("p", { class: "muted" }, "None yet.")),
@@ -184,7 +183,8 @@ export function requestsTab(root, config) {
           pill(each.state === "closed" ? "quiet" : "bad", each.state === "closed" ? "still asked" : each.state === "open" ? "left alone" : "on trial"),
           h("p", { class: "meta" }, `${count(each.failures, "failure")} in a row, the last: ${each.last_error ?? "unknown"}${each.retry_in_s ? `; asked again in ${Math.ceil(each.retry_in_s)} s` : ""}`)))) : h("p", { class: "muted" }, "None.")),
       h("article", { class: "card" }, h("h2", {}, "Parameters that models refused"),
-        refusals.length ? h("ul", { class: "plain" }, refusals.map(([provider, model, params]) => h("li", {}, h("strong", {}, model), ` at ${provider}: `, h("code", {}, params.join(", ")), " left out"))) : h("p", { class: "muted" }, "None."))));
+        state.refusals.length ? h("ul", { class: "plain" }, state.refusals.map((each) => h("li", {}, h("strong", {}, each.model), ` at ${each.provider}: `, h("code", {}, each.param), " left out",
+          h("p", { class: "meta" }, `${each.status ? `HTTP ${each.status}` : "Refused"}: ${each.reason}; sent again in ${Math.ceil(each.forgotten_in_s / 60)} min`)))) : h("p", { class: "muted" }, "None."))));
   }
 
   return {
