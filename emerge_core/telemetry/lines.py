@@ -34,8 +34,10 @@ class Lines:
     def __call__(self, request: ChatRequest, trace: Trace) -> None:
         if not log.isEnabledFor(logging.INFO):
             return
+        agreed = _agreed(trace)
         for call in trace.calls:
-            log.info("call", extra={**_call(trace, call), **(_said(call) if self._content else {})})
+            said = _said(call) if self._content else {}
+            log.info("call", extra={**_call(trace, call), "agreed": agreed.get(call.id), **said})
         log.info("request", extra={**_request(trace), **({"request": _asked(request)} if self._content else {})})
 
 
@@ -76,18 +78,16 @@ def _call(trace: Trace, call: Call) -> dict[str, Any]:
         "cost_usd": done.cost.usd,
         "cost_known": done.cost.known,
         "cost_estimated": done.cost.estimated,
-        "agreed": _agreed(trace, call),
     }
 
 
-def _agreed(trace: Trace, call: Call) -> int | None:
-    """1 if a member's answer is the one that was selected, 0 if it is another (numbers, so that log queries can add
-    them up); None if either has no answer key."""
-    keys = {candidate.call.id: candidate.key for candidate in trace.candidates}
+def _agreed(trace: Trace) -> dict[str, int]:
+    """By call id: 1 if a member's answer is the one that was selected, 0 if it is another (numbers, so that log
+    queries can add them up). Left out if either has no answer key."""
+    keys = {candidate.call.id: candidate.key for candidate in trace.candidates if candidate.key is not None}
     selected = trace.decision.selected if trace.decision else ()
-    winner = next((keys[each] for each in selected if keys.get(each) is not None), None)
-    own = keys.get(call.id)
-    return None if winner is None or own is None else int(own == winner)
+    winner = next((keys[each] for each in selected if each in keys), None)
+    return {} if winner is None else {each: int(key == winner) for each, key in keys.items()}
 
 
 def _request(trace: Trace) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 
 from emerge_core.errors import CLIENT_LEFT
 from emerge_core.types import Trace
@@ -42,14 +44,16 @@ MODEL_METRICS = {
     "Selected": "Count",
 }
 
+UNITS = REQUEST_METRICS | BASELINE_METRICS | STACK_METRICS | MODEL_METRICS
+
 Values = Mapping[str, float | list[float]]  # of a list: one value for each call
 
 MOST_VALUES = 100  # of one metric in a line: EMF's limit
 DIGITS = 6  # significant ones
 
 
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
+def _print(lines: str) -> None:
+    sys.stdout.write(lines + "\n")
     sys.stdout.flush()
 
 
@@ -63,36 +67,43 @@ class Metrics:
 
     def request(self, trace: Trace, *, ensembles: Collection[str]) -> None:
         """`ensembles` are those of the config: a model called by its own name counts for the stack alone."""
-        more = ({"Ensemble": trace.ensemble},) if trace.ensemble in ensembles else ()
-        self._send(_of_request(trace), {**REQUEST_METRICS, **BASELINE_METRICS}, *more)
-        if not self._per_model:
-            return
-        selected = trace.decision.selected if trace.decision else ()
-        for model in dict.fromkeys(call.model for call in trace.calls if call.role != "embed"):
-            self._send(_of_model(trace, model, selected), MODEL_METRICS, {"Model": model}, alone=False)
+        more = {"Ensemble": trace.ensemble} if trace.ensemble in ensembles else {}
+        lines = [self._line(_of_request(trace), more, alone=True)]
+        if self._per_model:
+            selected = trace.decision.selected if trace.decision else ()
+            models = dict.fromkeys(call.model for call in trace.calls if call.role != "embed")
+            lines += (self._line(_of_model(trace, model, selected), {"Model": model}) for model in models)
+        self._emit("\n".join(lines))
 
     def refused(self) -> None:
         """A request that ended in an error before an engine ran."""
-        self._send({"Requests": 1.0, "Errors": 1.0}, REQUEST_METRICS)
+        self._emit(self._line({"Requests": 1.0, "Errors": 1.0}))
 
     def config(self, *, failed: bool, age_s: float) -> None:
         """After a refresh of the config: whether it failed, and the age of the config that serves."""
-        self._send({"ConfigErrors": float(failed), "ConfigAge": age_s}, STACK_METRICS)
+        self._emit(self._line({"ConfigErrors": float(failed), "ConfigAge": age_s}))
 
-    def _send(self, values: Values, units: Mapping[str, str], *more: Mapping[str, str], alone: bool = True) -> None:
-        from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
-
-        # An empty service: Powertools would add it as a dimension, and metrics cost by dimension set.
-        emf = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service="")
-        sets = [{"Stack": self._stack}] if alone else []
-        sets += [{"Stack": self._stack, **dimensions} for dimensions in more]
-        emf.dimension_set.update(sets[0])
-        for dimensions in sets[1:]:
-            emf.add_dimensions(**dimensions)
+    def _line(self, values: Values, more: Mapping[str, str] | None = None, *, alone: bool = False) -> str:
+        """`alone`: the values also count for the stack without the dimension in `more`. CloudWatch bills every set of
+        dimensions as a metric of its own."""
+        fields: dict[str, str | list[float]] = {"Stack": self._stack, **(more or {})}
+        sets: tuple[tuple[str, ...], ...] = (tuple(fields),)
+        if alone and more:
+            sets = (("Stack",), *sets)
+        directive = _directive(tuple(values), sets)
         for name, value in values.items():
-            for each in value[:MOST_VALUES] if isinstance(value, list) else [value]:
-                emf.add_metric(name, units[name], float(f"{each:.{DIGITS}g}"))
-        self._emit(json.dumps(emf.serialize_metric_set(), separators=(",", ":")))
+            each = value[:MOST_VALUES] if isinstance(value, list) else [value]
+            fields[name] = [float(f"{one:.{DIGITS}g}") for one in each]
+        return f'{{"_aws":{{"Timestamp":{time.time_ns() // 1_000_000},{directive}}},{_encode(fields)[1:]}'
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=64)  # there are as many as kinds of requests
+def _directive(names: tuple[str, ...], sets: tuple[tuple[str, ...], ...]) -> str:
+    metrics = [{"Name": name, "Unit": UNITS[name]} for name in names]
+    return f'"CloudWatchMetrics":{_encode([{"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": metrics}])}'
 
 
 def _of_request(trace: Trace) -> Values:

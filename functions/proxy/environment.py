@@ -110,14 +110,14 @@ class Environment:
         """Opens an invocation in the current context: its deadline and its log keys."""
         request = mapping(mapping(event).get("requestContext"))
         left_s = self._left_s(request.get("requestTimeEpoch"), context)
-        _invocation.set(
-            Invocation(deadline=time.perf_counter() + left_s, subsegment=self._tracing.begin(_trace_of(context)))
-        )
+        trace = _trace_of(context)
+        _invocation.set(Invocation(deadline=time.perf_counter() + left_s, subsegment=self._tracing.begin(trace)))
         logs.set_keys(
             function_request_id=getattr(context, "aws_request_id", None),
             gateway_request_id=request_id_of(event),
             key_id=key_id_of(event),
             cold_start=self._cold,
+            xray_trace_id=trace.partition(";")[0].removeprefix("Root=") if trace else None,
         )
         self._cold = False
 

@@ -29,7 +29,6 @@ from emerge_core.telemetry.otel import exports
 
 KEPT_WARM = ("snap-start", "provisioned-concurrency", "lambda-managed-instances")  # of AWS_LAMBDA_INITIALIZATION_TYPE
 MODULES = (  # of AWS, which the rehearsal does not reach
-    "aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch",
     "boto3",
     "botocore.endpoint",
     "botocore.signers",
