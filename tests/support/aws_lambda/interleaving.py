@@ -381,6 +381,8 @@ def _check_log(log: Path, outcome: Outcome) -> None:
             outcome.expect(line.get("key_id") == (None if broken else f"key{sent.number:09d}"), "key id", sent, line)
             gateway = None if broken else f"gateway-{sent.number}"
             outcome.expect(line.get("gateway_request_id") == gateway, "gateway id", sent, line)
+            trace = None if broken else _trace(sent.number)
+            outcome.expect(line.get("xray_trace_id") == trace, "trace id", sent, line)
             if line["message"] == "call":
                 calls[sent.invocation] += 1
                 prices = [cost(sent.number, 1, price) for price in PRICES]
