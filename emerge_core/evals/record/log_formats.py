@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,12 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emerge_core.errors import EmergeError
+from emerge_core.errors import EmergeError, MissingExtraError
 
 Row = Mapping[str, Any]
 
 RIGHT_METRICS = ("exact_match", "acc", "pass@1", "em")  # of lm-evaluation-harness: 1 right, 0 wrong
 GRADES = {"C": 1, "I": 0}  # of inspect-ai; partial credit and no answer are not verdicts
+STOPS = {"max_tokens": "length", "model_length": "length", "content_filter": "content_filter"}  # of inspect-ai
 NUMBER_MARK = "####"  # before the number in answers of gsm8k
 
 
@@ -45,7 +47,6 @@ class LoggedReply:
     request: Row
     reply: Row
     answers: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
     tool: str = ""
 
 
@@ -75,7 +76,10 @@ def read_logs(files: Sequence[LogFile]) -> Logs:
                 "Anthropic batches, LiteLLM and promptfoo"
             )
         for entry in entries:
-            parse(entry, file, batches, logs)
+            try:
+                parse(entry, file, batches, logs)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+                logs.skip("entries of a shape that is not known")
     return logs
 
 
@@ -105,20 +109,23 @@ def _lm_eval(entry: Row, file: LogFile, _: Mapping[str, Row], logs: Logs) -> Non
     arguments, replies = entry["arguments"], entry["resps"]
     first = next(iter(arguments.values()), {}) if isinstance(arguments, Mapping) else arguments[0]
     prompt = first.get("arg_0") if isinstance(first, Mapping) else first[0]
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+        (prompt,) = prompt  # messages as JSON: `--apply_chat_template` with a model behind an API
     text = replies[0] if replies else None
     text = text[0] if isinstance(text, list) and text else text
     if not isinstance(text, str) or len(arguments) > 1:
         logs.skip("log-likelihoods, not replies")
         return
     target = entry.get("target")
-    answer = str(target).rsplit(NUMBER_MARK, 1)[-1].strip() if isinstance(target, (str, int, float)) else ""
+    targets = target if isinstance(target, list) else [target]
+    answers = (str(each).rsplit(NUMBER_MARK, 1)[-1].strip() for each in targets if isinstance(each, (str, int, float)))
     scores = [entry[name] for name in RIGHT_METRICS if isinstance(entry.get(name), (int, float))]
     logs.replies.append(
         LoggedReply(
             model=file.model or _folder_model(file.path),
             request=_request_of(prompt),
             reply={"response_text": text, **({"correct": int(max(scores) >= 1)} if scores else {})},
-            answers=(answer,) if answer else (),
+            answers=tuple(filter(None, answers)),
             tool="lm-evaluation-harness",
         )
     )
@@ -130,7 +137,7 @@ def _folder_model(path: Path) -> str:
 
 
 def _inspect(entry: Row, file: LogFile, _: Mapping[str, Row], logs: Logs) -> None:
-    model = file.model or str(entry["eval"].get("model", "")).split("/", 1)[-1]
+    model = file.model or _inspect_model(str(entry["eval"].get("model", "")))
     for sample in entry["samples"] or ():
         output = sample.get("output") or {}
         choice = next(iter(output.get("choices") or ()), None)
@@ -147,9 +154,12 @@ def _inspect(entry: Row, file: LogFile, _: Mapping[str, Row], logs: Logs) -> Non
             continue
         usage = output.get("usage") or {}
         counts = {name: usage[name] for name in ("input_tokens", "output_tokens") if name in usage}
-        reply: dict[str, Any] = {"response_text": _text(choice["message"].get("content"))}
+        reply: dict[str, Any] = {
+            "response_text": _text(choice["message"].get("content")),
+            "finish_reason": STOPS.get(choice.get("stop_reason"), "stop"),
+        }
         if counts:
-            reply |= {"usage": counts, "completion_tokens": counts.get("output_tokens", 0), "finish_reason": "stop"}
+            reply |= {"usage": counts, "completion_tokens": counts.get("output_tokens", 0)}
         if isinstance(output.get("time"), (int, float)):
             reply["latency_ms"] = round(output["time"] * 1000, 1)
         values = [score.get("value") for score in (sample.get("scores") or {}).values()]
@@ -161,6 +171,12 @@ def _inspect(entry: Row, file: LogFile, _: Mapping[str, Row], logs: Logs) -> Non
         logs.replies.append(
             LoggedReply(model=model, request={"messages": messages}, reply=reply, answers=answers, tool="inspect-ai")
         )
+
+
+def _inspect_model(name: str) -> str:
+    """Without the provider, and without the service of `openai-api/<service>/<model>`."""
+    provider, _, model = name.partition("/")
+    return model.partition("/")[2] if provider == "openai-api" else model or name
 
 
 def _batch_request(entry: Row, file: LogFile, _: Mapping[str, Row], logs: Logs) -> None:
@@ -316,7 +332,7 @@ def _entries(path: Path) -> Iterator[Row]:
         whole = json.loads(text)
     except ValueError:
         whole = None
-    if isinstance(whole, Mapping) and isinstance(whole.get("results"), Mapping):  # promptfoo
+    if isinstance(whole, Mapping) and isinstance(whole.get("results"), Mapping) and "evalId" in whole:  # promptfoo
         whole = whole["results"].get("results")
     if isinstance(whole, Mapping):
         yield whole
@@ -334,8 +350,26 @@ def _entries(path: Path) -> Iterator[Row]:
 
 
 def _archive(path: Path) -> Row:
-    """An inspect-ai archive as its JSON log would be."""
-    with zipfile.ZipFile(path) as archive:
+    """An inspect-ai archive as its JSON log would be. Raises zipfile.BadZipFile if it is damaged."""
+    try:
+        if sys.version_info >= (3, 14):
+            return _unpacked(zipfile.ZipFile(path))
+        try:
+            from backports.zstd import ZstdError
+            from backports.zstd import zipfile as archives  # the standard library knows no zstd before 3.14
+        except ImportError:
+            return _unpacked(zipfile.ZipFile(path))
+        try:
+            return _unpacked(archives.ZipFile(path))
+        except (archives.BadZipFile, ZstdError) as error:
+            raise zipfile.BadZipFile(str(error)) from error
+    except NotImplementedError as error:
+        needs = f"{path} is compressed; reading it needs backports.zstd (or convert it: inspect log convert --to json)"
+        raise MissingExtraError(needs, extra="eval") from error
+
+
+def _unpacked(archive: Any) -> Row:
+    with archive:
         names = archive.namelist()
         head = "header.json" if "header.json" in names else "_journal/start.json"
         header = json.loads(archive.read(head))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,88 @@ def test_litellm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {text: set(replies) for text, replies in found.items()} == {
         f"What is {20 + n} plus {30 + 2 * n}?": {"small-a", "small-b"} for n in range(3)
     }
-    rows = [json.loads(line) for line in (tmp_path / "out" / "t" / "responses.jsonl").read_text().splitlines()]
+    rows = rows_of(tmp_path)
     assert all(row["usage"] == {"input_tokens": 20, "output_tokens": 15} and row["latency_ms"] > 0 for row in rows)
     printed = capsys.readouterr()
     assert "replies recorded: small-a 3, small-b 3" in printed.out
     assert "left out: 1 failed calls" in printed.err
     recorded(tmp_path, LOGS / "litellm.jsonl")
     assert "replies recorded: none; 6 known before" in capsys.readouterr().out
+
+
+def rows_of(tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (tmp_path / "out" / "t" / "responses.jsonl").read_text().splitlines()]
+
+
+def test_lm_evaluation_harness(tmp_path: Path) -> None:
+    """Of lm_eval 0.4.13. A task with two filters has two lines for each question."""
+    files = sorted((LOGS / "lm_eval").glob("*/samples_*.jsonl"))
+    assert recorded(tmp_path, *files) == {
+        "Question: What is 20 + 30?\nAnswer:": {"alder": "The answer is 61.", "birch": "57"},
+        "Question: What is 21 + 32?\nAnswer:": {"alder": "The answer is 53.", "birch": "53"},
+        "Question: What is 22 * 4?\nAnswer:": {"alder": "The answer is 88.", "birch": "88"},
+    }
+    assert [row["correct"] for row in rows_of(tmp_path)] == [0, 1, 1, 0, 1, 1]  # birch by the second filter alone
+    questions = [json.loads(line) for line in (tmp_path / "out" / "t" / "questions.jsonl").read_text().splitlines()]
+    assert [each["answers"] for each in questions] == [["50"], ["53"], ["88"]]
+
+
+def test_inspect_ai(tmp_path: Path) -> None:
+    """Of inspect_ai 0.3.285, whose archives are compressed with zstd."""
+    if sys.version_info < (3, 14):
+        pytest.importorskip("backports.zstd", reason="the extra `eval` is not installed")
+    files = sorted((LOGS / "inspect").glob("sums_*.eval"))
+    found = recorded(tmp_path, *files)
+    assert found == {
+        "What is 20 + 30?": {"alder": "The answer is 50.", "birch": "50"},
+        "What is 21 + 32?": {"alder": "The answer is 53.", "birch": "62"},
+    }
+    rows = rows_of(tmp_path)
+    assert [row["correct"] for row in rows] == [1, 1, 1, 0]
+    assert [row["usage"]["output_tokens"] for row in rows] == [5, 5, 1, 1]
+    assert all(row["finish_reason"] == "stop" and row["latency_ms"] > 0 for row in rows)
+
+
+def test_a_json_log_of_inspect_ai(tmp_path: Path) -> None:
+    found = recorded(tmp_path, LOGS / "inspect" / "letters_alder.json")
+    ((question, replies),) = found.items()
+    assert question.endswith("Which of these is a prime number?\n\nA) 8\nB) 9\nC) 11\nD) 12")
+    assert replies == {"alder": "The answer is B."}
+    assert [row["correct"] for row in rows_of(tmp_path)] == [0]
+
+
+@pytest.mark.parametrize(
+    ("named", "model"),
+    [
+        ("openai/gpt-4o", "gpt-4o"),
+        ("openrouter/meta-llama/llama-3.1-8b", "meta-llama/llama-3.1-8b"),
+        ("openai-api/panel/alder", "alder"),
+        ("alder", "alder"),
+    ],
+)
+def test_inspect_ai_names_the_provider_before_the_model(tmp_path: Path, named: str, model: str) -> None:
+    log = json.loads((LOGS / "inspect" / "letters_alder.json").read_text())
+    log["eval"]["model"] = named
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(log))
+    assert [each.model for each in read_logs([LogFile(path)]).replies] == [model]
+
+
+def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:
+    raw = bytearray((LOGS / "inspect" / "sums_alder.eval").read_bytes())
+    at = raw.index(b"samples/1_epoch_1.json") + 60
+    raw[at : at + 20] = bytes(20)
+    path = tmp_path / "damaged.eval"
+    path.write_bytes(raw)
+    with pytest.raises(EmergeError, match=r"damaged\.eval"):
+        read_logs([LogFile(path)])
+
+
+def test_entries_of_an_unknown_shape_are_counted(tmp_path: Path) -> None:
+    good = (LOGS / "lm_eval" / "alder" / "samples_own_sums.jsonl").read_text().splitlines()[0]
+    odd = {**json.loads(good), "arguments": [5]}
+    logs = read_logs([LogFile(write(tmp_path / "samples.jsonl", [good, odd]))])
+    assert (len(logs.replies), logs.skipped) == (1, {"entries of a shape that is not known": 1})
 
 
 def openai_batch(model: str, answer: str, custom_id: str) -> dict[str, Any]:
@@ -107,6 +183,18 @@ def test_batches_of_two_makers_are_joined_on_the_prompt(tmp_path: Path) -> None:
 
 
 def test_promptfoo(tmp_path: Path) -> None:
+    """Of promptfoo 0.121.20. The last question has no assertion, so its replies have no verdict."""
+    assert recorded(tmp_path, LOGS / "promptfoo.jsonl") == {
+        "What is 20 + 30?": {"alder": "The answer is 50.", "the birch": "50"},
+        "What is 12 * 12?": {"alder": "The answer is 144.", "the birch": "144"},
+        "What is 22 * 4?": {"alder": "The answer is 88.", "the birch": "87"},
+    }
+    rows = rows_of(tmp_path)
+    assert [row.get("correct") for row in rows] == [1, 1, 1, 1, None, None]
+    assert all(row["usage"]["input_tokens"] == 12 and row["latency_ms"] > 0 for row in rows)
+
+
+def test_results_of_promptfoo_in_one_document(tmp_path: Path) -> None:
     def result(provider: str, output: str, **more: Any) -> dict[str, Any]:
         return {
             "provider": {"id": provider, "label": ""},
