@@ -417,7 +417,9 @@ def _check_traces(documents: list[dict[str, Any]], outcome: Outcome) -> None:
         outcome.expect(document["parent_id"] == f"{sent.number:016x}", "parent", sent, document)
         status = document["annotations"].get("status")
         if sent.kind not in ("leaving", "malformed", "unknown") and not sent.overdue:  # an engine ran
-            outcome.expect(status == STATUS[sent.kind], "status of the trace", sent, document)
+            # The app itself refuses one whose time was over when it came, on a busy machine.
+            refused = sent.kind == "late" and not document["annotations"]
+            outcome.expect(refused or status == STATUS[sent.kind], "status of the trace", sent, document)
     outcome.expect(max(seen.values(), default=0) <= 1, "trace", Sent(-1, "all"), seen.most_common(1))
 
 
