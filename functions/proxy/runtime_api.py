@@ -14,7 +14,7 @@ import base64
 import http.client
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ STREAMING = {
     "Transfer-Encoding": "chunked",
     "Trailer": f"{ERROR_TYPE}, {ERROR_BODY}",
 }
+
+
+Response = tuple[int, dict[str, str], bytes]  # status, headers by lower-case name, body
 
 
 class RuntimeApiError(Exception):
@@ -62,13 +65,34 @@ class Invocation:
         return max(int(self.deadline_ms - time.time() * 1000), 0)
 
 
+class Connection:
+    """One to the Runtime API: for one exchange at a time, and for the next one if that ended in order."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @property
+    def is_open(self) -> bool:
+        return not (self.writer.is_closing() or self.reader.at_eof())
+
+    def close(self) -> None:
+        self.writer.transport.abort()
+
+
 class RuntimeApi:
-    """Opens a connection for each exchange: the API is on this machine, and a kept connection may have died."""
+    """Keeps its connections. A new one for each exchange would cost more time than the exchange, and would leave
+    reference cycles: the garbage collector stops every open request while it looks for them."""
 
     def __init__(self, authority: str) -> None:
         """`authority` is the host and port in AWS_LAMBDA_RUNTIME_API."""
         self._host, _, port = authority.partition(":")
         self._port = int(port or 80)
+        self._kept: list[Connection] = []
+
+    def close(self) -> None:
+        """Closes the connections that are not in use."""
+        while self._kept:
+            self._kept.pop().close()
 
     async def next_invocation(self) -> Invocation:
         """Waits for one, as long as it takes. Raises RuntimeApiError after some attempts."""
@@ -102,15 +126,18 @@ class RuntimeApi:
     async def fail_init(self, fault: Fault) -> None:
         await self._report("init/error", fault)
 
-    async def reply(self, invocation: Invocation, prelude: Mapping[str, Any]) -> Reply:
-        """Starts the reply and sends its prelude. Raises ReplyRefusedError."""
+    async def reply(self, invocation: Invocation, prelude: Mapping[str, Any], *, at_once: bool) -> Reply:
+        """Starts the reply. Its prelude is sent `at_once`, or else with the first bytes of the body. Raises
+        ReplyRefusedError."""
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
+            connection = await self._connection()
         except OSError as error:
             raise ReplyRefusedError("the Runtime API cannot be reached") from error
         head = self._head("POST", f"invocation/{invocation.aws_request_id}/response", STREAMING)
-        writer.write(head + _chunk(json.dumps(prelude).encode() + bytes(8)))
-        return Reply(reader, writer)
+        start = head + _chunk(json.dumps(prelude).encode() + bytes(8))
+        if at_once:
+            connection.writer.write(start)
+        return Reply(connection, self._keep, b"" if at_once else start)
 
     async def _report(self, path: str, fault: Fault) -> None:
         headers = {"Content-Type": "application/json", ERROR_TYPE: fault.kind, "Content-Length": str(len(fault.json))}
@@ -120,13 +147,31 @@ class RuntimeApi:
 
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> tuple[int, dict[str, str], bytes]:
-        reader, writer = await asyncio.open_connection(self._host, self._port)
+    ) -> Response:
+        connection = await self._connection()
         try:
-            writer.write(self._head(method, path, headers or {}) + body)
-            return await _response(reader)
-        finally:
-            writer.close()
+            connection.writer.write(self._head(method, path, headers or {}) + body)
+            response = await _response(connection.reader)
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(connection, response)
+        return response
+
+    async def _connection(self) -> Connection:
+        while self._kept:
+            if (connection := self._kept.pop()).is_open:
+                return connection
+            connection.close()
+        return Connection(*await asyncio.open_connection(self._host, self._port))
+
+    def _keep(self, connection: Connection, response: Response) -> None:
+        """For the next exchange, unless this one was refused or the Runtime API ends the connection."""
+        status, headers, _ = response
+        if status < 300 and headers.get("connection", "").lower() != "close":
+            self._kept.append(connection)
+        else:
+            connection.close()
 
     def _head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         lines = [f"{method} /2018-06-01/runtime/{path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
@@ -153,16 +198,17 @@ def wait_for_restore(authority: str) -> None:
 class Reply:
     """A reply that has been started. Bytes are sent as they are written; a slow reader slows the writer."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(self, connection: Connection, keep: Callable[[Connection, Response], None], start: bytes) -> None:
+        """`start` is what has to be sent before the body."""
+        self._connection, self._keep, self._start = connection, keep, start
         # The API responds when the reply has ended. A response, or the connection's end, before that is a refusal.
-        self._response = asyncio.ensure_future(_response(reader))
+        self._response = asyncio.ensure_future(_response(connection.reader))
         self._response.add_done_callback(self._responded)
-        self.ended = False
+        self.ended = self._closed = False
 
     @property
     def refused(self) -> bool:
-        return not self.ended and (self._response.done() or self._writer.is_closing())
+        return not self.ended and (self._response.done() or self._connection.writer.is_closing())
 
     async def wait_over(self) -> None:
         """Returns when the Runtime API accepts no more of this reply."""
@@ -180,25 +226,29 @@ class Reply:
         trailers = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in named.items())
         await self._send(_chunk(data) + b"0\r\n%b\r\n" % trailers, last=True)
         try:
-            status, _, _ = await self._response
+            response = await self._response
         except (OSError, EOFError, ValueError) as error:
             raise ReplyRefusedError("the end of the reply was not accepted") from error
-        finally:
-            self.close()
-        if status >= 300:
-            raise ReplyRefusedError(f"the reply was refused with status {status}")
+        if not self._closed:
+            self._closed = True
+            self._keep(self._connection, response)
+        if response[0] >= 300:
+            raise ReplyRefusedError(f"the reply was refused with status {response[0]}")
 
     def close(self) -> None:
-        self._response.cancel()
-        self._writer.transport.abort()
+        if not self._closed:
+            self._closed = True
+            self._response.cancel()
+            self._connection.close()
 
     async def _send(self, data: bytes, *, last: bool = False) -> None:
         if self.refused:
             raise ReplyRefusedError("the reply is no longer accepted")
         self.ended = last
-        self._writer.write(data)
+        self._connection.writer.write(self._start + data)
+        self._start = b""
         try:
-            await self._writer.drain()
+            await self._connection.writer.drain()
         except OSError as error:
             raise ReplyRefusedError("the reply is no longer accepted") from error
 
@@ -206,7 +256,7 @@ class Reply:
         if not response.cancelled():
             response.exception()
         if not self.ended:
-            self._writer.transport.abort()  # frees a writer that waits for a reader
+            self._connection.close()  # frees a writer that waits for a reader
 
 
 def _chunk(data: bytes) -> bytes:
@@ -223,7 +273,7 @@ def _invocation(headers: Mapping[str, str], payload: bytes) -> Invocation:
     )
 
 
-async def _response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+async def _response(reader: asyncio.StreamReader) -> Response:
     """Status, headers by lower-case name, body. Raises EOFError or ValueError if it is cut or not HTTP."""
     status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     _, status, *_ = status_line.split(" ", 2)

@@ -100,6 +100,7 @@ class RuntimeLoop:
             for worker in workers:
                 worker.cancel()
             ended = await asyncio.gather(*workers, return_exceptions=True)
+            self._api.close()
         for fault in ended:
             if isinstance(fault, BaseException):
                 raise fault
@@ -193,7 +194,8 @@ class StreamedExchange:
         if message["type"] == "http.response.start" and self._reply is None:
             prelude = prelude_of(message)
             self._is_events = prelude["headers"].get("content-type", "").startswith("text/event-stream")
-            self._reply = await self._api.reply(self._invocation, prelude)
+            # A stream's client waits for its start; a whole reply's body follows at once.
+            self._reply = await self._api.reply(self._invocation, prelude, at_once=self._is_events)
             self._begun.set()
         elif message["type"] == "http.response.body" and self._reply is not None:
             body = message.get("body", b"")

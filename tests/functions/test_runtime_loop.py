@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -169,6 +170,36 @@ def test_a_hundred_requests_one_by_one_of_every_kind() -> None:
             for index in range(100):
                 await asked_and_checked(stub, index)
             assert stub.asked <= 101
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_serves_one_request_after_the_other_and_leaves_nothing_to_collect() -> None:
+    """The garbage collector holds every open request up: what a request leaves must go without it."""
+
+    async def scenario() -> None:
+        async with serving(echo) as stub:
+            for _ in range(5):
+                await stub.call(asking("json"))
+            gc.collect()
+            gc.disable()
+            try:
+                for index in range(20):
+                    await stub.call(asking("json" if index % 2 else "stream"))
+                assert gc.collect() == 0
+            finally:
+                gc.enable()
+            assert stub.connections == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_the_runtime_api_ends_is_not_used_again() -> None:
+    async def scenario() -> None:
+        async with serving(echo, keeps=False) as stub:
+            for index in range(2 * len(KINDS)):
+                await asked_and_checked(stub, index)
+            assert stub.asked <= 2 * len(KINDS) + 1
 
     asyncio.run(scenario())
 

@@ -61,6 +61,7 @@ class RuntimeStub:
 
     deadline_s: float = 30.0
     concurrency: int | None = None
+    keeps: bool = True  # a connection for more than one exchange
     next_faults: list[str] = field(default_factory=list)  # for /next, one each: a status, "cut", "junk" or "chunked"
     arn: str = "arn:aws:lambda:us-east-1:123456789012:function:proxy:stream"
     taken: dict[str, PostedReply] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class RuntimeStub:
     def __post_init__(self) -> None:
         self._waiting: asyncio.Queue[tuple[str, Any, str | None, float]] = asyncio.Queue()
         self._faults: dict[str, str] = {}
+        self.connections = 0
         self.asked = 0
         self.asking = 0  # now
         self._open: set[str] = set()
@@ -112,12 +114,15 @@ class RuntimeStub:
         return taken
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        answered = False
         try:
-            while True:
+            while self.keeps or not answered:
                 line, headers = await _head(reader)
                 method, path, _ = line.split(" ")
                 assert path.startswith("/2018-06-01/runtime/")
                 await self._answer(method, path.removeprefix("/2018-06-01/runtime/"), headers, reader, writer)
+                answered = True
         except (EOFError, OSError):
             pass
         finally:
@@ -132,11 +137,11 @@ class RuntimeStub:
         if path == "restore/next":  # the snapshot is taken here
             self.snapshot.set()
             await self.restore.wait()
-            await _respond(writer, 200)
+            await self._respond(writer, 200)
             return
         if path == "init/error":
             self.init_errors.append(json.loads(await reader.readexactly(int(headers["content-length"]))))
-            await _respond(writer, 202)
+            await self._respond(writer, 202)
             return
         _, invocation, kind = path.split("/")
         taken, fault = self.taken[invocation], self._faults[invocation]
@@ -150,7 +155,7 @@ class RuntimeStub:
                 raise EOFError
             elif fault.isdigit():
                 self._ended(invocation)
-                await _respond(writer, int(fault))
+                await self._respond(writer, int(fault))
                 await reader.read()
                 return
             elif "content-length" in headers:  # a buffered reply
@@ -158,7 +163,7 @@ class RuntimeStub:
             else:
                 await self._take(taken, fault, reader)
             self._ended(invocation)
-            await _respond(writer, 202)
+            await self._respond(writer, 202)
         finally:
             self._ended(invocation)
             taken.parts.put_nowait(None)
@@ -171,7 +176,7 @@ class RuntimeStub:
         self.asked += 1
         fault = self.next_faults.pop(0) if self.next_faults else ""
         if fault.isdigit():
-            await _respond(writer, int(fault))
+            await self._respond(writer, int(fault))
             return
         if fault in ("cut", "junk"):
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n12" if fault == "cut" else b"what?\r\n\r\n")
@@ -199,7 +204,28 @@ class RuntimeStub:
             **({"Lambda-Runtime-Trace-Id": trace_id} if trace_id else {}),
         }
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
-        await _respond(writer, 200, headers, body, chunked=fault == "chunked")
+        await self._respond(writer, 200, headers, body, chunked=fault == "chunked")
+
+    async def _respond(
+        self,
+        writer: asyncio.StreamWriter,
+        status: int,
+        headers: Headers | None = None,
+        body: bytes = b"",
+        *,
+        chunked: bool = False,
+    ) -> None:
+        framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
+        if not self.keeps:
+            framing["Connection"] = "close"
+        lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in ((headers or {}) | framing).items())]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        middle = len(body) // 2
+        parts = [body[:middle], body[middle:]]
+        writer.write(
+            b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts if part) + b"0\r\n\r\n" if chunked else body
+        )
+        await writer.drain()
 
     async def _take(self, taken: PostedReply, fault: str, reader: asyncio.StreamReader) -> None:
         start = b""
@@ -234,25 +260,6 @@ async def _chunks(reader: asyncio.StreamReader, trailers: Headers) -> AsyncItera
     while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
         name, _, value = line.decode().partition(":")
         trailers[name.lower()] = value.strip()
-
-
-async def _respond(
-    writer: asyncio.StreamWriter,
-    status: int,
-    headers: Headers | None = None,
-    body: bytes = b"",
-    *,
-    chunked: bool = False,
-) -> None:
-    framing = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(len(body))}
-    lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in ((headers or {}) | framing).items())]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    middle = len(body) // 2
-    parts = [body[:middle], body[middle:]]
-    writer.write(
-        b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts if part) + b"0\r\n\r\n" if chunked else body
-    )
-    await writer.drain()
 
 
 @asynccontextmanager
