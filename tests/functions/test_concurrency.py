@@ -23,7 +23,7 @@ from tests.support.paths import PROXY
 sys.path.insert(0, str(PROXY))
 
 import runtime_loop
-from runtime_api import RuntimeApi, RuntimeApiError
+from runtime_api import Invocation, RuntimeApi, RuntimeApiError
 from runtime_loop import BufferedExchange, RuntimeLoop, StreamedExchange, concurrency_of
 
 
@@ -57,9 +57,11 @@ async def until(condition: Any) -> None:
 class Gate:
     """An app that answers when it is let."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_open: bool = False) -> None:
         self.open = asyncio.Event()
         self.entered = 0
+        if is_open:
+            self.open.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         said = await read(receive)
@@ -252,10 +254,21 @@ def test_a_concurrency_that_is_no_positive_number(given: str) -> None:
         concurrency_of({"AWS_LAMBDA_MAX_CONCURRENCY": given})
 
 
+def test_a_worker_that_waits_holds_nothing_of_its_last_invocation() -> None:
+    async def scenario() -> None:
+        async with serving(Gate(is_open=True), 4) as (stub, _, _):
+            await asyncio.gather(*(stub.call(event(body="1")) for _ in range(8)))
+            await until(lambda: stub.asking == 4)
+            gc.collect()
+            assert [each for each in gc.get_objects() if isinstance(each, Invocation)] == []
+
+    asyncio.run(scenario())
+
+
 def test_the_collector_leaves_what_existed_before_the_first_request() -> None:
     before = gc.get_threshold()
     try:
-        collect_garbage_less_often(runtime_loop.GARBAGE_OBJECTS)
+        collect_garbage_less_often(runtime_loop.LEAST_GARBAGE_OBJECTS)
         assert gc.get_freeze_count() > 0
         assert gc.get_threshold()[0] > before[0]
     finally:
