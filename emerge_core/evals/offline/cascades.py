@@ -34,13 +34,15 @@ def cascade(answers: Answers, order: Sequence[int], weights: Sequence[float]) ->
     cost = sum(answers.costs(row) for row in order[:2])
     calls = np.full(len(stopped), min(2, len(order)))
     latency = answers.latency_ms[rows[:2]].max(axis=0)
+    everyone = together(answers, order)
     for asked in range(2, len(order) + 1):
         if asked > 2:
             last = order[asked - 1]
             cost = cost + np.where(stopped, 0.0, answers.costs(last))
             latency = latency + np.where(stopped, 0.0, answers.latency_ms[last])
             calls = calls + ~stopped
-        groups = together(answers, order[:asked])
+        # Short texts may join two others, which counts only once all three are known.
+        groups = together(answers, order[:asked]) if answers.joined else everyone[:asked, :asked]
         agreeing = groups.sum(axis=1)
         now = ~stopped & (agreeing >= 2).any(axis=0)
         first = agreeing.argmax(axis=0)

@@ -63,13 +63,11 @@ def adjudicate(
 def shown(answers: Answers, members: Sequence[int], questions: Iterable[int]) -> Shown:
     """The distinct answers of the panel to these questions, as an adjudicator would be shown them; questions with
     fewer than two are left out."""
-    found: Shown = {}
-    groups = together(answers, members)
-    for question in questions:
-        texts = _distinct(answers, members, groups, int(question))
-        if len(texts) > 1:
-            found[int(question)] = texts
-    return found
+    numbers = np.array(list(questions), dtype=np.int64)
+    if not len(numbers):
+        return {}
+    several = (speaks := _speakers(answers, members, numbers)).sum(axis=0) > 1
+    return _texts(answers, members, numbers[several], speaks[:, several])
 
 
 def _panel_step(answers: Answers, members: Sequence[int], state: Round, asked: Integers) -> Shown:
@@ -84,17 +82,15 @@ def _panel_step(answers: Answers, members: Sequence[int], state: Round, asked: I
     state.calls[numbers] += len(members)
     state.latency_ms[numbers] += verdicts.latency_ms.max(axis=0)
     state.escalated[numbers] = True
-    in_hand: Shown = {}
-    groups = together(verdicts, range(len(members)))
-    for place, question in enumerate(numbers):
-        if np.isnan(voted.agreement[place]) or not verdicts.usable[:, place].any():
-            continue  # no verdict that can be counted: the first round's answers stay in hand
-        speaker = int(voted.winner[place])
-        state.winner[question] = rows[speaker]
-        state.score[question] = verdicts.score[speaker, place]
-        state.agreement[question] = voted.agreement[place]
-        in_hand[int(question)] = _distinct(verdicts, range(len(members)), groups, place)
-    return in_hand
+    # Without a verdict that can be counted the first round's answers stay in hand.
+    counted = np.flatnonzero(~np.isnan(voted.agreement) & verdicts.usable.any(axis=0))
+    settled, speakers = numbers[counted], voted.winner[counted]
+    state.winner[settled] = rows[speakers]
+    state.score[settled] = verdicts.score[speakers, counted]
+    state.agreement[settled] = voted.agreement[counted]
+    everyone = range(len(members))
+    texts = _texts(verdicts, everyone, counted, _speakers(verdicts, everyone, counted))
+    return {int(numbers[place]): each for place, each in texts.items()}
 
 
 def _target_step(
@@ -139,21 +135,30 @@ def _verdicts(answers: Answers, models: Sequence[int], disputes: Shown) -> Answe
     return found
 
 
-def _distinct(answers: Answers, members: Sequence[int], groups: Booleans, question: int) -> tuple[str, ...]:
-    """As `strategies.adjudication.distinct_answers`, for members of equal weight: of each group the first one's text;
-    if some member calls tools and some text has no key, to make no call is one answer."""
-    rows = np.array(members)
-    usable, called = answers.usable[rows, question], answers.called[rows, question]
-    keyed = usable & (answers.codes[rows, question] != NO_KEY)
-    texts = usable & ~called
-    one_text = bool(called.any() and (texts & ~keyed).any())
-    speakers, seen = [], np.zeros(len(rows), dtype=np.bool_)
-    for place in np.flatnonzero(keyed & ~texts if one_text else keyed):
-        if not seen[place]:
-            speakers.append(int(place))
-            seen |= groups[place, :, question]
-    if one_text:
-        speakers.append(int(np.flatnonzero(texts)[0]))
-    id_ = answers.questions[question]
-    replies = [answers.texts[answers.models[rows[place]]][id_] for place in speakers]
-    return shown_texts([consensus.content(reply.completion()) for reply in replies])
+def _speakers(answers: Answers, members: Sequence[int], numbers: Integers) -> Booleans:
+    """(members, numbers): as `strategies.adjudication.distinct_answers`, for members of equal weight: of each group
+    the first one; if some member calls tools and some text has no key, to make no call is one answer."""
+    rows = np.array(members)[:, None]
+    called = answers.called[rows, numbers]
+    keyed = answers.usable[rows, numbers] & (answers.codes[rows, numbers] != NO_KEY)
+    texts = answers.usable[rows, numbers] & ~called
+    one_text = called.any(axis=0) & (texts & ~keyed).any(axis=0)
+    groups = together(answers, members)[:, :, numbers]
+    speaks: Booleans = np.zeros_like(keyed)
+    seen = np.zeros_like(keyed)
+    for place, able in enumerate(keyed & ~(texts & one_text)):
+        speaks[place] = able & ~seen[place]
+        seen |= groups[place] & speaks[place]
+    speaks[texts.argmax(axis=0)[one_text], np.flatnonzero(one_text)] = True
+    return speaks
+
+
+def _texts(answers: Answers, members: Sequence[int], numbers: Integers, speaks: Booleans) -> Shown:
+    """By question: the texts of those who speak."""
+    of_members = [answers.texts[answers.models[row]] for row in members]
+    found: Shown = {}
+    for number, places in zip(numbers.tolist(), speaks.T, strict=True):
+        id_ = answers.questions[number]
+        replies = [of_members[place][id_] for place in np.flatnonzero(places)]
+        found[number] = shown_texts([consensus.content(reply.completion()) for reply in replies])
+    return found

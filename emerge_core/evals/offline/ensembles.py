@@ -7,14 +7,14 @@ some of the questions. `evaluate` gives, for all questions, whose reply the prox
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from emerge_core.aggregators.tally import TOLERANCE
-from emerge_core.evals.offline.arrays import Answers
+from emerge_core.evals.offline.arrays import NO_KEY, Answers
 from emerge_core.evals.offline.cascades import cascade
 from emerge_core.evals.offline.disputes import Round, adjudicate
 from emerge_core.evals.offline.learning import Calibration, calibrate, log_odds, reliability
@@ -181,6 +181,21 @@ def evaluate(answers: Answers, ensemble: Ensemble) -> Outcomes:
         latency = latency + np.where(asked, answers.latency_ms[ensemble.target], 0.0)
         calls = calls + asked
     return Outcomes(winner, _score(answers, winner), agreement, escalated, cost, calls, latency)
+
+
+def by_order(answers: Answers, ensemble: Ensemble) -> Ensemble | None:
+    """An ensemble that gives the same replies, and equals every other one that does so because its weights have the
+    same order; None if more than an order decides."""
+    if ensemble.reliability or ensemble.calibration:
+        return None
+    if len(set(ensemble.weights)) == 1:
+        return ensemble
+    asked = np.array((*ensemble.members, *ensemble.reserve))
+    stated = (answers.codes[asked] != NO_KEY).any(axis=0).all()
+    if ensemble.rule != "cascade" or answers.offers_tools.any() or not stated:
+        return None
+    ranks = np.unique(ensemble.weights, return_inverse=True)[1]  # they count only if no two members agree
+    return replace(ensemble, weights=tuple((ranks + 1).tolist()))
 
 
 def _stronger(

@@ -155,7 +155,7 @@ class _Tuner:
         self.reference = reference
         self.limit = limit
         self.progress = progress
-        self.validation = CrossValidation(answers, candidates, blocks, settings.seeds)
+        self.validation = CrossValidation(answers, candidates, blocks, settings.margin, settings.seeds)
         self.own_cost = {row: float(answers.costs(row).mean()) for row in space.members}
         self.possible = np.ones(len(candidates), dtype=np.bool_)
         if settings.max_latency_ms is not None:
@@ -164,7 +164,7 @@ class _Tuner:
             self.possible = candidates.latency <= settings.max_latency_ms
 
     def tuned(self) -> Tuned:
-        budgets = [budget for limit in self._limits() if (budget := self._budget(limit)) is not None]
+        budgets = self._budgets()
         if not budgets:
             raise EmergeError(f"no ensemble is within the limits; {self._cheapest()}")
         alone = self._budget(self.limit, ~self.candidates.escalate & ~self._targets_alone()) or budgets[0]
@@ -176,8 +176,10 @@ class _Tuner:
             raise EmergeError(
                 f"no ensemble within the limits reaches an accuracy of {wanted:g}: the best has {accuracies.max():.3f}"
             )
-        taken = pick(accuracies, self.settings.margin, wanted)
-        chosen, rival = self._choose(self.validation.chosen(budgets[taken]), rows[taken])
+        of_budgets = [self.validation.chosen(budget) for budget in budgets]
+        beaten = self.validation.beaten(of_budgets, budgets[-1])
+        taken = pick(accuracies, self.settings.margin, wanted, beaten)
+        chosen, rival = self._choose(of_budgets[taken], rows[taken])
         self.progress("measuring the choice of the budget")
         rule = ChoiceRule(
             self.candidates,
@@ -187,10 +189,8 @@ class _Tuner:
             self.settings.margin,
             wanted,
         )
-        choice = self._point(chosen, self.validation.unseen_choice(rule.choose))
-        points = _pareto(
-            [self._point(self.validation.chosen(budget), row) for budget, row in zip(budgets, rows, strict=True)]
-        )
+        choice = self._point(chosen, self.validation.unseen_choice(rule.choose, chosen))
+        points = _pareto([self._point(candidate, row) for candidate, row in zip(of_budgets, rows, strict=True)])
         points = sorted([*(p for p in points if p.ensemble != choice.ensemble), choice], key=_cost)
         return Tuned(
             answers=self.answers,
@@ -249,6 +249,15 @@ class _Tuner:
             return [*limits, None]
         return [*(limit for limit in limits if limit < self.limit), self.limit]
 
+    def _budgets(self) -> list[Affordable]:
+        """By cost; a budget that allows no more than the one before is left out."""
+        found: list[Affordable] = []
+        for limit in self._limits():
+            budget = self._budget(limit)
+            if budget and not (found and found[-1].same_as(budget)):
+                found.append(budget)
+        return found
+
     def _budget(self, limit: float | None, among: Booleans | None = None) -> Affordable | None:
         allowed = self.possible if among is None else self.possible & among
         members = self.space.members
@@ -276,7 +285,7 @@ class _Tuner:
             ensemble=ensemble,
             members=tuple(self.answers.models[row] for row in ensemble.members),
             to=tuple(self.answers.models[row] for row in ensemble.stronger),
-            accuracy=self._accuracy(unseen.scores, unseen.instability),
+            accuracy=self._accuracy(unseen.scores, unseen.instability, outcomes.score),
             versus=versus,
             cost=_known(outcomes.cost_usd.mean() * 1000),
             calls=float(outcomes.calls.mean()),
@@ -362,9 +371,14 @@ class _Tuner:
         best = options[place]
         return Repeat(model=best.model, times=best.times, accuracy=self._accuracy(unseen), cost=best.cost * 1000)
 
-    def _accuracy(self, outcomes: Floats, instability: float = 0.0) -> Estimate:
-        interval = accuracy_outcomes(outcomes, graded=self.answers.graded, folds=FOLDS, extra=instability)
-        return Estimate(float(outcomes.mean()), *interval)
+    def _accuracy(self, outcomes: Floats, instability: float = 0.0, seen: Floats | None = None) -> Estimate:
+        """Of unseen questions. `seen` are the scores of what is written, on the questions that chose it: folds choose
+        by fewer questions, and so perhaps worse, which is why the interval reaches at least as high as theirs."""
+        graded = self.answers.graded
+        low, high = accuracy_outcomes(outcomes, graded=graded, folds=FOLDS, extra=instability)
+        if seen is not None:
+            high = max(high, accuracy_outcomes(seen[None], graded=graded).high)
+        return Estimate(float(outcomes.mean()), low, high)
 
     def _difference(self, differences: Floats, instability: float = 0.0) -> Estimate:
         value, interval = paired_outcomes(differences, graded=self.answers.graded, folds=FOLDS, extra=instability)

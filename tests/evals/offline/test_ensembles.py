@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from emerge_core.answers import Extractor
 from emerge_core.config import parse_config
 from emerge_core.evals.offline.arrays import Answers, read_answers
-from emerge_core.evals.offline.ensembles import Design, Outcomes, evaluate, fit
+from emerge_core.evals.offline.ensembles import Design, Outcomes, by_order, evaluate, fit
 from emerge_core.evals.offline.voting import NOBODY
 from emerge_core.evals.recordings.recording import Recordings, Reply, prompt_of
 from emerge_core.evals.tune.config_writer import NAME, config_of
@@ -132,3 +133,17 @@ def test_texts(shared: Path, task: str) -> None:
     answers = answers.only(np.arange(0, len(answers.questions), 25))
     for design in designs((0, 1, 2), 3):
         agrees(shared, answers, fit(answers, design, np.arange(len(answers.questions))))
+
+
+def test_weights_of_one_order_give_a_cascade_one_score(mixed: Path) -> None:
+    answers = read_answers(Recordings(mixed), "mixed_letters")
+    design = Design((2, 0, 3), "cascade", reserve=(4,))
+    halves = [fit(answers, design, np.arange(start, 40, 2)) for start in (0, 1)]
+    spread = [replace(half, weights=weights) for half in halves for weights in ((1, 4, 3, 2), (0.7, 1.9, 1.2, 0.9))]
+    kept = {by_order(answers, each) for each in spread}
+    assert len(kept) == 1
+    assert len({evaluate(answers, each).winner.tobytes() for each in (*spread, *kept) if each}) == 1
+    for rule in ("weighted", "confidence"):
+        assert by_order(answers, replace(halves[0], rule=rule, reliability=(0.5,) * 3)) is None
+    tools = replace(answers, offers_tools=np.ones_like(answers.offers_tools))
+    assert by_order(tools, spread[0]) is None

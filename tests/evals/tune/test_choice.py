@@ -13,6 +13,7 @@ from emerge_core.config import parse_config
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.ensembles import evaluate
 from emerge_core.evals.recordings.recording import RecordedModel
+from emerge_core.evals.statistics.intervals import accuracy
 from emerge_core.evals.tune.choice import pick
 from emerge_core.evals.tune.result import Tuned
 from emerge_core.evals.tune.result_json import as_json
@@ -64,6 +65,15 @@ def test_a_panel_that_is_not_clearly_better_gives_way_to_its_best_rival() -> Non
     found = tuned(simulate(World(members=(0.8, 0.5, 0.5), target=0.8), 200, 3), frontier=False)
     assert found.kind == "single"
     assert found.choice.members == ("amber",)
+
+
+def test_the_interval_reaches_as_high_as_that_of_the_questions_that_chose() -> None:
+    """Folds choose by fewer questions, and so worse: where the truth is near 1 the interval ended below it."""
+    answers = simulate(World(target=0.97, disputed=0.97), 100, 1)
+    choice = tuned(answers).choice
+    seen = evaluate(answers, choice.ensemble).score
+    assert choice.accuracy.high >= accuracy(seen.tolist()).high
+    assert choice.accuracy.low < choice.accuracy.value <= seen.mean()
 
 
 def test_of_choices_that_are_about_as_good_the_cheapest_is_taken() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from emerge_core.evals.offline.ensembles import Design, evaluate, fit
 from emerge_core.evals.recordings.rows import Dispute
+from emerge_core.evals.tune.choice import pick
 from emerge_core.evals.tune.result_json import as_json
+from emerge_core.evals.tune.search.contests import Contest
 from emerge_core.evals.tune.settings import TuneSettings
 from emerge_core.evals.tune.table import table
 from emerge_core.evals.tune.tuning import tune_answers
@@ -78,3 +80,51 @@ def test_a_panel_that_judges_itself_needs_every_member_s_verdict() -> None:
         assert {row["rule"] for row in as_json(tune_answers(settled, SETTINGS))["disputes"]["rules"]} >= {
             "adjudicate: the panel itself"
         }
+
+
+@pytest.mark.parametrize(("blind", "shown", "way"), [(0.6, 0.8, "adjudicate"), (0.8, 0.6, "replace")])
+def test_the_better_way_to_settle_disputes_is_taken_at_a_hundred_questions(
+    blind: float, shown: float, way: str
+) -> None:
+    """Some twenty blind designs against two that adjudicate: the luckiest of the many would often look best."""
+    world = SHOWN_IS_BETTER._replace(disputed=blind, shown=shown)
+    taken = []
+    for seed in range(6):
+        ensemble = tune_answers(simulate(world, 100, seed), replace(SETTINGS, seeds=2)).choice.ensemble
+        taken.append(("adjudicate" if ensemble.adjudicates else "replace") if ensemble.stronger else "alone")
+    assert taken.count(way) >= 5
+    assert set(taken) <= {way, "alone"}
+
+
+def contest(won: list[int], lost: list[int]) -> Contest:
+    """Two thresholds, one block of a hundred questions; candidate 0 is shown disputes, 1 is asked blind, 2 is alone."""
+    shown, blind = np.array([True, False, False]), np.array([False, True, False])
+    return Contest(shown, blind, np.array(won)[:, None], np.array(lost)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "verdict"),
+    [
+        ([9, 2], [3, 1], 1),
+        ([3, 1], [9, 2], -1),
+        ([5, 2], [5, 2], 0),
+        ([20, 0], [9, 6], 0),  # of the disputes in which nobody agrees, blind is clearly right more often
+    ],
+)
+def test_the_way_that_is_right_on_more_disputes_wins_its_contest(won: list[int], lost: list[int], verdict: int) -> None:
+    found = contest(won, lost).verdicts(np.ones((1, 1), dtype=np.float32), np.array([100]), margin=0.003)
+    assert found.tolist() == [verdict]
+
+
+def test_a_way_loses_only_where_the_other_is_affordable() -> None:
+    won = contest([9, 2], [3, 1])
+    verdicts = np.array([1, -1, 0])
+    assert won.loses(verdicts, np.arange(3)).tolist() == [[False, True, False], [True, False, False], [False] * 3]
+    assert not won.loses(verdicts, np.array([1, 2])).any()
+
+
+def test_of_budgets_one_that_a_better_rule_beats_does_not_set_the_mark() -> None:
+    accuracies, beaten = np.array([0.90, 0.95, 0.93]), np.array([False, True, False])
+    assert pick(accuracies, 0.003, beaten=beaten) == 2
+    assert pick(accuracies, 0.003, wanted=0.94, beaten=beaten) == 1
+    assert pick(accuracies, 0.003, beaten=np.ones(3, dtype=np.bool_)) == 1

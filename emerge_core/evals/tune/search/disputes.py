@@ -6,7 +6,9 @@ leave out the others; those that remain are evaluated as they would be served.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import numpy as np
 from emerge_core.evals.offline.arrays import Answers
 from emerge_core.evals.offline.ensembles import Design, evaluate, fit
 from emerge_core.evals.tune.search.bit_rows import all_of, any_of
+from emerge_core.evals.tune.search.contests import Contest
 from emerge_core.evals.tune.search.model_facts import Facts
 from emerge_core.evals.tune.search.panels import Chunk
 from emerge_core.evals.tune.search.space import Family, Scored
@@ -57,6 +60,20 @@ def designs(members: tuple[int, ...], targets: list[int], *, by_panel: bool) -> 
                     yield Design(members, "vote", target, then, "adjudicate", panel_trusted=trusted)
 
 
+def contests(scored: Sequence[Scored]) -> Iterator[Contest]:
+    """One for each panel and target whose every dispute is recorded."""
+    found: dict[tuple[frozenset[int], int], list[Scored]] = defaultdict(list)
+    for each in scored:
+        if each.against_blind is not None and each.family.target is not None:
+            found[frozenset(each.family.panels[0].tolist()), each.family.target].append(each)
+    for (members, target), designs in found.items():
+        designs.sort(key=lambda each: -each.family.trusted)
+        won, lost = np.array([each.against_blind for each in designs]).swapaxes(0, 1)
+        asking = [_asking(each.family, members, target) for each in scored]
+        shows = np.repeat([_shows(each.family) for each in scored], [len(asks) for asks in asking])
+        yield Contest(np.concatenate(asking) & shows, np.concatenate(asking) & ~shows, won, lost)
+
+
 def _of_panel(answers: Answers, facts: Facts, rows: list[int], targets: list[int], by_panel: bool) -> Iterator[Scored]:
     """In the first order of the members in which disputes are recorded; the most accurate member comes first."""
     every = np.arange(len(answers.questions))
@@ -76,7 +93,12 @@ def _of_panel(answers: Answers, facts: Facts, rows: list[int], targets: list[int
                 np.array([order]), "vote", design.target, design.trusted, design.final, (), design.panel_trusted
             )
             cost, latency = np.array([outcomes.cost_usd.mean()]), np.array([outcomes.latency_ms.mean()])
-            yield Scored(family, facts.block_sums(outcomes.score[None]), cost, latency)
+            against = None
+            if design.target is not None and not design.panel_trusted:
+                blind = evaluate(answers, fit(answers, replace(design, final="replace", ordered_members=True), every))
+                apart = np.array([outcomes.score > blind.score, outcomes.score < blind.score])
+                against = facts.block_sums(apart).astype(np.int64)
+            yield Scored(family, facts.block_sums(outcomes.score[None]), cost, latency, against)
         if found:
             return
 
@@ -94,3 +116,14 @@ def _covered(disputed: Bits, recorded: Bits) -> Booleans:
     missing = np.bitwise_count(disputed & ~recorded).sum(axis=1)
     covered: Booleans = (of > 0) & (missing <= TOLERATED * of)
     return covered
+
+
+def _asking(family: Family, members: frozenset[int], target: int) -> Booleans:
+    """Which of the panels are of these members and ask this target, and nobody else, about their disputes."""
+    if family.panel_trusted or (family.target != target and family.reserve != (target,)):
+        return np.zeros(len(family.panels), dtype=np.bool_)
+    return np.asarray(np.isin(family.panels, list(members)).all(axis=1))
+
+
+def _shows(family: Family) -> bool:
+    return family.target is not None and family.final == "adjudicate"

@@ -49,6 +49,7 @@ def search(answers: Answers, space: Space, blocks: Blocks) -> Candidates:
         right=np.concatenate([each.right for each in scored]),
         cost=np.concatenate([each.cost for each in scored]).astype(np.float32),
         latency=np.concatenate([each.latency for each in scored]).astype(np.float32),
+        contests=tuple(disputes.contests(scored)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from emerge_core.evals.offline.ensembles import Design, Final, Rule
+from emerge_core.evals.tune.search.contests import Contest
 
 if TYPE_CHECKING:
     from emerge_core.evals.types import Booleans, Counts, Floats, Integers, Singles
@@ -36,12 +37,14 @@ class Family(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A family's panels: (n, blocks) sums of scores; (n,) mean US dollars and ms per question."""
+    """A family's panels: (n, blocks) sums of scores; (n,) mean US dollars and ms per question. Of one that adjudicates
+    by a target, too: (2, blocks) numbers of questions that it alone, or that target asked blind alone, gets right."""
 
     family: Family
     right: Counts | Floats
     cost: Floats
     latency: Floats
+    against_blind: Integers | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Candidates:
     right: Counts | Floats
     cost: Singles
     latency: Singles
+    contests: tuple[Contest, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cost)
@@ -78,8 +82,8 @@ class Candidates:
 
     @cached_property
     def cost_to_rank(self) -> Singles:
-        """The costs; infinite if they are not known."""
-        found: Singles = np.nan_to_num(self.cost, nan=np.inf)
+        """The costs; those that are not known are the highest, but finite."""
+        found: Singles = np.nan_to_num(self.cost, nan=float(np.finfo(np.float32).max))
         return found
 
     @cached_property
@@ -87,9 +91,22 @@ class Candidates:
         """As `right`, ready to be multiplied."""
         return self.right.astype(np.float32)
 
-    def weakest(self, score: Floats) -> Floats:
-        """Of each candidate the lowest score among its members; `score` is by row of the arrays."""
-        found: Floats = np.concatenate([score[each.panels].min(axis=1) for each in self.families])
+    def weakest(self, scores: Floats) -> Floats:
+        """(samples, candidates): the lowest score among a candidate's members; `scores` is (samples, rows)."""
+        found: Floats = scores[:, self._members[0]]
+        for members in self._members[1:]:
+            found = np.minimum(found, scores[:, members])
+        return found
+
+    @cached_property
+    def _members(self) -> Integers:
+        """(places, candidates): rows; of smaller panels the first member stands again in the places left over."""
+        most = max(each.panels.shape[1] for each in self.families)
+        padded = [
+            np.concatenate([each.panels, *[each.panels[:, :1]] * (most - each.panels.shape[1])], axis=1)
+            for each in self.families
+        ]
+        found: Integers = np.concatenate(padded).T.astype(np.int32)
         return found
 
     def design(self, number: int) -> Design:
