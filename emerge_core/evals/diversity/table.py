@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
+from math import isnan, nan
 
 from emerge_core.evals.diversity.measures import PairDiversity, PanelDiversity
-from emerge_core.evals.tables import aligned, coefficient, percent, points
+from emerge_core.evals.tables import aligned, coefficient, paragraph, percent, points
 
 SHOWN = 15  # pairs at most
 
@@ -38,29 +38,32 @@ def table(found: PanelDiversity) -> str:
 def _pairs(pairs: Sequence[PairDiversity]) -> list[str]:
     rows = [
         [
-            *_names(pair),
+            _names(pair),
             coefficient(pair.phi),
             percent(pair.double_fault),
             percent(pair.same_wrong),
-            coefficient(pair.q),
+            coefficient((pair.q.value, nan, nan)),  # its interval would make the table too wide
         ]
         for pair in pairs
     ]
     return [
-        *aligned(["", "", "phi", "both wrong", "same wrong answer", "Q"], rows),
+        *aligned(["pair", "phi", "both wrong", "same wrong answer", "Q"], rows),
         "",
-        "per cent, 95 % intervals; phi: correlation of errors (0 independent, 1 the same); Q: Yule's, of errors",
+        *paragraph(
+            "per cent, 95 % intervals; phi: correlation of errors (0 independent, 1 the same); Q: Yule's, of "
+            "errors, whose interval is in the report (--html)"
+        ),
     ]
 
 
 def _graded_pairs(pairs: Sequence[PairDiversity]) -> list[str]:
-    rows = [[*_names(pair), coefficient(pair.phi), percent(pair.double_fault)] for pair in pairs]
+    rows = [[_names(pair), coefficient(pair.phi), percent(pair.double_fault)] for pair in pairs]
     return [
-        *aligned(["", "", "correlation", "both score half or less"], rows),
+        *aligned(["pair", "correlation", "both score half or less"], rows),
         "",
         "per cent of the highest score, 95 % intervals; correlation of the scores (0 independent, 1 the same)",
     ]
 
 
-def _names(pair: PairDiversity) -> list[str]:
-    return [pair.a, pair.b + (" *" if pair.same_family else "")]
+def _names(pair: PairDiversity) -> str:
+    return f"{pair.a} and {pair.b}" + (" *" if pair.same_family else "")

@@ -37,6 +37,13 @@ def logarithmic(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def halo() -> list[Any]:
+    """The path effects of text that may stand on a line."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground="white")]
+
+
 def png(figure: Any) -> bytes:
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=DPI, metadata={"Software": None})

@@ -58,7 +58,7 @@ class Contents:
     hidden: int  # models that are not shown
     models: tuple[Spot, ...]
     trios: tuple[Trio, ...]
-    frontier: tuple[Spot, ...]  # panels of three that no cheaper one beats
+    best_for_cost: tuple[Spot, ...]  # panels of three that no cheaper one beats
     curves: tuple[Curve, ...]
     shared_failures: int
     examples: tuple[Example, ...]
@@ -78,7 +78,7 @@ def gather(answers: Answers, models: Sequence[str] | None = None) -> Contents:
         hidden=len(wanted) - len(rows),
         models=spots,
         trios=trios,
-        frontier=_frontier(answers, trios),
+        best_for_cost=_best_for_cost(answers, trios),
         curves=tuple(curve for row in rows if (curve := _curve(answers, row))),
         shared_failures=failed,
         examples=examples,
@@ -109,7 +109,7 @@ def _trio(answers: Answers, rows: tuple[int, ...]) -> Trio:
     )
 
 
-def _frontier(answers: Answers, trios: Sequence[Trio]) -> tuple[Spot, ...]:
+def _best_for_cost(answers: Answers, trios: Sequence[Trio]) -> tuple[Spot, ...]:
     found: list[Spot] = []
     for trio in sorted((trio for trio in trios if not isnan(trio.cost)), key=lambda trio: (trio.cost, -trio.vote)):
         if not found or trio.vote > found[-1].accuracy.value:

@@ -13,7 +13,7 @@ h1{font-size:1.6rem;margin-bottom:.2rem}
 h2{font-size:1.2rem;margin-top:2.4rem;border-top:1px solid #ddd;padding-top:1rem}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{padding:.25rem .8rem .25rem 0;text-align:left;border-bottom:1px solid #eee;white-space:nowrap}
-td.text{white-space:pre-wrap;overflow-wrap:anywhere;min-width:18rem}
+td.text{white-space:pre-wrap;overflow-wrap:anywhere;min-width:14rem}
 img{max-width:100%;height:auto}p.note{color:#444}strong{font-weight:650}
 ul.first{font-size:1.05rem;padding-left:1.2rem}
 """
@@ -49,13 +49,13 @@ def image(title: str, png: bytes) -> str:
     return f'<img alt="{escape(title)}" src="data:image/png;base64,{b64encode(png).decode()}">'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> str:
-    """With `wide`, the first column is running text."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, running: int | None = None) -> str:
+    """`running` is the column of running text, whose cells are wrapped."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td class="text">{escape(cell)}</td>' if wide and column == 0 else f"<td>{escape(cell)}</td>"
+            f'<td class="text">{escape(cell)}</td>' if column == running else f"<td>{escape(cell)}</td>"
             for column, cell in enumerate(row)
         )
         + "</tr>"

@@ -62,8 +62,11 @@ def scored_page(
         for each, spot in zip(found.members, contents.models, strict=True)
     ]
     what = "mean score, %" if found.graded else "right, %"
-    head = ["model", "family", what, "adds to the vote of all, points", "$ per 1,000"]
-    hidden = f" The {contents.hidden} least accurate models are not shown." if contents.hidden else ""
+    all_ = f"the vote of these {len(members)}" if contents.hidden else "the vote of all"
+    head = ["model", "family", what, f"adds to {all_}, points", "$ per 1,000"]
+    hidden = (
+        f" The {contents.hidden} least accurate models are left out of all that follows." if contents.hidden else ""
+    )
     parts = [
         heading(f"Diversity: {found.task}", f"{found.questions} questions, {found.left_out} left out.{hidden}"),
         bullets(_summary(contents)),
@@ -79,10 +82,10 @@ def scored_page(
     if contents.examples:
         rows = [[_cut(texts.get(each.question, each.question)), str(each.together)] for each in contents.examples]
         note = (
-            f"On {contents.shared_failures} questions every model fails. Many equal wrong answers point to a trap, or "
-            "to a wrong gold answer."
+            f"On {contents.shared_failures} questions every one of these models fails. Many equal wrong answers "
+            "point to a trap, or to a wrong gold answer."
         )
-        parts.append(section("Where all fail", table(["question", "equal wrong answers"], rows, wide=True), note))
+        parts.append(section("Where all fail", table(["question", "equal wrong answers"], rows, running=0), note))
     return page(f"Diversity: {found.task}", parts)
 
 
@@ -108,7 +111,7 @@ def unlabelled_page(
         note(LIMITS),
         section("Models", table(head, rows), "In brackets the 95 % interval."),
         *(_picture(name, pictures[name]) for name in ("reliability", "agreement") if name in pictures),
-        section("Label these first", table(["question", "id"], asked, wide=True), "The models divide most on them."),
+        section("Label these first", table(["question", "id"], asked, running=0), "The models divide most on them."),
     ]
     return page(f"Reliability: {found.task}", parts)
 
@@ -126,8 +129,9 @@ def _summary(contents: Contents) -> Iterable[str]:
         )
     at_best = f"The best reply to each question scores {percent(found.oracle)} % on average"
     if not found.graded:
-        at_best = f"At least one model is right on {percent(found.oracle)} %"
-    yield f"{at_best}: what a perfect picker would reach. The vote of all reaches {percent(found.vote)} %."
+        at_best = f"At least one of them is right on {percent(found.oracle)} %"
+    voters = f"these {len(found.members)}" if contents.hidden else "all"
+    yield f"{at_best}: what a perfect picker would reach. The vote of {voters} reaches {percent(found.vote)} %."
 
 
 def _pairs(found: PanelDiversity) -> tuple[Sequence[str], list[list[str]]]:

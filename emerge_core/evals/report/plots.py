@@ -103,16 +103,18 @@ def _matrix(
 def _cost(contents: Contents) -> bytes:
     figure, axes = canvas.figure(9.6, 5.2)
     scatter.draw(axes, contents.models, BLUE, "o", "one model, 95 %")
-    scatter.draw(axes, contents.frontier, RED, "D", "vote of three (the best for their cost), 95 %")
-    scatter.scale(axes, (*contents.models, *contents.frontier))
+    scatter.draw(axes, contents.best_for_cost, RED, "D", "vote of three (the best for their cost), 95 %")
+    scatter.scale(axes, (*contents.models, *contents.best_for_cost))
     graded = contents.diversity.graded
     axes.set_ylabel("mean score, % of the highest" if graded else "questions answered right, %")
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, fontsize=8, frameon=False)
     best = max(contents.models, key=lambda spot: spot.accuracy.value)
-    dearest = f", a vote of three {100 * contents.frontier[-1].accuracy.value:.1f} %" if contents.frontier else ""
+    votes = contents.best_for_cost
+    known = " of known cost" if any(isnan(trio.cost) for trio in contents.trios) else ""
+    dearest = f", the best vote of three{known} {100 * votes[-1].accuracy.value:.1f} %" if votes else ""
     does = "scores" if graded else "is right on"
     _title(axes, f"{best.name} alone {does} {100 * best.accuracy.value:.1f} %{dearest}")
-    scatter.number(figure, axes, contents.models, contents.frontier, BLUE)
+    scatter.number(figure, axes, contents.models, votes, BLUE)
     return canvas.png(figure)
 
 

@@ -62,7 +62,16 @@ def number(
         shift = max(AROUND, key=lambda by: min(8 * point, _room(middle + np.multiply(by, point), taken)))
         taken.append(middle + np.multiply(shift, point))
         axes.annotate(
-            str(count), mark, shift, textcoords="offset points", fontsize=8, ha="center", va="center", color=colour
+            str(count),
+            mark,
+            shift,
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            va="center",
+            color=colour,
+            zorder=5,
+            path_effects=canvas.halo(),  # it may stand on an interval
         )
     place = {"y": 0.0, "va": "bottom"} if lowest else {"y": 1.0, "va": "top"}
     axes.text(1.02, s="\n".join(listed), transform=axes.transAxes, fontsize=8, linespacing=1.5, **place)

@@ -34,7 +34,7 @@ def tuning_page(tuned: Tuned) -> str:
         section("What each budget buys", _budgets(tuned), _METHOD.format(FOLDS, tuned.settings.seeds)),
         section(
             "What the choice is measured against",
-            table(["to compare with", "accuracy, %", "$ per 1,000"], controls_rows(tuned)),
+            table(["to compare with", "accuracy, %", "$ per 1,000"], controls_rows(tuned), running=0),
             f"Some considered model is right on {100 * tuned.controls.oracle:.1f} % of the questions, some member of "
             f"the chosen panel on {100 * tuned.controls.panel_oracle:.1f} %: what a perfect picker would reach.",
         ),
@@ -43,7 +43,9 @@ def tuning_page(tuned: Tuned) -> str:
         head = ["if the panel disagrees, ask", "accuracy, %", "the best less this", "$ per 1,000", "calls"]
         parts.append(
             section(
-                "When the panel disagrees", table(head, dispute_rows(tuned.disputes)), dispute_finding(tuned.disputes)
+                "When the panel disagrees",
+                table(head, dispute_rows(tuned.disputes), running=0),
+                dispute_finding(tuned.disputes),
             )
         )
     return page(title, parts)
@@ -88,4 +90,4 @@ def _budgets(tuned: Tuned) -> str:
         for number, point in enumerate(tuned.points)
     ]
     against = f"against {tuned.reference}" if tuned.reference else "against nothing"
-    return table(["", "accuracy, %", against, "$ per 1,000", "calls", "who answers"], rows)
+    return table(["", "accuracy, %", against, "$ per 1,000", "calls", "who answers"], rows, running=5)

@@ -1,4 +1,4 @@
-"""What a search found: the ensembles of the cost frontier, the choice among them, and what it is measured against."""
+"""What a search found: the best ensemble for each budget, the choice among them, and what it is measured against."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FEW = 100  # questions: below this the intervals are wide and the choice is shak
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """An ensemble of the frontier, or a single model. `accuracy` and `versus` (the reference) are of unseen questions;
-    costs are US dollars per 1,000 questions with early decision off."""
+    """The best ensemble for a budget, or a single model. `accuracy` and `versus` (the reference) are of unseen
+    questions; costs are US dollars per 1,000 questions with early decision off."""
 
     ensemble: Ensemble
     members: tuple[str, ...]

@@ -13,8 +13,8 @@ from emerge_core.evals.tune.result import FEW, Point, SingleModel, Tuned
 
 
 def table(tuned: Tuned) -> str:
-    """The choice first, then the frontier, and what the choice is measured against."""
-    parts = [_choice(tuned), _frontier(tuned), _controls(tuned), _disputes(tuned)]
+    """The choice first, then the best for each budget, and what the choice is measured against."""
+    parts = [_choice(tuned), _budgets(tuned), _controls(tuned), _disputes(tuned)]
     return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
 
 
@@ -119,7 +119,7 @@ def costs(tuned: Tuned) -> Iterator[str]:
         yield f"The best reasoning model alone: {thinking.model}, {percent(thinking.accuracy)} % ({cost})."
 
 
-def _frontier(tuned: Tuned) -> Iterator[str]:
+def _budgets(tuned: Tuned) -> Iterator[str]:
     answers = tuned.answers
     yield from paragraph(
         f"{len(answers.questions)} questions, {answers.left_out} left out (not answered by every model); "

@@ -242,7 +242,7 @@ class _Tuner:
         return np.where(able, self.answers.score[list(rows)], 0.0)
 
     def _limits(self) -> list[float | None]:
-        """Budgets of the frontier, in US dollars per question: None is no limit."""
+        """Budgets, in US dollars per question: None is no limit."""
         spent = self.answers.costs(self.answers.index(self.reference)).mean() if self.reference else np.nan
         limits = [] if np.isnan(spent) else [float(spent * share) for share in SHARES]
         if self.limit is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from emerge_core.evals.diversity.measures import measure
 from emerge_core.evals.diversity.table import table
 from emerge_core.evals.offline.arrays import Answers, read_answers
 from emerge_core.evals.recordings.recording import RecordedModel, Recordings
+from emerge_core.evals.statistics.resampling import Estimate
 
 
 def answers_of(said: list[list[int]], families: str = "") -> Answers:
@@ -104,6 +106,24 @@ def test_of_recordings(recordings: Path) -> None:
     assert found.vote.value == 1
     with pytest.raises(EmergeError, match="no answers of omega"):
         measure(answers, ["alpha", "omega"])
+
+
+def test_the_table_is_at_most_a_hundred_wide_whatever_the_names(recordings: Path) -> None:
+    found = measure(read_answers(Recordings(recordings), "sums"), ["alpha", "beta"])
+    wide = Estimate(1.0, 1.0, 1.0)
+    pair = replace(
+        found.pairs[0],
+        a="claude-3-5-sonnet-20241022",
+        b="deepseek-coder-v2-instruct-0724",
+        same_family=True,
+        phi=Estimate(-0.5, -0.5, -0.5),
+        double_fault=wide,
+        same_wrong=wide,
+        q=wide,
+    )
+    lines = table(replace(found, pairs=(pair,))).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "claude-3-5-" in "".join(lines)
 
 
 def test_graded_replies_are_measured_by_their_scores(simulated: Path) -> None:

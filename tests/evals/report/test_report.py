@@ -6,6 +6,7 @@ import json
 import re
 import struct
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from emerge_core.cli import main
 from emerge_core.evals.offline.arrays import read_answers
 from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.report.figures import gather
+from emerge_core.evals.report.page import scored_page
 
 EVIL = '<script>alert("&")</script><img src=x onerror=alert(1)>'
 
@@ -154,11 +156,21 @@ def test_the_figures_are_those_of_the_recording(root: Path) -> None:
     assert found.shared_failures >= 1
     assert found.examples[0].question == "q0" and found.examples[0].together == 4
     assert len(found.trios) == 4
-    costs = [spot.cost for spot in found.frontier]
-    values = [spot.accuracy.value for spot in found.frontier]
+    costs = [spot.cost for spot in found.best_for_cost]
+    values = [spot.accuracy.value for spot in found.best_for_cost]
     assert costs == sorted(costs) and values == sorted(values)
     curve = found.curves[0]
     assert list(curve.confidence) == sorted(curve.confidence)
+
+
+@pytest.mark.parametrize(("hidden", "voters"), [(0, "all"), (3, "these 4")])
+def test_it_says_whose_vote_it_shows(root: Path, hidden: int, voters: str) -> None:
+    with_gold(root)
+    contents = replace(gather(read_answers(Recordings(root), "own")), hidden=hidden)
+    text = "".join(read(scored_page(contents, {}, {})).words)
+    assert f"The vote of {voters} reaches" in text
+    assert f"adds to the vote of {voters}" in text
+    assert ("least accurate models are left out" in text) == bool(hidden)
 
 
 def test_without_prices_or_confidence_there_are_fewer_plots(root: Path, tmp_path: Path) -> None:
