@@ -8,8 +8,10 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emerge_core.api.admission import AdmissionMiddleware
 from emerge_core.api.auth import Keyring
@@ -86,17 +88,28 @@ def create_app(
             state["refused_params"] = _names_of(state["refusals"])
         return json_response({"status": "ok" if serving else "degraded", **state, **details()})
 
-    app = FastAPI(title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
+    answering: dict[str, Handler] = {
+        "/v1/chat/completions": ChatEndpoint(engine, keepalive_s=keepalive_s),
+        "/v1/responses": ResponsesEndpoint(engine, keepalive_s=keepalive_s),
+        "/v1/messages": MessagesEndpoint(engine, keepalive_s=keepalive_s),
+        "/v1/messages/count_tokens": CountTokensEndpoint(engine),
+        "/v1/embeddings": EmbeddingsEndpoint(engine),
+    }
+    hosts = None if allowed_hosts is None else HostCheck(allowed_hosts)
+    keyring = Keyring(api_keys)
+
+    def stack(router: ASGIApp) -> ASGIApp:
+        inner = AdmissionMiddleware(_PostRoutes(answering, router), most=max_requests)
+        checked = RequestMiddleware(inner, keyring=keyring, hosts=hosts, open_paths=open_paths)
+        return CorsMiddleware(checked, origins=cors_origins)
+
+    app = _Application(stack, title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
     app.router.redirect_slashes = False
     models = ModelEndpoints(engine)
     routes: list[tuple[str, str, Handler]] = [
         *more_routes,
-        ("/v1/chat/completions", "POST", ChatEndpoint(engine, keepalive_s=keepalive_s)),
-        ("/v1/responses", "POST", ResponsesEndpoint(engine, keepalive_s=keepalive_s)),
-        ("/v1/messages", "POST", MessagesEndpoint(engine, keepalive_s=keepalive_s)),
-        ("/v1/messages/count_tokens", "POST", CountTokensEndpoint(engine)),
-        ("/v1/embeddings", "POST", EmbeddingsEndpoint(engine)),
+        *((path, "POST", endpoint) for path, endpoint in answering.items()),
         ("/v1/models", "GET", models.list_all),
         ("/v1/models/{id:path}", "GET", models.retrieve),
         ("/v1/emerge/status", "GET", status),
@@ -105,13 +118,40 @@ def create_app(
     ]
     for path, method, endpoint in routes:
         app.add_route(path, _as_function(endpoint), methods=[method])
-    app.add_exception_handler(EmergeError, _on_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    hosts = None if allowed_hosts is None else HostCheck(allowed_hosts)
-    app.add_middleware(AdmissionMiddleware, most=max_requests)  # the last one added is the outermost
-    app.add_middleware(RequestMiddleware, keyring=Keyring(api_keys), hosts=hosts, open_paths=open_paths)
-    app.add_middleware(CorsMiddleware, origins=cors_origins)
     return app
+
+
+class _Application(FastAPI):
+    """FastAPI with a stack of our own around its router. Its default one has layers that no route here uses (form
+    files, tracing, an error page), and every request would pay for them."""
+
+    def __init__(self, stack: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._stack = stack
+
+    def build_middleware_stack(self) -> ASGIApp:
+        handlers = {EmergeError: _on_error, HTTPException: _on_http_error}
+        return self._stack(ExceptionMiddleware(self.router, handlers=handlers))
+
+
+class _PostRoutes:
+    """Takes the requests that ask for answers straight to their endpoints, and leaves every other one to the router."""
+
+    def __init__(self, endpoints: Mapping[str, Handler], router: ASGIApp) -> None:
+        self._endpoints = endpoints
+        self._router = router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None or scope["method"] != "POST":
+            await self._router(scope, receive, send)
+            return
+        request = Request(scope, receive, send)
+        try:
+            response = await endpoint(request)
+        except EmergeError as error:
+            response = await _on_error(request, error)
+        await response(scope, receive, send)
 
 
 def _as_function(endpoint: Handler) -> Handler:

@@ -65,7 +65,7 @@ class WatchedWork:
 
     def result(self) -> Trace:
         if self._task.cancelled():
-            raise RuntimeError("the engine cancelled a request that nothing else had cancelled")
+            raise _cancelled_by_nobody()
         return self._task.result()
 
 
@@ -82,6 +82,43 @@ async def watch_client(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+async def run_watched(work: Coroutine[Any, Any, Trace], scope: Scope, receive: Receive) -> Trace:
+    """What the work comes to, run in the caller's own task: a task for it costs turns of the event loop that every
+    reply would wait for. The work is cancelled as `asyncio.timeout` cancels. Raises ClientGoneError and
+    ServerStoppingError."""
+    caller = asyncio.current_task()
+    assert caller is not None  # noqa: S101  (a coroutine runs in a task)
+    cancelling = caller.cancelling()
+    working = True
+    interrupted = False
+
+    def interrupt(watch: asyncio.Task[None]) -> None:
+        nonlocal interrupted
+        if working and not watch.cancelled():
+            interrupted = caller.cancel()
+
+    watch = asyncio.create_task(_disconnected(scope, receive, None))
+    watch.add_done_callback(interrupt)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if interrupted and caller.cancelling() - 1 <= cancelling:
+            watch.result()
+            raise ClientGoneError from None
+        if caller.cancelling() <= cancelling:
+            raise _cancelled_by_nobody() from None
+        raise
+    finally:
+        working = False
+        watch.cancel()
+        if interrupted:
+            caller.uncancel()
+
+
+def _cancelled_by_nobody() -> RuntimeError:
+    return RuntimeError("the engine cancelled a request that nothing else had cancelled")
 
 
 async def _disconnected(scope: Scope, receive: Receive, on_probe: Callable[[], None] | None) -> None:

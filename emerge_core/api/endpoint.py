@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from emerge_core.api.body import check_content_type, parse_body, receive_body
-from emerge_core.api.client_watch import ClientGoneError, ServerStoppingError, Work, watch_client
+from emerge_core.api.client_watch import ClientGoneError, ServerStoppingError, Work, run_watched
 from emerge_core.api.errors import INTERNAL, STOPPING, error_response, invalid
 from emerge_core.api.fields import Body
 from emerge_core.api.request_headers import limits_of, trace_level
@@ -109,9 +109,7 @@ async def respond(
 ) -> Response:
     """The whole reply, once the work is done. The work is cancelled if the client disconnects."""
     try:
-        async with watch_client(work(None), http.scope, http.receive) as watched:
-            await watched.wait()
-            trace = watched.result()
+        trace = await run_watched(work(None), http.scope, http.receive)
     except ClientGoneError:
         return Response(status_code=CLIENT_LEFT)  # never sent; access logs show why there is no reply
     except ServerStoppingError:

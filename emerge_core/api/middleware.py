@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 from collections.abc import Collection, Mapping
+from secrets import token_hex
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -42,7 +42,7 @@ def id_headers(scope: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
 
 def _request_id(given: bytes | None) -> str:
     """The client's own id for its request if it is harmless, else a new one."""
-    return given.decode() if given and _SANE_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+    return given.decode() if given and _SANE_ID.fullmatch(given) else f"req_{token_hex(16)}"
 
 
 def _id_headers(path: str, request_id: str) -> list[tuple[bytes, bytes]]:

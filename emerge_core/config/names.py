@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from emerge_core.config.schema import AggregatorConfig, Config, EnsembleConfig, MemberConfig
 
 MAX_NAME = 256  # characters of a name that an alias may stand for: it comes back in headers and log lines
@@ -33,9 +35,13 @@ def ensemble_of(config: Config, name: str) -> EnsembleConfig | None:
     if resolved in config.ensembles:
         return config.ensembles[resolved]
     model = config.models[resolved]
-    own_s = model.timeout_at(config.providers[model.provider]) or 0.0
+    return _alone(resolved, model.timeout_at(config.providers[model.provider]) or 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _alone(model: str, own_s: float) -> EnsembleConfig:
     return EnsembleConfig(
-        members=(MemberConfig(model=resolved),),
+        members=(MemberConfig(model=model),),
         aggregator=AggregatorConfig(name="vote"),
         deadline_s=min(max(25.0, own_s), 900.0),  # alone, a slow model may take its own time
     )

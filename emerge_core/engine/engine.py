@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
+from secrets import token_hex
 from time import perf_counter
 from typing import Any, Self
-from uuid import uuid4
 
 from emerge_core import pricing
 from emerge_core.answers import Extractor
@@ -116,7 +116,7 @@ class Engine:
             marks_state=_several_models(served_by),
         )
         strategy = get_strategy(ensemble.strategy.name)
-        traced = partial(_trace, name, served_by, request, fanout, began, request_id or uuid4().hex)
+        traced = partial(_trace, name, served_by, request, fanout, began, request_id or token_hex(16))
         answering = strategy(ensemble, request, Extractor.of(request, ensemble.answer_key), fanout)
         return await self._recorded(request, fanout, traced, answering)
 
@@ -145,7 +145,7 @@ class Engine:
             return Outcome(candidates=(candidate,), decision=decision)
 
         def traced(outcome: Outcome) -> Trace:
-            trace = _trace(name, alone, chat, fanout, began, request_id or uuid4().hex, outcome)
+            trace = _trace(name, alone, chat, fanout, began, request_id or token_hex(16), outcome)
             return replace(trace, strategy="embedding", aggregator="none")
 
         trace = await self._recorded(chat, fanout, traced, embedding())

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, cast
 
 from emerge_core import pricing
 from emerge_core.config.schema import Config, ModelConfig
@@ -71,6 +71,31 @@ class _Busy:
             self.total_s += perf_counter() - self.since
 
 
+class _Ended:
+    """The calls of a panel that have ended. As `asyncio.wait`, but a call is handed over in the turn of the event loop
+    in which it ends, and not one turn later, which every reply would wait for."""
+
+    __slots__ = ("_tasks", "_waiting")
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Call]] = []
+        self._waiting: asyncio.Future[None] | None = None
+
+    def announce(self, task: asyncio.Task[Call]) -> None:
+        """Called by the task itself, as the last thing that it does."""
+        self._tasks.append(task)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def take(self) -> list[asyncio.Task[Call]]:
+        """The tasks that have ended since the last time, at least one. They are done when the caller goes on."""
+        if not self._tasks:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        taken, self._tasks = self._tasks, []
+        return taken
+
+
 @dataclass(slots=True)
 class FanOut:
     """Makes and records the calls of one request. Implements `types.Asker` for the aggregators."""
@@ -112,6 +137,7 @@ class FanOut:
         are sent as they arrive, unchecked. With `whole` all members are skipped unless time, cost and calls are
         left to ask each of them."""
         tasks: set[asyncio.Task[Call]] = set()
+        ended = _Ended()
         fit: list[PendingCall] = []
         held_back: list[tuple[PendingCall, CallError]] = []  # their breakers are open
         skipped = []
@@ -128,19 +154,20 @@ class FanOut:
             skipped += [self.ledger.skipped(pending, refusal) for pending in fit]
             fit = []
         for pending in fit:
-            tasks.add(self._spawn(pending, self._answer(pending)))
+            tasks.add(self._spawn(pending, self._answer(pending), ended))
         for pending, broken in sorted(held_back, key=lambda pair: pair[1].retry_after_s or 0.0):
             if len(tasks) >= at_least:
                 skipped.append(self.ledger.skipped(pending, broken, breaker_open=True))
             elif refusal := self._refuse(pending):
                 skipped.append(self.ledger.skipped(pending, refusal))
             else:
-                tasks.add(self._spawn(pending, self._answer(pending)))
+                tasks.add(self._spawn(pending, self._answer(pending), ended))
         try:
             for call in skipped:
                 yield call
             while tasks:
-                landed, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                landed = await ended.take()
+                tasks -= set(landed)
                 for call in sorted((task.result() for task in landed), key=lambda call: int(call.id)):
                     yield call
         finally:
@@ -253,9 +280,9 @@ class FanOut:
             await self._cancel({task})
             raise
 
-    def _spawn(self, pending: PendingCall, attempt: Attempt) -> asyncio.Task[Call]:
+    def _spawn(self, pending: PendingCall, attempt: Attempt, ended: _Ended | None = None) -> asyncio.Task[Call]:
         pending.attempts.trial = self.breakers.asking(pending.key)
-        task = asyncio.create_task(self._run(pending, attempt), name=f"call-{pending.id}-{pending.name}")
+        task = asyncio.create_task(self._run(pending, attempt, ended), name=f"call-{pending.id}-{pending.name}")
         self._tasks[task] = pending
         if self.progress:
             self.progress.began(pending.id, pending.role, pending.name)
@@ -306,15 +333,19 @@ class FanOut:
         native = pending.request.native
         return self.marks_state or (native is not None and native.kind != pending.attempts.provider.kind)
 
-    async def _run(self, pending: PendingCall, attempt: Attempt) -> Call:
-        await self.connect.load(pending.model.provider)  # an import: our time, not the model's
-        trace_headers.set(headers_of_call(pending.id))  # in the context of this call's task alone
-        with self.busy:
-            completion = await pending.attempts.run(attempt)
-        if task := asyncio.current_task():
+    async def _run(self, pending: PendingCall, attempt: Attempt, ended: _Ended | None) -> Call:
+        task = cast("asyncio.Task[Call]", asyncio.current_task())
+        try:
+            await self.connect.load(pending.model.provider)  # an import: our time, not the model's
+            trace_headers.set(headers_of_call(pending.id))  # in the context of this call's task alone
+            with self.busy:
+                completion = await pending.attempts.run(attempt)
             self._tasks.pop(task, None)
-        self._report(pending, completion.error)
-        return self.ledger.landed(pending, completion)
+            self._report(pending, completion.error)
+            return self.ledger.landed(pending, completion)
+        finally:
+            if ended:
+                ended.announce(task)
 
     def _report(self, pending: PendingCall, error: CallError | None) -> None:
         """Report the end of a call to the breakers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-import uuid
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from emerge_core.api.choices import Choice, choices, finish_reason_of, logprobs_of, message_of, selected_calls
@@ -36,7 +36,7 @@ def encode(trace: Trace, decision: Decision, request: ChatRequest, level: TraceL
 
 
 def completion_id() -> str:
-    return f"chatcmpl-{uuid.uuid4().hex}"
+    return f"chatcmpl-{token_hex(16)}"
 
 
 def completion_json(encoded: Encoded, request: ChatRequest) -> dict[str, Any]:

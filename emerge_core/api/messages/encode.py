@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
 from emerge_core.api.choices import choices, selected_calls
@@ -26,7 +26,7 @@ _KEPT = ("stop_reason", "stop_sequence", "stop_details", "container", "context_m
 
 
 def message_id() -> str:
-    return f"msg_{uuid.uuid4().hex}"
+    return f"msg_{token_hex(16)}"
 
 
 def message_json(id_: str, trace: Trace, decision: Decision, params: MessageParams, level: TraceLevel) -> Json:

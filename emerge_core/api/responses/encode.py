@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from emerge_core.api.choices import choices, logprobs_of, selected_calls
@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
 
 def frame_of(params: ResponseParams) -> Frame:
-    return Frame(f"resp_{uuid.uuid4().hex}", int(time.time()), params)
+    return Frame(f"resp_{token_hex(16)}", int(time.time()), params)
 
 
 def in_progress(frame: Frame) -> dict[str, Any]:
