@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 from emerge_core.answers.confidence import answer_span, calibrated, span_probability
 from emerge_core.answers.forms import json_keys
@@ -28,12 +28,16 @@ from emerge_core.types import AnswerKey, Call, Candidate, ChatRequest, Completio
 
 log = logging.getLogger("emerge")
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 LONG = 20_000  # characters that are read in a few milliseconds; longer texts are read in a thread
 MAX_READ = 500_000  # characters; longer than any model's output, so longer replies are not searched
+_REMEMBERED = 8  # texts: members that agree often say the same, and are read once
 
 
 class Extractor:
-    """Reads the replies to one request, and remembers the one that it read last. Thread-safe."""
+    """Reads the replies to one request, and remembers the texts that it read last. Thread-safe."""
 
     def __init__(self, request: ChatRequest, answer_key: Sequence[str] = ()) -> None:
         self._question = Question.of(request.last_user_text)
@@ -43,7 +47,8 @@ class Extractor:
         self._enums = json_keys.enum_paths(self._schema)
         self._tools = Tools(request)
         self._parsed: tuple[str, tuple[Any] | None] | None = None
-        self._last: tuple[Completion, Reading | None] | None = None
+        self._readings: dict[tuple[str, bool], Reading | None] = {}
+        self._refusals: dict[str, bool] = {}
 
     @classmethod
     def of(cls, request: ChatRequest, answer_key: Sequence[str] = ()) -> Extractor:
@@ -82,7 +87,7 @@ class Extractor:
             return Unusable("invalid_tool_call", "none was made, and the request demands one")
         if self._wants_json:
             return self._json_fault(text, completion.finish_reason == "length")
-        if is_refusal(text) and not self._states(completion):
+        if self._refuses(text) and not self._states(completion):
             return Unusable("refusal")
         if completion.finish_reason == "length" and self.key(completion) is None:
             return Unusable("truncated")
@@ -151,11 +156,16 @@ class Extractor:
     # text
 
     def _read(self, completion: Completion) -> Reading | None:
-        last = self._last
-        if last is None or last[0] is not completion:
-            reading = self._reading(completion.text or "", completion.finish_reason == "length")
-            self._last = last = (completion, reading)
-        return last[1]
+        text, cut = completion.text or "", completion.finish_reason == "length"
+        try:
+            return self._readings[text, cut]
+        except KeyError:
+            reading = self._reading(text, cut)
+            return _remember(self._readings, (text, cut), reading)
+
+    def _refuses(self, text: str) -> bool:
+        refuses = self._refusals.get(text)
+        return _remember(self._refusals, text, is_refusal(text)) if refuses is None else refuses
 
     def _states(self, completion: Completion) -> bool:
         reading = self._read(completion)
@@ -198,6 +208,13 @@ class Extractor:
             return json_keys.voted_spans(text, found[0], self._paths, self._enums) if found else []
         reading = self._read(completion)
         return [answer_span(text, reading.start, reading.end, reading.key)] if reading else []
+
+
+def _remember(found: dict[K, V], key: K, value: V) -> V:
+    if len(found) >= _REMEMBERED:
+        found.clear()
+    found[key] = value
+    return value
 
 
 def _whole_sentence(statement: Statement) -> Statement:

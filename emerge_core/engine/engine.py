@@ -275,4 +275,5 @@ def _trace(
     )
     if not enough:
         return replace(trace, failure=failure_of(trace, ensemble.min_answers))
-    return replace(trace, baseline=baseline_cost(fanout.config, trace, request))
+    baseline = baseline_cost(fanout.config, trace, request)
+    return trace if baseline is None else replace(trace, baseline=baseline)

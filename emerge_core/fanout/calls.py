@@ -294,8 +294,21 @@ class FanOut:
         names = ToolNames(pending.request, KINDS[pending.attempts.provider.kind].longest_tool_name)
         maker = maker_of(pending.attempts.provider, pending.model)
         own = for_maker(pending.request, pending.attempts.provider, maker)
+        marks_state = self._marks_state_of(pending)
+
+        async def whole(timeout_s: float) -> Completion:
+            provider = self.connect(pending.model.provider)
+            request = names.shorten(own)
+            completion = names.restore(await provider.complete(pending.model.model, request, timeout_s=timeout_s))
+            if completion.tool_calls:
+                completion = replace(completion, tool_calls=unique(completion.tool_calls, request))
+            return marked(completion, maker) if marks_state else completion
+
+        if not pending.live:
+            return whole
+
         ids = CallIds(own)  # which compares ids without marks, as providers make them
-        marks = DeltaMarks(maker) if self._marks_state_of(pending) else None
+        marks = DeltaMarks(maker) if marks_state else None
 
         def emit(delta: Delta) -> None:
             calls = tuple(map(ids.of_delta, delta.tool_calls)) if pending.live_calls else ()
@@ -309,23 +322,17 @@ class FanOut:
             if self.live:
                 self.live(delta)
 
-        async def attempt(timeout_s: float) -> Completion:
+        async def streamed(_: float) -> Completion:
             provider = self.connect(pending.model.provider)
-            name = pending.model.model
-            request = names.shorten(own)
-            if not pending.live:
-                completion = names.restore(await provider.complete(name, request, timeout_s=timeout_s))
-                completion = replace(completion, tool_calls=unique(completion.tool_calls, request))
-                return marked(completion, maker) if marks else completion
+            most_s = min(self.budget.left_to_end_s, LONGEST_STREAM_S)  # `attempts` bounds the silences
             try:
-                most_s = min(self.budget.left_to_end_s, LONGEST_STREAM_S)  # `attempts` bounds the silences
-                completion = await provider.stream(name, request, timeout_s=most_s, emit=emit)
+                completion = await provider.stream(pending.model.model, names.shorten(own), timeout_s=most_s, emit=emit)
             except UpstreamError as failure:
                 raise _final(failure) if pending.streamed else failure from None
             completion = replace(completion, tool_calls=ids.of_calls(names.restore(completion).tool_calls))
             return marks.of_whole(completion) if marks else completion
 
-        return attempt
+        return streamed
 
     def _marks_state_of(self, pending: PendingCall) -> bool:
         """Whether the reply's state says who made it: if other models may read it, and if the client speaks another

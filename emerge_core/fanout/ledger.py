@@ -83,7 +83,9 @@ class Ledger:
         known = known and not (error and pending.streamed)  # the part that arrived is billed; its usage is unknown
         if error is None:
             cost = self._price(pending, completion.usage)
-            return self._settle(pending, "ok", completion, replace(cost, known=cost.known and known))
+            if cost.known and not known:
+                cost = replace(cost, known=False)
+            return self._settle(pending, "ok", completion, cost)
         if error.kind != "timeout":
             # A reply that broke off was generated and is billed, but its usage never arrived.
             return self._settle(pending, "error", completion, Cost(known=known))

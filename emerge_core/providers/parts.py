@@ -221,7 +221,7 @@ def count(counts: Any, *path: str) -> int:
     """A token count, 0 where it is absent. Raises ValueError for what cannot be one."""
     value = counts
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if isinstance(value, dict) else None
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:

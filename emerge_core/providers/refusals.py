@@ -205,8 +205,11 @@ class Refusals:
 
     def known(self, model: str) -> frozenset[str]:
         """The parameters that are left out of requests to this model now."""
+        learnt = self._learnt.get(model)
+        if not learnt:
+            return frozenset()
         now = self._clock()
-        return frozenset(param for param, memory in self._learnt.get(model, {}).items() if memory.until > now)
+        return frozenset(param for param, memory in learnt.items() if memory.until > now)
 
     def status(self) -> list[Learnt]:
         """For `/v1/emerge/status`."""

@@ -50,7 +50,9 @@ async def run(ensemble: EnsembleConfig, request: ChatRequest, extractor: Extract
         decision = streamed_decision(candidates)
     elif not any(c.usable for c in candidates):
         decision = await last_resort(ensemble, candidates, request, extractor, fanout)
-    return Outcome(candidates=candidates, decision=decision and replace(decision, early=early))
+    if early and decision:
+        decision = replace(decision, early=True)
+    return Outcome(candidates=candidates, decision=decision)
 
 
 async def _aggregate(

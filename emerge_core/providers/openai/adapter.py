@@ -120,7 +120,7 @@ class OpenAI:
             reply.large,
             lambda: from_wire(reply.body, request, dropped=dropped, attempts=attempts, scrub=self._scrub),
         )
-        return replace(completion, rate_limits=reply.rate_limits)
+        return replace(completion, rate_limits=reply.rate_limits) if reply.rate_limits else completion
 
     async def embed(self, model: str, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         dropped = tuple(name for name in request.extra if name in self._billing)

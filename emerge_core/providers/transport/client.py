@@ -182,24 +182,30 @@ class Response:
             raise too_large(limit)
         parts: list[bytes] = []
         size = 0
-        async for chunk in self.chunks():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                await self.aclose()
-                raise too_large(limit)
+        try:
+            self._check_encoding()
+            while self._connection is not None and (chunk := await self._connection.read()):
+                parts.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    raise too_large(limit)
+        finally:
+            await self.aclose()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives. Raises TransportError if it breaks off, UpstreamError if it is compressed."""
-        encoding = self.headers.get("content-encoding", "identity").lower()
         try:
-            if encoding != "identity":
-                raise bad_response(f"the upstream compressed its reply ({encoding[:20]}), which it was not asked for")
+            self._check_encoding()
             while self._connection is not None and (chunk := await self._connection.read()):
                 yield chunk
         finally:
             await self.aclose()
+
+    def _check_encoding(self) -> None:
+        encoding = self.headers.get("content-encoding", "identity").lower()
+        if encoding != "identity":
+            raise bad_response(f"the upstream compressed its reply ({encoding[:20]}), which it was not asked for")
 
     async def aclose(self) -> None:
         """Gives the connection back if the reply was read to its end, and closes it otherwise."""

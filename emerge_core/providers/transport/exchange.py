@@ -158,7 +158,7 @@ def _is_large(body: JsonObject) -> bool:
         node: Any = nodes.pop()
         if isinstance(node, str):
             left -= len(node)
-        elif isinstance(node, Mapping):
+        elif isinstance(node, dict):
             left -= _NODE * len(node)
             nodes.extend(node.values())
         elif isinstance(node, (list, tuple)):
