@@ -2,7 +2,7 @@
 
 A `ChatRequest` goes out to every member, each comes back as a `Completion` (a failure is one
 too), the fan-out records it as a `Call`, an aggregator looks at it as a `Candidate`, and the
-`Decision` says which message is the answer and why. Frozen dataclasses only: nothing here does
+`Decision` says which message is the answer and why. Immutable values only: nothing here does
 I/O, and nothing is changed after it was made.
 
 Messages, tools and response formats keep the shape of OpenAI's chat completions API, which is the
@@ -12,11 +12,12 @@ product's own surface; every provider adapter translates from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import fsum
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from emerge_core.errors import RequestError
+from emerge_core.immutable import immutable
 
 JsonObject = Mapping[str, Any]
 
@@ -45,7 +46,7 @@ ErrorKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class CallError:
     """Why a call gave no completion. `message` is safe to show: no secret, no stack trace."""
 
@@ -88,7 +89,7 @@ class UpstreamError(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens of one or several calls. Cached and cache-writing tokens are *part of* `input_tokens`,
     reasoning tokens are *part of* `output_tokens`, so each token is counted, and priced, once."""
@@ -109,7 +110,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Cost:
     """US dollars. `known` is false if a price or a usage was missing: `usd` is then a lower
     bound, not a bill. `estimated` marks a sum that contains a cancelled call's estimate."""
@@ -132,7 +133,7 @@ class TopLogprob(NamedTuple):
     logprob: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
     """One generated token with its natural-log probability and its most likely alternatives."""
 
@@ -141,7 +142,7 @@ class TokenLogprob:
     top: tuple[TopLogprob, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class ToolCallDelta:
     """A part of a tool call as it arrives. `index` counts the calls of the reply from 0; `id` and `name` come with
     the first part of a call, `arguments` is a fragment of its JSON text, and `extra_content` is what the provider had
@@ -154,7 +155,7 @@ class ToolCallDelta:
     extra_content: JsonObject = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Delta:
     """A part of a reply as it arrives. All deltas of a call, joined, are its completion's text, refusal, reasoning
     and tool calls. `native` is the provider's own event, for a surface that speaks the same format."""
@@ -170,7 +171,7 @@ class Delta:
 Sink = Callable[[Delta], None]  # takes a delta at once: it neither waits nor fails
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """One function call. `arguments` is the JSON text exactly as the model wrote it. `extra_content` is what its
     provider attached to the call and wants back with it (Gemini's `thought_signature`)."""
@@ -181,7 +182,7 @@ class ToolCall:
     extra_content: JsonObject = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class NativeRequest:
     """The caller's request as it came on a surface that speaks a provider's own format. Members of the same
     provider kind get it as it is, except for what the proxy decides (the model, streaming, state of other models).
@@ -196,7 +197,7 @@ class NativeRequest:
     headers: Mapping[str, str] = field(default_factory=dict)  # those that reach the provider, e.g. anthropic-beta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """A chat completion request, validated by the API. Absent parameters are None or empty and are
     not sent upstream. `extra` holds fields that we do not interpret; they are passed through to
@@ -278,7 +279,7 @@ def text_of(content: Any) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class EmbeddingRequest:
     """Texts to embed, each as it is or as the token ids of the model's own tokenizer, which only
     OpenAI-compatible providers read. `dimensions` is a length to cut the vectors to; `extra` as in `ChatRequest`."""
@@ -294,7 +295,7 @@ class EmbeddingRequest:
         return texts if len(texts) == len(self.inputs) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One model's reply in normal form, or the error that it ended in.
 
@@ -333,7 +334,7 @@ class Completion:
         return replace(self, latency_ms=latency_ms, attempts=attempts, cost=cost)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Member:
     """A model's place in a panel. `calibration` maps the answer-span probability to the probability
     of being right: (upper bound of the bin, accuracy in it), ascending."""
@@ -346,7 +347,7 @@ class Member:
     calibration: tuple[tuple[float, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Call:
     """One upstream call in the trace."""
 
@@ -393,7 +394,7 @@ UnusableKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable(frozen=True, slots=True)
 class Unusable:
     """Why a reply cannot be the answer. `str()` gives the line that people read."""
 
@@ -423,7 +424,7 @@ _UNUSABLE_LABELS: Mapping[UnusableKind, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """A member's call while it is being aggregated. `why_unusable` is None for a usable reply;
     `key` is None if the reply states no extractable answer (long prose, or nothing usable)."""
@@ -444,7 +445,7 @@ class Candidate:
         return self.call.completion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class VoteGroup:
     """The candidates that said the same. `weight` is the sum of theirs."""
 
@@ -454,7 +455,7 @@ class VoteGroup:
     call_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What an aggregator returns. `message` is the winner's own completion, except for merge."""
 
@@ -469,7 +470,7 @@ class Decision:
     abstained: bool = False  # `message` says that the models do not agree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Trace:
     """The record of one request: every call, what was made of it, and the decision or the failure."""
 

@@ -16,6 +16,7 @@ CORE = ROOT / "emerge_core"
 FLOORS = {
     "about": 0,
     "errors": 0,
+    "immutable": 0,
     "types": 0,
     "config": 0,
     "provider_kinds": 0,

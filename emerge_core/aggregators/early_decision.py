@@ -8,11 +8,11 @@ this against every way in which the rest may end.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import fsum
 from typing import Literal
 
 from emerge_core.aggregators.tally import TOLERANCE, Group, agreement, asked, escalates, groups, pick, weight_of
+from emerge_core.immutable import immutable
 from emerge_core.types import Candidate, ChatRequest, Member
 
 Verdict = Literal["wait", "accept", "escalate"]
@@ -75,7 +75,7 @@ def decided(
     return "wait" if escalates(agreeing / total, below_agreement) else "accept"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable(frozen=True, slots=True)
 class _Out:
     """The members that have not answered: each may yet give any answer, with any confidence."""
 

@@ -7,10 +7,10 @@ with a tolerance, so that neither the order of the members nor 0.1 + 0.2 changes
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import fsum, inf
 
 from emerge_core.answers import group_keys, names_key, strongest
+from emerge_core.immutable import immutable
 from emerge_core.types import AnswerKey, Candidate, ChatRequest, Decision, VoteGroup
 
 TOLERANCE = 1e-9
@@ -32,7 +32,7 @@ def weight_of(candidates: Iterable[Candidate]) -> float:
     return fsum(c.member.weight for c in candidates)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable(frozen=True, slots=True)
 class Group:
     """Candidates that say the same, in config order."""
 
@@ -151,7 +151,7 @@ def decision(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@immutable(frozen=True, slots=True)
 class Pick:
     """The outcome of a vote. `winner` is None if none of `among` has a key to count."""
 

@@ -10,7 +10,7 @@ Events, each `event: emerge` with JSON: `open` (who serves, and the members), `b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from starlette.requests import Request
@@ -26,13 +26,14 @@ from emerge_core.api.endpoint import check_panel
 from emerge_core.api.errors import encode_json, invalid
 from emerge_core.api.request_headers import limits_of
 from emerge_core.api.trace_object import error_line, rounded, usage_json
+from emerge_core.immutable import immutable
 from emerge_core.strategies.routing import Serving, serving
 from emerge_core.types import Call, Decision, Delta, JsonObject, Member, Role, Sink, Trace
 
 HEADER = "x-emerge-progress"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Event(Delta):
     """An event about the request, on its way to the stream between parts of the answer."""
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from secrets import token_hex
@@ -24,6 +24,7 @@ from emerge_core.engine.final_error import failure_of
 from emerge_core.engine.token_count import TokenCount, count_tokens
 from emerge_core.errors import CLIENT_LEFT, INTERNAL, RequestError
 from emerge_core.fanout import Breakers, Budget, FanOut
+from emerge_core.immutable import immutable
 from emerge_core.providers import load_adapters
 from emerge_core.providers.pool import Pool
 from emerge_core.strategies import Outcome, get_strategy
@@ -46,7 +47,7 @@ log = logging.getLogger("emerge")
 _NOTHING = Outcome(candidates=(), decision=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The ceilings that a caller may lower for one request, and the time that the host leaves. Seconds; US dollars."""
 

@@ -3,15 +3,14 @@ the form of the request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from emerge_core.answers import form_of
 from emerge_core.config import ensemble_of, resolve_name
 from emerge_core.config.schema import Config, EnsembleConfig
+from emerge_core.immutable import immutable
 from emerge_core.types import ChatRequest, Route
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(frozen=True, slots=True, kw_only=True)
 class Serving:
     """The ensemble that serves a request. `name` is its name in the config, or that of a single model."""
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 from emerge_core.answers.reading.boilerplate import reasoning_end
+from emerge_core.immutable import immutable
 
 WINDOW = 6_000  # characters that a stated value may take
 LINE = 600  # characters looked at after "the answer is"
@@ -46,7 +46,7 @@ ANSWER_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@immutable(frozen=True, slots=True)
 class Statement:
     """A stated answer: its text and its position in the reply.
 

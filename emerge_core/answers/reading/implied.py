@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from emerge_core.answers.forms import json_keys
@@ -20,6 +19,7 @@ from emerge_core.answers.question.question import Question
 from emerge_core.answers.reading.boilerplate import body_span, fence_content
 from emerge_core.answers.reading.explicit import Statement, answer_field
 from emerge_core.answers.usable import is_refusal
+from emerge_core.immutable import immutable
 from emerge_core.types import AnswerKey
 
 SENTENCE_GAP = re.compile(r"(?<=[a-z0-9)%$][.!?])\s+(?=\S)")
@@ -44,7 +44,7 @@ _UNSURE = re.compile(
 _CODE = re.compile(r"[;{}<>]|==|\w\([\w*\"', ]*\)")
 
 
-@dataclass(frozen=True, slots=True)
+@immutable(frozen=True, slots=True)
 class Reading:
     """The key that was read from a text reply, and its position there."""
 
