@@ -23,41 +23,41 @@ class ServerStoppingError(Exception):
 
 
 class DeltaQueue:
-    """Carries deltas from the engine, which calls it as its `Sink`, to the stream, which takes them in batches."""
+    """Carries deltas from the engine, which calls it as its `Sink`, to the stream, which takes them in batches. `news`
+    is set with every delta."""
 
-    def __init__(self) -> None:
+    def __init__(self, news: asyncio.Event) -> None:
         self._deltas: list[Delta] = []
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._news = news
 
     def __call__(self, delta: Delta) -> None:
         self._deltas.append(delta)
-        if not self.ready.done():
-            self.ready.set_result(None)
-
-    def wake(self) -> None:
-        """Makes `ready` come true without a delta, so that the stream writes something."""
-        if not self.ready.done():
-            self.ready.set_result(None)
+        self._news.set()
 
     def take(self) -> list[Delta]:
         taken, self._deltas = self._deltas, []
-        if self.ready.done():
-            self.ready = asyncio.get_running_loop().create_future()
         return taken
 
 
 class WatchedWork:
     """Work in progress whose client is watched."""
 
-    def __init__(self, task: asyncio.Task[Trace], disconnection: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[Trace], disconnection: asyncio.Task[None], news: asyncio.Event) -> None:
         self._task = task
         self._disconnection = disconnection
+        self._news = news
+        for watched in (task, disconnection):
+            watched.add_done_callback(lambda _: news.set())
 
-    async def wait(self, timeout_s: float | None = None, *, or_until: asyncio.Future[None] | None = None) -> bool:
-        """Whether the work ended before the timeout and before `or_until`. Raises ClientGoneError and
-        ServerStoppingError."""
-        awaited = {self._task, self._disconnection} | ({or_until} if or_until else set())
-        await asyncio.wait(awaited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether the work has ended. Returns at the latest after the timeout, and as soon as there is news. Raises
+        ClientGoneError and ServerStoppingError."""
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            timer.cancel()
+        self._news.clear()
         if self._disconnection.done() and not self._task.done():
             self._disconnection.result()
             raise ClientGoneError
@@ -71,13 +71,13 @@ class WatchedWork:
 
 @asynccontextmanager
 async def watch_client(
-    work: Coroutine[Any, Any, Trace], scope: Scope, receive: Receive, *, on_probe: Callable[[], None] | None = None
+    work: Coroutine[Any, Any, Trace], scope: Scope, receive: Receive, news: asyncio.Event
 ) -> AsyncIterator[WatchedWork]:
-    """However the block is left, the work and the watch have ended afterwards. `on_probe` is called when the server
-    wants to see whether a client that closed its sending side still reads."""
-    tasks = asyncio.create_task(work), asyncio.create_task(_disconnected(scope, receive, on_probe))
+    """However the block is left, the work and the watch have ended afterwards. `news` is set when either ends, and when
+    the server wants to see whether a client that closed its sending side still reads."""
+    tasks = asyncio.create_task(work), asyncio.create_task(_disconnected(scope, receive, news.set))
     try:
-        yield WatchedWork(*tasks)
+        yield WatchedWork(*tasks, news)
     finally:
         for task in tasks:
             task.cancel()

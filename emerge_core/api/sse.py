@@ -85,11 +85,12 @@ class EventStream(Response, ABC):
             await connection.fail(STOPPING, None, {})
 
     async def _stream(self, scope: Scope, receive: Receive, connection: _Connection) -> None:
-        deltas = DeltaQueue()
-        async with watch_client(self.work(deltas), scope, receive, on_probe=deltas.wake) as watched:
+        news = asyncio.Event()
+        deltas = DeltaQueue(news)
+        async with watch_client(self.work(deltas), scope, receive, news) as watched:
             wait_s = min(HOLD_S, self.keepalive_s)
             while True:
-                done = await watched.wait(wait_s, or_until=deltas.ready)
+                done = await watched.wait(wait_s)
                 events: list[bytes] = []
                 since = perf_counter()
                 for delta in deltas.take():

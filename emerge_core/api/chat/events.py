@@ -33,7 +33,6 @@ class ChunkStream(EventStream):
         self._request = params.request
         self._include_usage = params.include_usage
         self._begun = False  # whether the role was sent
-        self._begun = False
         self._streamed = {"content": "", "refusal": "", "reasoning_content": ""}
         self._arguments: dict[int, str] = {}  # of the tool calls that were streamed, by their index
         self._frame: dict[str, Any] = {
