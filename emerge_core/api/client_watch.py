@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from starlette.types import Receive, Scope
@@ -91,30 +91,61 @@ async def run_watched(work: Coroutine[Any, Any, Trace], scope: Scope, receive: R
     caller = asyncio.current_task()
     assert caller is not None  # noqa: S101  (a coroutine runs in a task)
     cancelling = caller.cancelling()
+    cause: BaseException | None = None
     working = True
-    interrupted = False
 
-    def interrupt(watch: asyncio.Task[None]) -> None:
-        nonlocal interrupted
-        if working and not watch.cancelled():
-            interrupted = caller.cancel()
+    def interrupt(why: BaseException) -> None:
+        nonlocal cause
+        if working and cause is None:
+            cause = why
+            caller.cancel()
 
-    watch = asyncio.create_task(_disconnected(scope, receive, None))
-    watch.add_done_callback(interrupt)
+    with _watching(scope, receive, interrupt):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if cause is not None and caller.cancelling() - 1 <= cancelling:
+                raise cause from None
+            if caller.cancelling() <= cancelling:
+                raise _cancelled_by_nobody() from None
+            raise
+        finally:
+            working = False
+            if cause is not None:
+                caller.uncancel()
+
+
+@contextmanager
+def _watching(scope: Scope, receive: Receive, interrupt: Callable[[BaseException], None]) -> Iterator[None]:
+    """Calls `interrupt` when the client leaves or the server stops. `emerge serve` tells it; of other servers a task
+    receives it."""
+    connection = scope.get("emerge.connection")
+    if connection is None:
+
+        def ended(watch: asyncio.Task[None]) -> None:
+            if not watch.cancelled():
+                interrupt(watch.exception() or ClientGoneError())
+
+        watch = asyncio.create_task(_disconnected(scope, receive, None))
+        watch.add_done_callback(ended)
+        try:
+            yield
+        finally:
+            watch.cancel()
+        return
+
+    def changed() -> None:
+        if connection.stopping:
+            interrupt(ServerStoppingError())
+        elif connection.lost:
+            interrupt(ClientGoneError())
+
+    connection.on_change = changed
+    changed()
     try:
-        return await work
-    except asyncio.CancelledError:
-        if interrupted and caller.cancelling() - 1 <= cancelling:
-            watch.result()
-            raise ClientGoneError from None
-        if caller.cancelling() <= cancelling:
-            raise _cancelled_by_nobody() from None
-        raise
+        yield
     finally:
-        working = False
-        watch.cancel()
-        if interrupted:
-            caller.uncancel()
+        connection.on_change = None
 
 
 def _cancelled_by_nobody() -> RuntimeError:

@@ -35,9 +35,16 @@ TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r
 
 @dataclass
 class ConnectionEvents:
-    """What the server tells the application of a request's connection: `receive` wakes up when a field changes."""
+    """What the server tells the application of a request's connection. When a field changes, `receive` wakes up and
+    `on_change` is called."""
 
     stopping: bool = False
+    lost: bool = False
+    on_change: Callable[[], None] | None = None
+
+    def tell(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
 
 class State(ServerState):
@@ -88,6 +95,8 @@ class Connection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self._events.lost = True
+        self._events.tell()
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
@@ -193,6 +202,7 @@ class Connection(HttpToolsProtocol):
         self._events.stopping = True
         if not self._idle:
             self.cycle.message_event.set()
+        self._events.tell()
 
     def abort(self) -> None:
         self.transport.abort()
