@@ -32,6 +32,8 @@ from emerge_core.errors import ConfigError, EmergeError, RequestError
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False}  # FastAPI's own; ours is in the engine
+
 _NOT_SERVED = {
     "/v1/completions": "Legacy completions are not served: use POST /v1/chat/completions.",
 }
@@ -103,7 +105,9 @@ def create_app(
         checked = RequestMiddleware(inner, keyring=keyring, hosts=hosts, open_paths=open_paths)
         return CorsMiddleware(checked, origins=cors_origins)
 
-    app = _Application(stack, title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = _Application(
+        stack, title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY
+    )
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
     app.router.redirect_slashes = False
     models = ModelEndpoints(engine)

@@ -45,7 +45,7 @@ def _without_port(host: str) -> str:
 
 def _is_loopback(name: str) -> bool:
     name = name.removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
+    if name in ("127.0.0.1", "localhost") or name.endswith(".localhost"):
         return True
     try:
         return ipaddress.ip_address(name).is_loopback
