@@ -105,9 +105,7 @@ def create_app(
         checked = RequestMiddleware(inner, keyring=keyring, hosts=hosts, open_paths=open_paths)
         return CorsMiddleware(checked, origins=cors_origins)
 
-    app = _Application(
-        stack, title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY
-    )
+    app = _Application(stack, title="emerge", docs_url=None, redoc_url=None, lifespan=lifespan, telemetry=_NO_TELEMETRY)
     app.openapi = document  # type: ignore[method-assign]  # served at /openapi.json
     app.router.redirect_slashes = False
     models = ModelEndpoints(engine)

@@ -126,3 +126,19 @@ def test_what_a_reply_costs_does_not_grow_with_its_words(monkeypatch: pytest.Mon
     said = f"{text}The answer is 7."
     explicit._anchors(said, said.lower(), 0)
     assert 0 < sum(read) <= 300
+
+
+@given(st.from_regex(r"[-+0]?[0-9]{1,17}[.]{0,2}", fullmatch=True))
+@example("0")
+@example("-0")
+@example("007")
+@example("42.")
+@settings(max_examples=300)
+def test_plain_integers(text: str) -> None:
+    found = to_key.integer_key(text)
+    if found is not None:
+        question = Question("What is 6 times 7?")
+        number = numbers.parse(text)
+        assert number is not None
+        assert found.value == numbers.canonical(number)
+        assert found == to_key.value_key(question, f" {text}")  # which the shortcut does not take

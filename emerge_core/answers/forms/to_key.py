@@ -15,6 +15,7 @@ from emerge_core.answers.reading.explicit import Statement, is_placeholder
 from emerge_core.answers.reading.sentence import new_words
 from emerge_core.types import AnswerKey
 
+_INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,14})\.?")
 _TRUE = frozenset(("yes", "true", "yes it is", "yes it does", "yeah", "yep", "yup"))
 _FALSE = frozenset(("no", "false", "no it is not", "no it does not", "no it isn't", "nope"))
 # "The answer is correct" is about an answer, and does not give one.
@@ -102,6 +103,8 @@ def statement_key(question: Question, statement: Statement) -> AnswerKey | None:
 
 def value_key(question: Question, value: str) -> AnswerKey | None:
     """The key of a value whose start and end are both known."""
+    if found := integer_key(value):
+        return found
     if value.strip() in ("''", '""'):
         return AnswerKey("literal", "''")
     inner = bare(plain(bare(value)))
@@ -212,6 +215,8 @@ def _named_span(value: str) -> list[str]:
 
 def _open(question: Question, value: str) -> AnswerKey | None:
     """The key of a value that ends somewhere in its line."""
+    if found := integer_key(value):
+        return found
     parts = [value, *_cuts(value)]
     for part in parts:
         inner = bare(plain(bare(part)))
@@ -244,6 +249,11 @@ def _cuts(value: str) -> list[str]:
     sentence = value[: match.start()] if match else value
     clause = _CLAUSE_END.search(sentence, 1) if sentence else None
     return [sentence, sentence[: clause.start()]] if clause else [sentence]
+
+
+def integer_key(value: str) -> AnswerKey | None:
+    """The key of a plain integer. The commonest answer of all need not go through every other reading."""
+    return AnswerKey("number", value.removesuffix(".")) if _INTEGER.fullmatch(value) else None
 
 
 def _number(value: str) -> AnswerKey | None:
