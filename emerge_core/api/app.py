@@ -133,7 +133,10 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         handlers = {EmergeError: _on_error, HTTPException: _on_http_error}
-        return self._stack(ExceptionMiddleware(self.router, handlers=handlers))
+        app = self._stack(ExceptionMiddleware(self.router, handlers=handlers))
+        for middleware, args, kwargs in reversed(self.user_middleware):
+            app = middleware(app, *args, **kwargs)
+        return app
 
 
 class _PostRoutes:
