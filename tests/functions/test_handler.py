@@ -42,7 +42,7 @@ def secret(aws: Any, value: str) -> None:
 
 def test_until_the_first_push_the_simulated_panel_serves(aws: Any, lambda_function: Any) -> None:
     function = lambda_function()
-    assert function.ask().text == "The answer is 391."
+    assert "391" in function.ask().text  # of whichever member answered in time
     status = function("GET", "/v1/emerge/status").json
     assert status["status"] == "ok"
     assert "default" in status["config"]["source"]
