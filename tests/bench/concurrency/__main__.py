@@ -8,9 +8,12 @@ upstream call takes `--wait` seconds. With *random* arrivals (a Poisson process)
 flight on average, and at times many more. With *steady* ones as many clients each send the next request when the last
 one is answered.
 
-Printed: milliseconds added to the wait, from the time when a request is due to the end of its reply (nothing is
-subtracted for the bench itself); the processor time of the function, how long it waited for its core while others had
-it, and its resident memory; what the stub and the upstream took of their core, and by how much their timers were late.
+Printed:
+- milliseconds added to the wait, from the time when a request is due to the end of its reply (nothing is subtracted for
+  the bench itself), and what the function's processor time alone would add, by a simulated queue;
+- the processor time of the function, how long it waited for its core while others had it, and its resident memory;
+- what the stub and the upstream took of their core, and by how much their timers were late.
+
 The managed runtime of Python answers each request at once in a process of its own: its memory is one process's,
 measured here, times as many.
 """
@@ -34,6 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.concurrency.load import Load
+from tests.bench.concurrency.possible import possible
 from tests.bench.concurrency.wire import Taken, serve_upstream
 from tests.support.aws_lambda.process import WRAPPED
 
@@ -176,6 +180,8 @@ def report(many: Measured, one: Measured, given: argparse.Namespace) -> None:
     print(f"  added: p50 {cuts[49]:.1f} ms, p95 {cuts[94]:.1f}, p99 {cuts[98]:.1f}, most {added[-1]:.1f}")
     print(f"  resident: {many.idle_mb:.0f} MB before the first request, {many.peak_mb:.0f} MB at most")
     share, each = many.cpu_s / many.seconds, 1000 / load.count
+    p50, p99 = possible(many.cpu_s * each, given.at_once, given.wait, steady=given.arrivals == "steady")
+    print(f"  by this processor time alone: p50 {p50:.1f} ms, p99 {p99:.1f}")
     print(f"  processor: {100 * share:.0f} % of the core, {many.cpu_s * each:.2f} ms a request", end="")
     print(f"; {many.queued_s * each:.2f} ms more while others had the core")
     for name, taken in (("the stub", many.stub), ("the upstream", many.upstream)):
