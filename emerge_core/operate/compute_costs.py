@@ -27,7 +27,7 @@ LOAD_BALANCER = 0.0225 + 0.008  # an hour, with one unit of capacity
 NAT_GATEWAY, NAT_GB = 0.045, 0.045  # an hour, and a GB
 
 KB_PER_REQUEST = 20.0  # to and from three upstreams through the NAT gateway
-CPU_S = 0.006  # of processor for an ensemble of three: tests/bench/concurrency.py
+CPU_S = 0.006  # of processor for an ensemble of three: python -m tests.bench.concurrency
 PER_VCPU = 64  # requests at once that AWS advises at most
 USED = 0.5  # of a capacity, so that traffic may double within five minutes
 ZONES = 3
