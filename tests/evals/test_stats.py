@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from emerge_core.evals.statistics.intervals import (
     t_quantile,
     wilson,
 )
+from emerge_core.evals.statistics.resampling import Draws
 
 
 @pytest.mark.parametrize(
@@ -91,3 +94,15 @@ def test_graded_means_have_bootstrap_intervals() -> None:
     difference, interval = paired(scores.tolist(), (scores - 0.1).tolist(), graded=True)
     assert difference == pytest.approx(0.1)
     assert interval == pytest.approx((0.1, 0.1))
+
+
+def test_resamples_of_many_questions_take_a_byte_each_and_give_the_same_means() -> None:
+    questions, resamples = 25_000, 60
+    right = np.random.default_rng(1).random((3, questions)) < 0.7
+    drawn = np.random.default_rng(5).multinomial(questions, np.full(questions, 1 / questions), size=resamples)
+    tracemalloc.start()
+    draws = Draws(questions, resamples, 5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < questions * (resamples + 8 * 20 + 20) * 1.2
+    assert (draws.means(right).drawn == right.astype(np.float64) @ drawn.T / questions).all()

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 SEED = 0
+AT_ONCE = 10_000  # questions
+DRAWN = 20  # resamples: each holds a number of eight bytes for every question
 
 
 class Estimate(NamedTuple):
@@ -39,16 +41,26 @@ class Figures(NamedTuple):
 
 
 class Draws:
-    """How often each question is drawn, in every resample."""
+    """How often each question is drawn, in every resample. Of many questions the numbers are kept as bytes: as the
+    numbers that are multiplied they would take several kilobytes a question."""
 
     def __init__(self, questions: int, resamples: int, seed: int) -> None:
-        drawn = np.random.default_rng(seed).multinomial(questions, np.full(questions, 1 / questions), size=resamples)
-        self._counts = drawn.T.astype(np.float32)  # whole numbers: sums of them are exact
+        random, shares = np.random.default_rng(seed), np.full(questions, 1 / questions)
+        dtype = np.float32 if questions <= AT_ONCE else np.uint8
+        self._counts = np.empty((resamples, questions), dtype=dtype)
+        for start in range(0, resamples, DRAWN):
+            part = self._counts[start : start + DRAWN]
+            part[:] = random.multinomial(questions, shares, size=len(part))
 
     def means(self, values: Values) -> Figures:
         """Of values (n, questions) the mean over questions, on all and on every resample."""
-        sums = (values.astype(np.float32) @ self._counts).astype(np.float64)
-        return Figures(values.mean(axis=1), sums / values.shape[1])
+        questions = values.shape[1]
+        sums = np.zeros((len(values), len(self._counts)))
+        for start in range(0, questions, AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            # Whole numbers: sums of them are exact.
+            sums += values[:, part].astype(np.float32) @ self._counts[:, part].T.astype(np.float32, copy=False)
+        return Figures(values.mean(axis=1), sums / questions)
 
     def mean(self, values: Values) -> Estimate:
         return self.means(values[None]).at(0)
