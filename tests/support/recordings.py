@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from emerge_core.evals.recordings.recording import Recordings, read_rows
 
 Row = Mapping[str, Any]
 
@@ -31,6 +35,39 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         path.write_bytes(gzip.compress(text.encode()))
     else:
         path.write_text(text)
+
+
+def models_of(recordings: Path, task: str) -> set[str]:
+    """The models that a task has rows of."""
+    names = re.compile(rb'"model": ?"([^"]+)"')
+    found = {match[1] for line in replies_of(recordings, task) if (match := names.search(line))}
+    return {name.decode() for name in found}
+
+
+def replies_of(recordings: Path, task: str) -> Iterator[bytes]:
+    source = Recordings(recordings).replies_file(task)
+    with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as lines:
+        yield from lines
+
+
+def first_of(recordings: Path, task: str, models: Collection[str], count: int, out: Path) -> Path:
+    """A recording in `out` with the first `count` questions that all these models answered, and their replies alone, so
+    that no server and no comparison has to read the others."""
+    source = Recordings(recordings).replies_file(task)
+    names = [json.dumps(model).encode() for model in models]
+    rows = [json.loads(line) for line in replies_of(recordings, task) if any(name in line for name in names)]
+    rows = [row for row in rows if row["model"] in models]
+    first = (row for row in rows if not (row.get("error") or row.get("role") or row.get("sample")))
+    answered = Counter(row["id"] for row in first)
+    (questions,) = source.parent.glob("questions.jsonl*")
+    kept = [row for _, row in read_rows(questions) if answered[row["id"]] == len(models)][:count]
+    ids = {row["id"] for row in kept}
+    folder = out / source.parent.name
+    write_rows(folder / "questions.jsonl", kept)
+    write_rows(folder / source.name.removesuffix(".gz"), [row for row in rows if row["id"] in ids])
+    if (recordings / "models.json").is_file():
+        (out / "models.json").write_text((recordings / "models.json").read_text())
+    return out
 
 
 def make_recordings(root: Path) -> Path:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DIFFICULTY_SD = 2.5  # of difficulty, in logits; chosen on recorded tasks with known answers
 ROUNDS, WARM_ROUNDS = 300, 40
+MAX_SKILL, SOLVING_ROUNDS = 9.0, 40  # in logits
 
 _NODES = np.linspace(-2.0, 2.0, 7)
 _MASS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
@@ -63,22 +64,22 @@ def reliabilities(
     known, true = (np.zeros(codes.shape[1], dtype=np.bool_), None) if labels is None else _known(said, labels)
     right = np.full(len(codes), 0.7) if start is None else start.right.clip(0.01, 0.99)
     coincide = 0.25 if start is None else start.coincide
+    flat = said.reshape(len(codes), -1).astype(np.float64)
+    open_ = np.where(known, 0.0, weight)
+    given = 0.0 if labels is None else labels.right[:, known] @ weight[known]
     for _ in range(rounds):
-        posterior = _answers_given(said, keyed, there, right, coincide, true)
-        # (models, questions) that the model's answer is right; the prior is worth one answer, and says two in three
-        share = np.einsum("mqa,qda->mqd", said, posterior[:, :, :-1])
-        if labels is not None:
-            share[:, known] = labels.right[:, known, None] * posterior[known].sum(axis=2)
-        counted = np.einsum("mqd,q->m", share, weight)
-        mass = np.einsum("qda,q->d", posterior, weight)
+        posterior = _answers_given(flat, keyed, there, right, coincide, true)
+        of_answers = posterior.sum(axis=1)
+        # how often each model is right; the prior is worth one answer, and says two in three
+        counted = flat @ (of_answers[:, :-1] * open_[:, None]).ravel() + given
+        mass = weight @ posterior.sum(axis=2)
         renewed = _solve(counted + 2 / 3, mass)
-        coincide = _coinciding(said, posterior.sum(axis=1), weight)
+        coincide = _coinciding(said, of_answers, weight)
         settled = np.abs(renewed - right).max() < 1e-4
         right = renewed
         if settled:
             break
-    whole = np.einsum("mqd,q->m", share, weight) / weight.sum()
-    of_answers = posterior.sum(axis=1)
+    whole = counted / weight.sum()
     return Fit(whole, of_answers if true is None else np.where(known[:, None], true, of_answers), coincide)
 
 
@@ -90,14 +91,15 @@ def _known(said: Booleans, labels: Labels) -> tuple[Booleans, Booleans]:
 
 
 def _answers_given(
-    said: Booleans, keyed: Booleans, there: Booleans, right: Floats, coincide: float, true: Booleans | None
+    flat: Floats, keyed: Booleans, there: Booleans, right: Floats, coincide: float, true: Booleans | None
 ) -> Floats:
     """(questions, difficulties, answers + 1): the joint posterior; the last answer stands for one that no model
-    gave. Answers that are not `true` are excluded."""
+    gave. `flat` is (models, questions × answers): who said what. Answers that are not `true` are excluded."""
     chance = _chance(right)
     log_right, log_wrong = np.log(chance), np.log1p(-chance)
-    wrong = np.einsum("mq,md->qd", keyed, log_wrong + np.log(coincide)) + np.einsum("mq,md->qd", ~keyed, log_wrong)
-    for_each = np.einsum("mqa,md->qda", said, log_right - log_wrong - np.log(coincide)) + wrong[:, :, None]
+    wrong = keyed.T @ (log_wrong + np.log(coincide)) + ~keyed.T @ log_wrong
+    gained = flat.T @ (log_right - log_wrong - np.log(coincide))
+    for_each = gained.reshape(*there.shape, -1).transpose(0, 2, 1) + wrong[:, :, None]
     for_each = np.where(there[:, None], for_each, -np.inf)
     others = np.maximum(1 / coincide + 1 - there.sum(axis=1), 0.2)  # answers that no model gave
     nobody = wrong + np.log(others)[:, None]
@@ -118,15 +120,21 @@ def _chance(right: Floats) -> Floats:
 
 def _solve(counted: Floats, mass: Floats) -> Floats:
     """(models,): the probability of being right on a question of average difficulty with which each model is right as
-    often as counted; by bisection."""
-    low, high = np.full(len(counted), -9.0), np.full(len(counted), 9.0)
-    for _ in range(30):
-        middle = (low + high) / 2
-        expected = (mass / (1 + np.exp(DIFFICULTY_SD * _NODES - middle[:, None]))).sum(axis=1) + 1 / (
-            1 + np.exp(-middle)
-        )
-        low, high = np.where(expected > counted, low, middle), np.where(expected > counted, middle, high)
-    found: Floats = 1 / (1 + np.exp(-(low + high) / 2))
+    often as counted; by Newton's method, and by bisection where its step leaves the bracket."""
+    low, high = np.full(len(counted), -MAX_SKILL), np.full(len(counted), MAX_SKILL)
+    skill = np.zeros(len(counted))
+    for _ in range(SOLVING_ROUNDS):
+        chance = 1 / (1 + np.exp(DIFFICULTY_SD * _NODES - skill[:, None]))
+        average = 1 / (1 + np.exp(-skill))
+        over = chance @ mass + average - counted
+        low, high = np.where(over > 0, low, skill), np.where(over > 0, skill, high)
+        step = over / ((chance * (1 - chance)) @ mass + average * (1 - average))
+        near = np.abs(step) < 1e-8
+        if near.all():
+            break
+        newton = skill - step
+        skill = np.where(near | ((newton > low) & (newton < high)), newton, (low + high) / 2)
+    found: Floats = 1 / (1 + np.exp(-skill))
     return found
 
 

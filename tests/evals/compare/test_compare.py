@@ -18,6 +18,7 @@ from emerge_core.evals.compare.comparison import Comparison
 from emerge_core.evals.compare.measure import CompareSettings, compare
 from emerge_core.types import Call, Candidate, ChatRequest, Completion, Member
 from tests.support.paths import RECORDINGS
+from tests.support.recordings import first_of
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -181,11 +182,12 @@ def test_the_panel_for_function_calls_asks_on_its_disputes_alone() -> None:
 
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings in {RECORDINGS}")
 @pytest.mark.parametrize("task", ["gsm8k", "math_l5", "crux", "mmlu_pro"])
-def test_measured_panels_beat_their_best_member(task: str) -> None:
+def test_measured_panels_beat_their_best_member(task: str, tmp_path: Path) -> None:
     config = load_config(CONFIGS / f"{task}.yaml")
+    recordings = first_of(RECORDINGS, task, {model.model for model in config.models.values()}, 120, tmp_path)
     ensembles = {name: config.ensembles[name] for name in ("vote", "escalating")}
     plan = CompareSettings(
-        config=config.model_copy(update={"ensembles": ensembles}), recordings=RECORDINGS, task=task, limit=120
+        config=config.model_copy(update={"ensembles": ensembles}), recordings=recordings, task=task, limit=120
     )
     found = asyncio.run(compare(plan, quiet)).as_json()
     assert found["questions"] == 120

@@ -19,6 +19,7 @@ from emerge_core.evals.offline.voting import NOBODY
 from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.tune.config_writer import NAME, config_of
 from emerge_core.types import ToolCall
+from tests.support.recordings import first_of
 
 
 def quiet(name: str, count: int) -> Callable[[], object]:
@@ -90,10 +91,12 @@ def test_letters_with_and_without_answers(mixed: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["sums", "picks", "facts", "calls", "essays"])
-def test_simulated_answers(simulated: Path, task: str) -> None:
-    answers = read_answers(Recordings(simulated), task, ("amber", "birch", "cedar", "titan"))
+def test_simulated_answers(simulated: Path, task: str, tmp_path: Path) -> None:
+    models = ("amber", "birch", "cedar", "titan")
+    recordings = first_of(simulated, task, models, 40, tmp_path)
+    answers = read_answers(Recordings(recordings), task, models)
     every = np.arange(len(answers.questions))
-    agrees(simulated, answers, [fit(answers, design, every) for design in of_every_kind((0, 1, 2), 3)], limit=25)
+    agrees(recordings, answers, [fit(answers, design, every) for design in of_every_kind((0, 1, 2), 3)], limit=25)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +108,10 @@ def test_simulated_answers(simulated: Path, task: str) -> None:
         ("mmlu_pro_letters", ("gemini-2.0-flash", "claude-3-5-haiku-20241022", "phi-4-mini"), "gpt-4.1"),
     ],
 )
-def test_recorded_answers(shared: Path, task: str, members: tuple[str, ...], target: str) -> None:
-    answers = read_answers(Recordings(shared), task, (*members, target))
+def test_recorded_answers(shared: Path, task: str, members: tuple[str, ...], target: str, tmp_path: Path) -> None:
+    recordings = first_of(shared, task, (*members, target), 100, tmp_path)
+    answers = read_answers(Recordings(recordings), task, (*members, target))
     every = np.arange(len(answers.questions))
     rows = {name: answers.index(name) for name in (*members, target)}
     designs = of_every_kind(tuple(rows[name] for name in members), rows[target])
-    agrees(shared, answers, [fit(answers, design, every) for design in designs], limit=15)
+    agrees(recordings, answers, [fit(answers, design, every) for design in designs], limit=15)

@@ -13,6 +13,7 @@ from emerge_core.evals.offline.ensembles import evaluate, fit
 from emerge_core.evals.recordings.recording import Recordings
 from emerge_core.evals.tune.bitsets import Blocks
 from emerge_core.evals.tune.search.search import Candidates, Space, search
+from tests.support.recordings import first_of, models_of
 
 
 @pytest.mark.parametrize(("questions", "blocks"), [(5, 50), (64, 1), (333, 50), (5862, 50), (9000, 20)])
@@ -79,12 +80,10 @@ def test_blocks_hold_the_right_questions(letters: Answers) -> None:
 
 
 @pytest.mark.parametrize("task", ["gsm8k", "math_l5", "crux", "mmlu_pro_letters"])
-def test_recorded_answers(shared: Path, task: str) -> None:
-    recordings = Recordings(shared)
-    known, recorded = recordings.models(), recordings.replies(task, recordings.questions(task))
+def test_recorded_answers(shared: Path, task: str, tmp_path: Path) -> None:
+    known, recorded = Recordings(shared).models(), models_of(shared, task)
     few = [name for name in sorted(recorded) if known[name].price and known[name].tier != "reasoning"][::4]
-    answers = read_answers(recordings, task, few)
-    answers = answers.only(np.arange(min(len(answers.questions), 400)))
+    answers = read_answers(Recordings(first_of(shared, task, few, 400, tmp_path)), task, few)
     rows = range(len(answers.models))
     candidates = search(answers, Space(tuple(rows[:-2]), tuple(rows[-2:])), Blocks(len(answers.questions)))
     check(answers, candidates, list(range(0, len(candidates), 1 + len(candidates) // 150)))
