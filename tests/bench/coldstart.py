@@ -29,6 +29,7 @@ from tests.support.aws_lambda.function import QUESTION, event
 from tests.support.aws_lambda.process import Runtime, runtime
 from tests.support.paths import ROOT, TOOLS
 
+ARTIFACT = ROOT / ".aws-sam" / "build" / "ProxyFunction"
 RUNS = max(int(3 * float(os.environ.get("EMERGE_BENCH_SCALE", "1"))), 1)
 PYTHON = TOOLS / "python3.13"
 CLIENT = (str(PYTHON), "-m", "awslambdaric", "app.handler")
@@ -129,8 +130,19 @@ async def settled(function: Runtime, asked: int) -> float:
     return processor_ms(function.process.pid)
 
 
+async def first_request_ms(task: Path, panel: str, **options: str) -> float:
+    """Processor time of a panel's first request, median."""
+    with serving(Providers) as url, serving(Aws) as aws:
+        Aws.config = CONFIG.format(url=url, members=PANELS[panel])
+        return statistics.median([(await started(task, aws, **options))[1] for _ in range(RUNS)])
+
+
+def size_mb(task: Path) -> float:
+    return sum(file.stat().st_size for file in task.rglob("*") if file.is_file()) / 1e6
+
+
 async def main() -> None:
-    task = Path(sys.argv[1] if sys.argv[1:] else ROOT / ".aws-sam" / "build" / "ProxyFunction").resolve()
+    task = Path(sys.argv[1]).resolve() if sys.argv[1:] else ARTIFACT
     if not (task / "app.py").exists():
         sys.exit(f"{task} is no built artifact: make build")
     with serving(Providers) as url, serving(Aws) as aws, tempfile.TemporaryDirectory() as folder:
@@ -144,8 +156,7 @@ async def main() -> None:
             "as built, provisioned, in stream mode": (task, {"mode": "stream", "kind": "provisioned-concurrency"}),
             "as built, from a primed snapshot": (task, {"kind": "snap-start"}),
         }
-        size = sum(file.stat().st_size for file in task.rglob("*") if file.is_file()) / 1e6
-        print(f"The artifact is {size:.0f} MB unzipped.")
+        print(f"The artifact is {size_mb(task):.0f} MB unzipped.")
         print("| panel | start | init, ms | first request, ms | a client waits for, ms | later requests, ms |")
         print("|---|---|---|---|---|---|")
         for panel, members in PANELS.items():

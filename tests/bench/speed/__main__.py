@@ -1,6 +1,6 @@
 """How fast the proxy is beside what one would use instead: `make bench`.
 
-    python -m tests.bench.speed [--rounds N] [--without-litellm] [--only overhead,load,profile] [--seconds S]
+    python -m tests.bench.speed [--rounds N] [--without-litellm] [--only overhead,load,profile,cold] [--seconds S]
 
 One run measures a hand-written gather in FastAPI (on aiohttp: the floor; on the openai SDK), emerge and LiteLLM's
 proxy, one after the other in every round, with the same clients against the same upstream. The figures are medians
@@ -17,13 +17,14 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.bench.speed.cold import measure_cold
 from tests.bench.speed.load import SECONDS, measure_load
 from tests.bench.speed.overhead import measure_overhead
 from tests.bench.speed.profile import print_profile
 from tests.bench.speed.servers import install_litellm, servers, upstream
 from tests.bench.speed.table import Limit, print_limits
 
-PARTS = ("overhead", "load", "profile")
+PARTS = ("overhead", "load", "profile", "cold")
 
 
 def main() -> int:
@@ -35,8 +36,9 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="parts to run, of %(default)s")
     args = parser.parse_args()
     parts = args.only.split(",")
-    why_not = "it was not asked for" if args.without_litellm else install_litellm()
-    if why_not:
+    compares = "overhead" in parts and not args.without_litellm
+    why_not = install_litellm() if compares else "it was not asked for"
+    if why_not and "overhead" in parts:
         print(f"LiteLLM's proxy is left out: {why_not}")
     limits: list[Limit] = []
     with ExitStack() as stack:
@@ -50,6 +52,8 @@ def main() -> int:
             limits += measure_load(folder, url, seconds=args.seconds)
         if "profile" in parts:
             print_profile(folder, url)
+    if "cold" in parts:
+        limits += measure_cold()
     if limits:
         print_limits(limits)
     return int(any(limit.holds is False for limit in limits))
