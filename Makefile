@@ -21,7 +21,7 @@ run: $(READY)
 
 # PYTHON and VENV are this makefile's: the tests run `sam build`, whose makefiles choose the function's own Python.
 test: $(READY) tools
-	env -u MAKEFLAGS -u PYTHON -u VENV $(BIN)/pytest -n 2 --dist loadfile
+	env -u MAKEFLAGS -u PYTHON -u VENV $(BIN)/pytest -n 2 --dist loadfile $(OPTIONS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
