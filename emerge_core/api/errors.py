@@ -124,4 +124,7 @@ def json_response(body: Mapping[str, Any], *, status: int = 200, headers: Mappin
 
 def encode_json(body: Mapping[str, Any]) -> bytes:
     """Compact UTF-8. Half of a surrogate pair, which a model may have written, becomes "?"."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _encoder.encode(body).encode("utf-8", "replace")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -66,6 +66,7 @@ class Attempts:
     trial: bool = False  # of a model that was down: once is enough
     _clock: asyncio.Timeout | None = None
     _streams: bool = False  # part of the reply has gone to the caller
+    _heard: float = 0.0  # when the time for a silence was set, on the loop's clock
 
     async def run(self, attempt: Attempt) -> Completion:
         """The first completion, or one with the last error. Raises CancelledError only."""
@@ -95,12 +96,16 @@ class Attempts:
         return Completion(error=error)
 
     def streamed(self) -> None:
-        """Part of the reply has gone to the caller: from now on only a silence, or the host's end, cuts it."""
+        """Part of the reply has gone to the caller: from now on only a silence, or the host's end, cuts it. The time
+        for a silence is set anew once a hundredth of it has passed: not with each of the many parts of a reply."""
         if self._clock is None or self._clock.expired():
             return
-        self._streams = True
-        silence_s = min(self.budget.stream_idle_s, self.budget.left_to_end_s)
-        self._clock.reschedule(asyncio.get_running_loop().time() + silence_s)
+        now = asyncio.get_running_loop().time()
+        idle_s = self.budget.stream_idle_s
+        if self._streams and now < self._heard + idle_s / 100:
+            return
+        self._streams, self._heard = True, now
+        self._clock.reschedule(now + min(idle_s, self.budget.left_to_end_s))
 
     async def _once(self, attempt: Attempt, timeout_s: float) -> Completion | CallError:
         try:

@@ -312,7 +312,8 @@ class FanOut:
 
         def emit(delta: Delta) -> None:
             calls = tuple(map(ids.of_delta, delta.tool_calls)) if pending.live_calls else ()
-            delta = names.restore_delta(replace(delta, tool_calls=calls))
+            if delta.tool_calls:
+                delta = names.restore_delta(replace(delta, tool_calls=calls))
             if marks:
                 delta = marks.of(delta)
             pending.streamed += len(delta.text) + len(delta.refusal) + len(delta.reasoning) + (delta.native is not None)
