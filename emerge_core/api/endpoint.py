@@ -20,7 +20,7 @@ from emerge_core.engine.engine import Limits
 from emerge_core.engine.token_count import TokenCount
 from emerge_core.errors import CLIENT_LEFT, RequestError
 from emerge_core.strategies.routing import serving
-from emerge_core.types import ChatRequest, Decision, EmbeddingRequest, Sink, Trace
+from emerge_core.types import ChatRequest, Decision, EmbeddingRequest, Progress, Sink, Trace
 
 
 class Engine(Protocol):
@@ -37,6 +37,7 @@ class Engine(Protocol):
         limits: Limits | None = None,
         request_id: str | None = None,
         live: Sink | None = None,
+        progress: Progress | None = None,
     ) -> Trace: ...
 
     async def embed(
@@ -95,9 +96,17 @@ class Endpoint(ABC, Generic[ParamsT]):
         level = trace_level(http, config)
         check_panel(config, params.model, params.request)
 
+        connection = http.scope.get("emerge.connection")
+
         async def work(live: Sink | None) -> Trace:
-            request_id = http.scope["state"]["request_id"]
-            return await self.engine.run(params.request, params.model, limits=limits, request_id=request_id, live=live)
+            return await self.engine.run(
+                params.request,
+                params.model,
+                limits=limits,
+                request_id=http.scope["state"]["request_id"],
+                live=live,
+                progress=connection.progress if connection else None,
+            )
 
         if params.stream:
             return self.stream(work, params, level, {"x-emerge-ensemble": header_text(params.model)})

@@ -21,6 +21,7 @@ from emerge_core.types import (
     Decision,
     Delta,
     Member,
+    Progress,
     Sink,
     Trace,
     Unusable,
@@ -143,6 +144,7 @@ class Scripted:
     names: list[str] = field(default_factory=list)
     limits: list[Limits | None] = field(default_factory=list)
     request_ids: list[str | None] = field(default_factory=list)
+    progress: Progress | None = None  # of the last request
     cancelled: int = 0
     closed: bool = False
 
@@ -154,7 +156,9 @@ class Scripted:
         limits: Limits | None = None,
         request_id: str | None = None,
         live: Sink | None = None,
+        progress: Progress | None = None,
     ) -> Trace:
+        self.progress = progress
         self.requests.append(request)
         self.names.append(name)
         self.limits.append(limits)

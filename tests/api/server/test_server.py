@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -262,6 +263,39 @@ def test_idle_connections_make_room_for_new_ones(engine: Any, monkeypatch: pytes
                 writer.close()
 
     run(scenario)
+
+
+def test_a_health_check_is_answered_between_the_calls_of_a_long_turn(engine: Any) -> None:
+    """Under load hundreds of upstream calls end in one turn of the event loop, which nothing else interrupts."""
+    answered = threading.Event()
+    done = engine.result
+
+    def check(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(HEALTH)
+            if client.recv(12) == b"HTTP/1.1 200":
+                answered.set()
+
+    async def scenario() -> None:
+        async with running(engine) as server:
+            checking = threading.Thread(target=check, args=(server.port,))
+
+            def long_turn(*_: Any) -> Any:
+                checking.start()
+                for _attempt in range(2000):
+                    engine.progress.ended(done.calls[0])
+                    if answered.wait(0.005):
+                        break
+                during_turn.append(answered.is_set())
+                return done
+
+            engine.result = long_turn
+            assert b"200 OK" in await server.exchange(chat())
+            await asyncio.to_thread(checking.join)
+
+    during_turn: list[bool] = []
+    run(scenario)
+    assert during_turn == [True]
 
 
 def test_trailers_are_no_headers(engine: Any) -> None:
