@@ -1,7 +1,7 @@
-"""Dataclasses whose immutability the type checker holds.
+"""Dataclasses that only the type checker keeps immutable.
 
-At run time they are plain: a frozen dataclass sets each of its fields through `object.__setattr__`, and takes four
-times as long to make. A request makes about fifty of them, which was a tenth of its processor time.
+At run time they are ordinary dataclasses. A frozen one sets each of its fields through `object.__setattr__` and takes
+four times as long to make. A request makes about fifty of them, which was a tenth of its processor time.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ async def watch_client(
     work: Coroutine[Any, Any, Trace], scope: Scope, receive: Receive, news: asyncio.Event
 ) -> AsyncIterator[WatchedWork]:
     """However the block is left, the work and the watch have ended afterwards. `news` is set when either ends, and when
-    the server wants to see whether a client that closed its sending side still reads."""
+    the server probes a client that has closed its sending side."""
     tasks = asyncio.create_task(work), asyncio.create_task(_disconnected(scope, receive, news.set))
     try:
         yield WatchedWork(*tasks, news)
@@ -85,9 +85,9 @@ async def watch_client(
 
 
 async def run_watched(work: Coroutine[Any, Any, Trace], scope: Scope, receive: Receive) -> Trace:
-    """What the work comes to, run in the caller's own task: a task for it costs turns of the event loop that every
-    reply would wait for. The work is cancelled as `asyncio.timeout` cancels. Raises ClientGoneError and
-    ServerStoppingError."""
+    """Runs the work in the caller's own task and returns its result: a task of its own would cost turns of the event
+    loop, for which every reply would wait. The work is cancelled as `asyncio.timeout` cancels. Raises ClientGoneError
+    and ServerStoppingError."""
     caller = asyncio.current_task()
     assert caller is not None  # noqa: S101  (a coroutine runs in a task)
     cancelling = caller.cancelling()
@@ -117,8 +117,8 @@ async def run_watched(work: Coroutine[Any, Any, Trace], scope: Scope, receive: R
 
 @contextmanager
 def _watching(scope: Scope, receive: Receive, interrupt: Callable[[BaseException], None]) -> Iterator[None]:
-    """Calls `interrupt` when the client leaves or the server stops. `emerge serve` tells it; of other servers a task
-    receives it."""
+    """Calls `interrupt` when the client leaves or the server stops. `emerge serve` reports both by the connection; with
+    other servers a task waits for the disconnection."""
     connection = scope.get("emerge.connection")
     if connection is None:
 

@@ -15,7 +15,7 @@ from emerge_core.config.schema import Config, EmbedderConfig, EnsembleConfig, Mo
 from emerge_core.provider_kinds import KINDS
 from emerge_core.types import FORMS
 
-MOST_POINTS = 50  # of a tuning: the best for each budget
+MOST_POINTS = 50  # shown of a tuning: the best ensemble for each budget
 MOST_BYTES = 20_000_000
 
 

@@ -21,7 +21,7 @@ def without_time(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def powertools(line: dict[str, Any], *sets: dict[str, str]) -> dict[str, Any]:
-    """What Powertools makes of the values in a line and of the given dimensions."""
+    """The metric line that Powertools itself writes for the values of a line, with the given dimensions."""
     emf = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service="", dimension_set=dict(sets[0]))
     for dimensions in sets[1:]:
         emf.add_dimensions(**dimensions)

@@ -74,6 +74,7 @@ class State(ServerState):
         self.unread_s = unread_s  # seconds for a client to read what was written to it
         self.arriving = 0  # requests that were seen on connections that are still being set up
         self.between_requests: Callable[[], None] = lambda: None  # called often while the process is busy
+        self.between_calls = BetweenCalls(self)
 
     @property
     def overloaded(self) -> bool:
@@ -97,7 +98,7 @@ class Connection(HttpToolsProtocol):
         self._refused: RequestResponseCycle | None = None  # its request is read to its end and then refused
         self._refused_size = 0
         self._idle_since = self.loop.time()
-        self._events = ConnectionEvents(progress=BetweenCalls(self.server_state))
+        self._events = ConnectionEvents(progress=self.server_state.between_calls)
         self._unread_timer: asyncio.TimerHandle | None = None
         self._probe_timer: asyncio.TimerHandle | None = None
         self._head_timer: asyncio.TimerHandle | None = None

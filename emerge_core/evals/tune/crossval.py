@@ -141,8 +141,8 @@ class CrossValidation:
         return self._outcomes(choose, [self.chosen(budget) for budget in budgets])
 
     def unseen_choice(self, choose: Callable[[Booleans], Integers], chosen: int) -> Unseen:
-        """The outcomes of the candidates that `choose` picks by training blocks (samples, blocks), of each sample;
-        `chosen` is picked on all questions."""
+        """The outcomes on unseen questions if `choose` picks a candidate for each sample by its training blocks, of
+        shape (samples, blocks). `chosen` is the candidate picked on all questions."""
         return self._outcomes(lambda training: choose(training)[:, None], [chosen])[0]
 
     def _outcomes(self, choose: Callable[[Booleans], Integers], on_all: Sequence[int]) -> list[Unseen]:

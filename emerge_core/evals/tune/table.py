@@ -13,7 +13,7 @@ from emerge_core.evals.tune.result import FEW, Point, SingleModel, Tuned
 
 
 def table(tuned: Tuned) -> str:
-    """The choice first, then the best for each budget, and what the choice is measured against."""
+    """The chosen ensemble, the best one for each budget, what both are compared with, and the rules for disputes."""
     parts = [_choice(tuned), _budgets(tuned), _controls(tuned), _disputes(tuned)]
     return "\n\n".join("\n".join(lines) for part in parts if (lines := list(part)))
 
